@@ -1,0 +1,1 @@
+"""The hands: databases, essentry, state, reports, Prefect flows and the command line."""

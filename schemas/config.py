@@ -1,0 +1,323 @@
+"""The configuration: one typed TOML file, environment variables (ESSENTRY_SYNC_<SECTION>__<KEY>) over it.
+
+Secrets are not part of it: `[essentry] token_env` and `agent_token_env` name the environment variables that hold them, and a
+source's `url_env` names the variable that holds a database URL with a password. Field descriptions are the documentation.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.errors import ConfigurationError
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+PRESETS = ("librebooking", "mrbs", "orangehrm", "frappe_hrms")
+
+
+def is_loopback(url: str) -> bool:
+    """True for a URL whose host is this machine."""
+    return (urlsplit(url).hostname or "") in LOOPBACK_HOSTS
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"{name!r} is no time zone; use an IANA name such as Europe/Berlin")
+    ZoneInfo(name)
+    return name
+
+
+def _dashboard_id(kind: str) -> Any:
+    """Accept a number or the dashboard address it stands in (…/settings/locations/123/entrances/456)."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str) and (found := re.search(rf"/{kind}/(\d+)", value)):
+            return int(found.group(1))
+        return value
+
+    return read
+
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EssentryConfig(Section):
+    """`[essentry]`: where and how to send."""
+
+    base_url: str = Field("https://app.essentry.com/api/v2", description="API address; plain http only for this machine")
+    token_env: str = Field("ESSENTRY_TOKEN", description="environment variable with the integration token")
+    agent_token_env: str = Field("ESSENTRY_AGENT_TOKEN", description="environment variable with the agent token (a UUID)")
+    token_block: str | None = Field(None, description="Prefect Secret block with the integration token, instead of token_env")
+    agent_token_block: str | None = Field(None, description="Prefect Secret block with the agent token")
+    batch_events: int = Field(100, ge=1, description="most events in one request")
+    batch_bytes: int = Field(1_000_000, ge=1_000, description="most bytes in one request")
+    concurrency: int = Field(4, ge=1, le=64, description="requests under way at once")
+    timeout_seconds: float = Field(30, gt=0, description="time for one request")
+    retry_budget_seconds: float = Field(300, ge=0, description="time for one batch with all its retries")
+    max_rejected_batches: int = Field(5, ge=1, description="stop after so many batches rejected whole: the fault is ours")
+    guest_list: Literal["additive", "authoritative"] = Field(
+        "additive", description="additive: changes only, what reception did by hand stays; authoritative: our list is the whole list"
+    )
+    send_updated_at: bool = Field(False, description="send updatedAt; what essentry does with an old one is not documented")
+    payload: Literal["full", "partial"] = Field("full", description="all fields of a changed event, or only the changed ones")
+    invitation_ids: Literal["per-event", "shared"] = Field("per-event", description="an invitation an event, or a contact for all")
+    on_reappear: Literal["hold", "send"] = Field(
+        "hold", description="an event that comes back after it was deleted in essentry: hold and report, or send it again"
+    )
+    delete_done_codes: list[str] = Field(
+        default_factory=lambda: ["ERROR_EVENT_NOT_FOUND", "ERROR_NOT_FOUND"],
+        description="answers to a delete that mean it is done already",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _safe_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http(s) address such as https://app.essentry.com/api/v2")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a user or password")
+        if parts.scheme == "http" and not is_loopback(value):
+            raise ValueError("plain http is allowed for this machine only; use https")
+        return value.rstrip("/")
+
+
+class StateConfig(Section):
+    """`[state]`: where essentry-sync remembers what essentry confirmed."""
+
+    url: str = Field("sqlite:///data/state/essentry-sync.sqlite", description="SQLAlchemy URL; SQLite or PostgreSQL")
+    url_env: str | None = Field(None, description="environment variable with the URL, instead of url")
+    keep_inactive_days: int = Field(90, ge=1, description="days an expired or deleted event leaves a trace")
+    keep_runs_days: int = Field(400, ge=1, description="days the ledger and the run history are kept")
+    lease_seconds: int = Field(120, ge=5, description="a run that does not renew its lease for so long counts as dead")
+    lease_wait_seconds: int = Field(0, ge=0, description="how long to wait for another run before giving up")
+
+
+class SiteConfig(Section):
+    """A site or room of the source: the essentry location and entrance it stands for."""
+
+    location_id: int = Field(description="essentry location, a number or its dashboard address")
+    entrance_id: int | None = Field(None, description="essentry entrance, a number or its dashboard address")
+    timezone: Zone | None = Field(None, description="zone of wall-clock times of this site")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_address(cls, value: object) -> object:
+        if isinstance(value, dict):
+            value = dict(value)
+            address = value.get("location_id")
+            if "entrance_id" not in value and isinstance(address, str) and "/entrances/" in address:
+                value["entrance_id"] = address
+            for key, kind in (("location_id", "locations"), ("entrance_id", "entrances")):
+                if key in value:
+                    value[key] = _dashboard_id(kind)(value[key])
+        return value
+
+
+class SourceConfig(Section):
+    """`[sources.<name>]`: one database to read."""
+
+    url: str | None = Field(None, description="SQLAlchemy URL of the database")
+    url_env: str | None = Field(None, description="environment variable with the URL (for URLs with a password)")
+    url_block: str | None = Field(None, description="Prefect SQLAlchemy Connector or Secret block with the URL")
+    preset: Literal["librebooking", "mrbs", "orangehrm", "frappe_hrms"] | None = Field(None, description="a shipped pair of SELECTs")
+    events_sql: Path | None = Field(None, description="file with the SELECT of events, instead of a preset's")
+    guests_sql: Path | None = Field(None, description="file with the SELECT of guests, instead of a preset's")
+    params: dict[str, str | int | None] = Field(default_factory=dict, description="values for :named parameters of the SELECTs")
+    times: Literal["utc", "epoch", "local"] | None = Field(None, description="what the SELECT's times are; a preset knows its own")
+    timezone: Zone | None = Field(None, description="zone of rows that name none")
+    default_duration_minutes: int = Field(60, ge=1, description="length of an event without an end")
+    guests: Literal["external", "all"] = Field("external", description="leave employees out, or invite everybody")
+    internal_domains: list[str] = Field(default_factory=list, description="e-mail domains of employees")
+    events_without_guests: Literal["skip", "send"] = Field("skip", description="meetings without an outside guest")
+    pending: Literal["hold", "send"] = Field("hold", description="bookings that wait for approval in the source")
+    untitled: str = Field("Meeting", min_length=1, description="name of an event without a title")
+    private_title: str = Field("Private meeting", min_length=1, description="name of an event marked private")
+    on_failure: Literal["stop", "others"] | None = Field(None, description="overrides on_source_failure for this source")
+    sites: dict[str, SiteConfig] = Field(default_factory=dict, description="site_key → essentry")
+    rooms: dict[str, SiteConfig] = Field(default_factory=dict, description="room_key → essentry; tried first")
+    custom_fields: dict[str, int] = Field(default_factory=dict, description="column custom_<name> → essentry custom field id")
+
+    @field_validator("internal_domains")
+    @classmethod
+    def _lower(cls, value: list[str]) -> list[str]:
+        return [domain.strip().lower().lstrip("@") for domain in value]
+
+    @field_validator("custom_fields", mode="before")
+    @classmethod
+    def _field_ids(cls, value: object) -> object:
+        return {k: _dashboard_id("custom-fields")(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _one_of(self) -> SourceConfig:
+        if sum(x is not None for x in (self.url, self.url_env, self.url_block)) != 1:
+            raise ValueError("needs exactly one of url, url_env and url_block")
+        if (self.preset is None) == (self.events_sql is None and self.guests_sql is None):
+            raise ValueError("needs either preset or both events_sql and guests_sql")
+        if self.preset is None and (self.events_sql is None or self.guests_sql is None):
+            raise ValueError("needs both events_sql and guests_sql")
+        if self.preset is None and self.times is None:
+            raise ValueError("needs times: utc, epoch or local")
+        return self
+
+
+class WindowConfig(Section):
+    """`[window]`: how far ahead events are sent."""
+
+    days_ahead: int = Field(365, ge=1, description="events that start later wait")
+
+
+class ScopedLimit(Section):
+    """A limit by scope; a scope left out has the default of that guard."""
+
+    run: float | None = Field(None, ge=0)
+    source: float | None = Field(None, ge=0)
+    location: float | None = Field(None, ge=0)
+
+
+class PeopleLimit(Section):
+    """A limit on people mailed, by what the mail says; `total` counts each person once."""
+
+    total: int | None = Field(None, ge=0)
+    invited: int | None = Field(None, ge=0)
+    updated: int | None = Field(None, ge=0)
+    cancelled: int | None = Field(None, ge=0)
+
+
+class GuardsConfig(Section):
+    """`[guards]`: how much a run may do without asking. 0 means none at all."""
+
+    max_deletes: int | ScopedLimit = Field(default_factory=lambda: ScopedLimit(run=50, source=50, location=25))
+    max_delete_share: float | ScopedLimit = Field(default_factory=lambda: ScopedLimit(run=0.1, source=0.1, location=0.25))
+    max_guest_removals: int = Field(100, ge=0)
+    max_new_invitations: int = Field(500, ge=0)
+    max_people_mailed: int | PeopleLimit = Field(default_factory=lambda: PeopleLimit(total=1000))
+    max_mails_per_guest: int = Field(10, ge=0)
+    max_quarantine_share: Share = 0.2
+    max_shrink_share: Share = 0.3
+    max_churn: int = Field(5, ge=0, description="deletes and creates that pair up by content under other ids")
+    max_full_resend: int = Field(0, ge=0, description="people a --full run may mail without approval")
+    min_count: int = Field(5, ge=0, description="a share below so many deletes does not fire")
+    delete_after_runs: int = Field(1, ge=1, description="complete runs in which an event must be absent before it is deleted")
+    approve_first_run: bool = True
+    approve_policy_change: bool = True
+    on_trip: Literal["stop", "hold-deletes"] = "stop"
+    plan_max_age_hours: float = Field(24, gt=0)
+    approval_timeout_seconds: int = Field(0, ge=0, description="how long a Prefect run waits for an approval; 0 ends it at once")
+
+
+class PilotConfig(Section):
+    """`[pilot]`: send a part only; what it leaves out is counted, not lost. Empty lists mean everything."""
+
+    paused: bool = Field(False, description="kill switch: plan and report, send nothing")
+    sources: list[str] = Field(default_factory=list)
+    sites: list[str] = Field(default_factory=list, description="site keys")
+    recipient_domains: list[str] = Field(default_factory=list, description="send events whose guests all are of these domains")
+
+    @field_validator("recipient_domains")
+    @classmethod
+    def _lower(cls, value: list[str]) -> list[str]:
+        return [domain.strip().lower().lstrip("@") for domain in value]
+
+
+class ReportConfig(Section):
+    """`[report]`: where reports go and what they show."""
+
+    directory: Path = Path("data/runs")
+    timezone: Zone = "UTC"
+    personal_data: Literal["full", "masked"] = Field("full", description="in report files; logs and artifacts are always masked")
+    keep_days: int = Field(180, ge=1, description="reports older than this lose personal data")
+
+
+class Config(BaseSettings):
+    """The whole file. `load_config` reads it; `root` is the folder relative paths start from."""
+
+    model_config = SettingsConfigDict(env_prefix="ESSENTRY_SYNC_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    _toml: ClassVar[dict[str, Any]] = {}
+
+    root: Path = Field(default_factory=Path.cwd, exclude=True)
+    on_source_failure: Literal["stop", "others"] = "stop"
+    essentry: EssentryConfig = Field(default_factory=EssentryConfig)
+    state: StateConfig = Field(default_factory=StateConfig)
+    sources: dict[str, SourceConfig] = Field(min_length=1)
+    window: WindowConfig = Field(default_factory=WindowConfig)
+    guards: GuardsConfig = Field(default_factory=GuardsConfig)
+    pilot: PilotConfig = Field(default_factory=PilotConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @field_validator("sources")
+    @classmethod
+    def _source_names(cls, value: dict[str, SourceConfig]) -> dict[str, SourceConfig]:
+        for name in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
+                raise ValueError(f"source name {name!r}: use a-z, 0-9 and _, at most 32 characters, a letter first")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (env_settings, init_settings)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises ConfigurationError, naming the key and the remedy, for a missing file, broken TOML, unknown keys and wrong values.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"no configuration at {path}: write one with `essentry-sync init`, or name yours with --config"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the configuration {path}: {error}") from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
+    try:
+        return Config(**values, root=path.resolve().parent)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+
+
+def _explain(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "the file"
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {key}: remove it or correct its spelling"
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    secret = any(word in key for word in ("url", "token"))
+    shown = "" if secret or isinstance(item.get("input"), dict) else f" (it is {item.get('input')!r})"
+    return f"{key}: {message}{shown}"
+
+
+def read_secret(variable: str, *, purpose: str) -> str:
+    """The value of an environment variable; raises ConfigurationError naming the variable when it is not set."""
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise ConfigurationError(f"the environment variable {variable} is not set: it must hold {purpose}")
+    return value

@@ -1,0 +1,1 @@
+"""The rules: pure functions from frames to frames. No I/O, no clock, no environment, no Prefect."""
