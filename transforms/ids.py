@@ -1,0 +1,111 @@
+"""Build and parse essentry's sourceIds. Their format is fixed for ever: a changed id cancels and re-invites every guest.
+
+    event       <source>-<source_event_id>
+    invitation  <source>-<source_event_id>-<guest>      (per-event)
+                <source>-<guest>                        (shared)
+
+Each part keeps A-Z a-z 0-9 . _ and writes every other byte of its UTF-8 form as ~HH; an empty part is `~`, and a guest known by a number of
+the state store is `~g<number>`, which no source key can become. So `-` only ever separates, an id can be read back, and it is
+safe in a URL and a QR code. An id over 255 characters ends in `~h` and 32 hex digits of a digest of the whole; it is unique but
+cannot be read back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MAX_LENGTH = 255
+_SAFE = re.compile(rb"[A-Za-z0-9._]")
+_UNSAFE_PATTERN = r"[^A-Za-z0-9._]"
+_PART = re.compile(r"(?:[A-Za-z0-9._]|~[0-9A-F]{2})+|~g[0-9]+|~")
+
+
+@dataclass(frozen=True)
+class ParsedId:
+    """The parts of a sourceId. `guest` is None for an event; `guest_number` is set instead of `guest` for a numbered guest."""
+
+    source: str
+    event: str | None
+    guest: str | None = None
+    guest_number: int | None = None
+
+
+def escape_part(text: str) -> str:
+    """One part of an id, escaped; the empty text becomes `~`."""
+    if not text:
+        return "~"
+    return "".join(chr(b) if _SAFE.match(bytes([b])) else f"~{b:02X}" for b in text.encode())
+
+
+def unescape_part(text: str) -> str:
+    """The text that `escape_part` made `text` of."""
+    if text == "~":
+        return ""
+    raw = re.sub(r"~([0-9A-F]{2})", lambda hit: chr(int(hit[1], 16)), text)
+    return raw.encode("latin-1").decode()
+
+
+def escape_parts(values: pd.Series) -> pd.Series:
+    """`escape_part` of each value; missing values stay missing. Only values that need it are looked at one by one."""
+    text = values.astype("str")
+    dirty = (text.str.contains(_UNSAFE_PATTERN, regex=True) | (text == "")).fillna(False).astype(bool)
+    if not dirty.any():
+        return text
+    distinct = text[dirty].unique()
+    return text.mask(dirty, text[dirty].map({value: escape_part(value) for value in distinct}))
+
+
+def numbered_guests(numbers: pd.Series) -> pd.Series:
+    """The guest part of guests known by a number of the state store; missing numbers stay missing."""
+    return ("~g" + numbers.astype("Int64").astype("str")).where(numbers.notna())
+
+
+def build_event_ids(source: pd.Series, source_event_ids: pd.Series) -> pd.Series:
+    """sourceIds of events; both arguments unescaped, aligned."""
+    return join_parts(escape_parts(source), escape_parts(source_event_ids))
+
+
+def join_parts(*parts: pd.Series) -> pd.Series:
+    """Join escaped parts with `-`; over 255 characters the end is replaced by a digest of the whole. A missing part: missing."""
+    arrays = [pa.array(part.astype("str"), type=pa.large_string(), from_pandas=True) for part in parts]
+    joined = pc.binary_join_element_wise(*arrays, "-")
+    ids = pd.Series(joined.to_pandas(types_mapper=None), index=parts[0].index, dtype="str")
+    too_long = ids.str.len() > MAX_LENGTH
+    if too_long.fillna(False).any():
+        ids = ids.mask(too_long.fillna(False), ids[too_long.fillna(False)].map(_shorten))
+    return ids
+
+
+def _shorten(text: str) -> str:
+    digest = blake2b(text.encode(), digest_size=16).hexdigest()
+    return f"{text[: MAX_LENGTH - 34]}~h{digest}"
+
+
+def parse_event_id(source_id: str) -> ParsedId:
+    """Read an event's sourceId back. Raises ValueError for anything that is not one, or was shortened."""
+    source, event = _split(source_id, 2)
+    return ParsedId(unescape_part(source), unescape_part(event))
+
+
+def parse_invitation_id(source_id: str, *, shared: bool = False) -> ParsedId:
+    """Read an invitation's sourceId back, in the policy it was built with. Raises ValueError as `parse_event_id` does."""
+    parts = _split(source_id, 2 if shared else 3)
+    guest, event = parts[-1], None if shared else unescape_part(parts[1])
+    if guest.startswith("~g"):
+        return ParsedId(unescape_part(parts[0]), event, guest_number=int(guest[2:]))
+    return ParsedId(unescape_part(parts[0]), event, unescape_part(guest))
+
+
+def _split(source_id: str, count: int) -> list[str]:
+    if re.search(r"~h[0-9a-f]{32}$", source_id):
+        raise ValueError(f"{source_id[:40]}… was shortened to {MAX_LENGTH} characters and cannot be read back")
+    parts = source_id.split("-")
+    if len(parts) != count or not all(_PART.fullmatch(part) for part in parts):
+        raise ValueError(f"{source_id[:80]!r} is no sourceId of {count} parts")
+    return parts
