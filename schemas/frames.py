@@ -17,12 +17,18 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "key": ("no key", "give every row a source_event_id"),
     "guest_event_key": ("guest of no event", "give every guest row the source_event_id of its event"),
     "unique_key": ("several rows with one key", "make the SELECT return one row an event (a join fans out)"),
-    "unique_guest": ("several different guests with one key", "make guest_id unique within the event, or leave it empty"),
+    "unique_guest": (
+        "several different guests with one key",
+        "make guest_id unique within the event, or leave it empty",
+    ),
     "problem": ("the source says that it cannot be used", "see the value; correct the row in the source"),
     "start": ("no readable start", "correct the start in the source, or `times` of the source"),
     "end": ("no readable end", "correct the end in the source, or `times` of the source"),
     "end_after_start": ("ends before it starts", "correct the times in the source"),
-    "zone": ("unknown time zone", "use an IANA name such as Europe/Berlin in the row, the site or the source's timezone"),
+    "zone": (
+        "unknown time zone",
+        "use an IANA name such as Europe/Berlin in the row, the site or the source's timezone",
+    ),
     "status": ("unknown status", "make the SELECT return confirmed, pending or cancelled"),
     "host": ("no host", "name an employee with an e-mail address as host"),
     "host_address": ("host's e-mail address is malformed", "correct the address in the source"),
@@ -105,7 +111,9 @@ Events = pa.DataFrameSchema(
         **_PERSON,
         "custom_fields": pa.Column(str, nullable=True, description="JSON object: custom field id → text"),
         "updated_at": pa.Column(INSTANT, nullable=True),
-        "members": pa.Column(str, nullable=True, description="JSON list of sourceIds of records that are this meeting too"),
+        "members": pa.Column(
+            str, nullable=True, description="JSON list of sourceIds of records that are this meeting too"
+        ),
     },
     strict=True,
     name="Events",
@@ -115,7 +123,9 @@ Events = pa.DataFrameSchema(
 Invitations = pa.DataFrameSchema(
     {
         "source_id": pa.Column(str, description="the event"),
-        "invitation_id": pa.Column(str, pa.Check.str_length(1, MAX_TEXT), description="essentry's sourceId of the guest"),
+        "invitation_id": pa.Column(
+            str, pa.Check.str_length(1, MAX_TEXT), description="essentry's sourceId of the guest"
+        ),
         "identity": pa.Column(str, description="who it is, for merging and counting: address or name"),
         "email": pa.Column(str, nullable=True),
         "first_name": pa.Column(str, nullable=True),

@@ -106,7 +106,11 @@ def _unite(
         updates["source_id"][present[own]] = chosen
         updates["status"][present[own]] = "merged"
         for column in _FILLED:
-            if pd.isna(row[column]) and not pd.isna(other[column]) and (column[:5] != "host_" or other["host_email"] == row["host_email"]):
+            if (
+                pd.isna(row[column])
+                and not pd.isna(other[column])
+                and (column[:5] != "host_" or other["host_email"] == row["host_email"])
+            ):
                 updates[column].setdefault(present[root], other[column])
         if other["by_room"] and not row["by_room"]:
             updates["location_id"].setdefault(present[root], other["location_id"])

@@ -9,8 +9,30 @@ import pandas as pd
 from schemas.essentry import LANGUAGES
 
 TEXT_LIMIT = 255
-_NO_ADDRESS = frozenset({"", "-", "--", "n/a", "na", "n.a.", "none", "null", "nil", "unknown", "unbekannt", "keine", "tbd", "tba", "?", "x", "."})
-_ADDRESS = re.compile(r"[^@\s\x00-\x1f<>()\[\],;:\"\\]+@[^@\s\x00-\x1f<>()\[\],;:\"\\.]+(?:\.[^@\s\x00-\x1f<>()\[\],;:\"\\.]+)+")
+_NO_ADDRESS = frozenset(
+    {
+        "",
+        "-",
+        "--",
+        "n/a",
+        "na",
+        "n.a.",
+        "none",
+        "null",
+        "nil",
+        "unknown",
+        "unbekannt",
+        "keine",
+        "tbd",
+        "tba",
+        "?",
+        "x",
+        ".",
+    }
+)
+_ADDRESS = re.compile(
+    r"[^@\s\x00-\x1f<>()\[\],;:\"\\]+@[^@\s\x00-\x1f<>()\[\],;:\"\\.]+(?:\.[^@\s\x00-\x1f<>()\[\],;:\"\\.]+)+"
+)
 _BLANKS = r"[\s\x00-\x1f\x7f\u200b\ufeff]+"
 
 

@@ -33,7 +33,7 @@ def read_instants(values: pd.Series, *, times: str, zones: pd.Series) -> Instant
     text = values.astype("str").str.strip()
     if times == "epoch":
         seconds = pd.to_numeric(text, errors="coerce")
-        seconds = seconds.where((seconds.abs() < 1e11))  # year 5138; milliseconds would be read as far future
+        seconds = seconds.where(seconds.abs() < 1e11)  # year 5138; milliseconds would be read as far future
         micros = (seconds * 1_000_000).round()
         at = pd.to_datetime(micros.astype("Float64").astype("Int64"), unit="us", utc=True, errors="coerce")
         return Instants(at.astype(INSTANT), none, none)

@@ -1,0 +1,474 @@
+"""Compare what essentry should hold with what it confirmed, and decide what to do about each event. Pure: no I/O, no clock.
+
+Two looks: fingerprints of all events, then contents of those that differ. The order of the rules is the order of caution: an event is
+deleted for one of four reasons only (absent, cancelled, guestless, merged), and everything without proof is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from schemas.config import Config
+from schemas.frames import DECISION_COLUMNS, MAIL_COLUMNS, empty_frame
+from transforms.build import Desired
+from transforms.payload import FINGERPRINT_VERSION, build_body, dump_payload, fingerprint, list_guests
+
+SENT = ("create", "update", "delete")
+CHANGE_COLUMNS = [
+    "source_id", "source", "location_id", "action", "reason", "base_fingerprint", "base_run", "fingerprint", "fingerprint_version",
+    "starts_at", "ends_at", "name", "fields_json", "guests_json", "after", "body", "members_json", "ignore_missing", "guests",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SourceHealth:
+    """What a source's reads allow. `read`: it was read to the end; the other two: rows and shares are as usual (S4)."""
+
+    read: bool = True
+    events: bool = True
+    guests: bool = True
+    unreadable_event_keys: int = 0
+    unreadable_guest_events: int = 0
+
+
+@dataclass(frozen=True)
+class Diff:
+    """`changes`: CHANGE_COLUMNS, what is sent or settled; `decisions`: what became of every event in source or snapshot.
+
+    `mails`: a row a guest and event that would be mailed, kind invited, updated or cancelled. `absent_now`: ids counted absent;
+    `refreshed`: ids whose fingerprint alone is renewed.
+    """
+
+    changes: pd.DataFrame
+    decisions: pd.DataFrame
+    mails: pd.DataFrame
+    absent_now: list[str] = field(default_factory=list)
+    rebound: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of essentry. `snapshot`: read_fingerprints with unanswered creates added and `dirty` marked.
+
+    `payloads`: reads the confirmed canonical JSON of ids. `unanswered`: id → guests of requests whose answer was lost.
+    `rejections`: source_id, fingerprint, next_at of events that essentry rejected.
+    """
+
+    snapshot: pd.DataFrame
+    payloads: Callable[[list[str]], Mapping[str, str]]
+    unanswered: Mapping[str, Mapping[str, dict]]
+    rejections: pd.DataFrame
+
+
+def diff_events(
+    desired: Desired,
+    known: Known,
+    health: Mapping[str, SourceHealth],
+    config: Config,
+    *,
+    events: pd.DataFrame,
+    payload_of: Callable[[np.ndarray], list[str]],
+    as_of: pd.Timestamp,
+    full: bool = False,
+) -> Diff:
+    """Decide what to do.
+
+    events: `desired.events` with fingerprints. payload_of: canonical JSON of rows of `events` by position. full: send every
+    current event again whatever the snapshot says.
+    """
+    work = _Work(desired, known, health, config, as_of, full)
+    work.compare(events, payload_of)
+    work.settle_missing(events)
+    return work.finish()
+
+
+class _Work:
+    """The decisions while they are made."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        known: Known,
+        health: Mapping[str, SourceHealth],
+        config: Config,
+        as_of: pd.Timestamp,
+        full: bool,
+    ) -> None:
+        self.desired, self.known, self.health, self.config, self.as_of, self.full = (
+            desired,
+            known,
+            health,
+            config,
+            as_of,
+            full,
+        )
+        self.additive = config.essentry.guest_list == "additive"
+        self.deleted_at = as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.rows: list[dict] = []
+        self.single: list[tuple[str, str, str, str | None]] = []
+        self.frames: list[pd.DataFrame] = []
+        self.decided: list[pd.DataFrame] = []
+        self.mails: list[tuple[str, str, int, str, str]] = []
+        self.mail_frames: list[pd.DataFrame] = []
+        self.absent_now: list[str] = []
+        self.rebound = 0
+        held = desired.held_guests
+        self.held_guests: dict[str, set[str]] = {}
+        self.frozen: set[str] = set(held.loc[held["invitation_id"].isna(), "source_id"])
+        for event, guest in held.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
+            self.held_guests.setdefault(event, set()).add(guest)
+        self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
+        waiting = known.rejections
+        self.waiting = dict(
+            zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True)
+        )
+
+    # -- events that the sources have -------------------------------------------------------------------------------
+
+    def compare(self, events: pd.DataFrame, payload_of: Callable[[np.ndarray], list[str]]) -> None:
+        """Creates, updates and unchanged among the events that are due."""
+        snapshot = self.known.snapshot
+        place = pd.Index(snapshot["source_id"]).get_indexer(events["source_id"])
+        found = place >= 0
+        state = (
+            np.where(found, snapshot["state"].to_numpy(dtype=object)[place], "")
+            if len(snapshot)
+            else np.full(len(events), "")
+        )
+        old = snapshot.iloc[place] if len(snapshot) else snapshot
+        if len(snapshot):
+            same = (old["fingerprint"].to_numpy(dtype=object) == events["fingerprint"].to_numpy(dtype=object)) & found
+            same &= (old["fingerprint_version"] == FINGERPRINT_VERSION).to_numpy(dtype=bool, na_value=False)
+            same &= ~old["dirty"].to_numpy(dtype=bool) & (state == "active")
+        else:
+            same = np.zeros(len(events), dtype=bool)
+        if self.full:
+            same[:] = False
+        new = ~found
+        deleted = state == "deleted"
+        hold = deleted & (self.config.essentry.on_reappear == "hold")
+        create = new | (deleted & ~hold)
+        create &= self._not_waiting(events)
+        update = found & ~same & ~deleted
+        self._decide(events[same], "unchanged", None)
+        self._decide(events[hold], "held", "reappeared")
+        self._create(events[create])
+        self._decide(events[(new | (deleted & ~hold)) & ~create], "held", "rejected before")
+        rows = np.flatnonzero(update)
+        if len(rows):
+            ids = events["source_id"].to_numpy(dtype=object)[rows].tolist()
+            before = self.known.payloads(ids)
+            texts = payload_of(rows)
+            olds = old.iloc[rows].to_dict("records")
+            for event, base, text in zip(events.iloc[rows].to_dict("records"), olds, texts, strict=True):
+                self._update(event, base, before.get(event["source_id"]), text)
+
+    def _not_waiting(self, events: pd.DataFrame) -> np.ndarray:
+        """False for events whose rejection is recent and whose content has not changed since."""
+        if not self.waiting:
+            return np.ones(len(events), dtype=bool)
+        ids, prints = events["source_id"], events["fingerprint"]
+        return np.array([not self._waits(i, p) for i, p in zip(ids, prints, strict=True)], dtype=bool)
+
+    def _waits(self, source_id: str, content: str | None) -> bool:
+        if source_id not in self.waiting or self.full:
+            return False
+        rejected, next_at = self.waiting[source_id]
+        return rejected == content and pd.notna(next_at) and next_at > self.as_of
+
+    def _create(self, events: pd.DataFrame) -> None:
+        if events.empty:
+            return
+        self.frames.append(
+            pd.DataFrame(
+                {
+                    **{
+                        c: events[c]
+                        for c in (
+                            "source_id",
+                            "source",
+                            "location_id",
+                            "fingerprint",
+                            "starts_at",
+                            "ends_at",
+                            "name",
+                            "guests",
+                        )
+                    },
+                    "action": "create",
+                    "members_json": events["members"],
+                    "fingerprint_version": FINGERPRINT_VERSION,
+                    "ignore_missing": self.additive,
+                }
+            )
+        )
+        self._decide(events, "create", None)
+        guests = self.desired.invitations
+        mine = guests[guests["source_id"].isin(events["source_id"])]
+        about = events.set_index("source_id")[["source", "location_id"]]
+        self.mail_frames.append(
+            pd.DataFrame(
+                {
+                    "source_id": mine["source_id"],
+                    "source": mine["source_id"].map(about["source"]),
+                    "location_id": mine["source_id"].map(about["location_id"]),
+                    "identity": mine["identity"],
+                    "kind": "invited",
+                }
+            )
+        )
+
+    def _update(self, event: dict, base: dict, before_text: str | None, after_text: str) -> None:
+        source_id = event["source_id"]
+        before = orjson.loads(before_text) if before_text else {}
+        after = orjson.loads(after_text)
+        dirty = bool(base["dirty"])
+        unanswered = self.known.unanswered.get(source_id, {})
+        confirmed = list_guests(before)
+        guests = self._keep_guests(source_id, event["source"], confirmed | dict(unanswered), list_guests(after))
+        after["invitations"] = list(guests.values())
+        text = dump_payload(after)
+        content = fingerprint(text)
+        active = base["state"] == "active"
+        if active and not dirty and not self.full and orjson.loads(text) == before:
+            stale_print = content != base["fingerprint"] or base["fingerprint_version"] != FINGERPRINT_VERSION
+            self._decide_one(source_id, event["source"], "unchanged", "refingerprinted" if stale_print else None)
+            return
+        if self._waits(source_id, content):
+            self._decide_one(source_id, event["source"], "held", "rejected before")
+            return
+        removed = (set(confirmed) | set(unanswered)) - set(guests)
+        complete = dirty or self.full
+        body = build_body(
+            before or None,
+            after,
+            complete=complete,
+            additive=self.additive,
+            partial=self.config.essentry.payload == "partial" and not dirty,
+            removed=removed,
+            deleted_at=self.deleted_at,
+            updated_at=self._updated_at(event),
+        )
+        keys = [key for key in {**before, **after} if key != "invitations"]
+        fields = [
+            {"field": k, "before": before.get(k), "after": after.get(k)} for k in keys if before.get(k) != after.get(k)
+        ]
+        changed = {
+            "added": [guest for key, guest in guests.items() if key not in confirmed],
+            "changed": [
+                {"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and confirmed[k] != g
+            ],
+            "removed": [{**(confirmed | dict(unanswered))[key], "sourceId": key} for key in sorted(removed)],
+        }
+        reason = (
+            "unknown outcome" if dirty else "full" if self.full and not fields and not any(changed.values()) else None
+        )
+        reason = "rescheduled" if base["state"] == "expired" else reason
+        self.rows.append(
+            {
+                "source_id": source_id, "source": event["source"], "location_id": event["location_id"], "action": "update", "reason": reason,
+                "base_fingerprint": base["fingerprint"], "base_run": base["confirmed_run"], "fingerprint": content,
+                "fingerprint_version": FINGERPRINT_VERSION, "starts_at": event["starts_at"], "ends_at": event["ends_at"], "name": event["name"],
+                "fields_json": orjson.dumps(fields).decode(), "guests_json": orjson.dumps(changed).decode(), "after": text,
+                "body": orjson.dumps(body).decode(), "members_json": event["members"], "ignore_missing": self.additive, "guests": len(guests),
+            }
+        )  # fmt: skip
+        self._decide_one(source_id, event["source"], "update", reason)
+        # S12: a change of the event may mail every guest of it; so may a complete list
+        everyone = bool(fields) or complete
+        changed_ids = {item["after"]["sourceId"] for item in changed["changed"]}
+        for key, guest in guests.items():
+            if key not in confirmed:
+                self._mail(event, guest, "invited")
+            elif everyone or key in changed_ids:
+                self._mail(event, guest, "updated")
+        for guest in changed["removed"]:
+            self._mail(event, guest, "cancelled")
+
+    def _updated_at(self, event: dict) -> str | None:
+        if not self.config.essentry.send_updated_at or pd.isna(event["updated_at"]):
+            return None
+        return event["updated_at"].strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _keep_guests(
+        self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict]
+    ) -> dict[str, dict]:
+        """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4)."""
+        guests = dict(wanted)
+        loose = {key: guest for key, guest in sorted(known.items()) if key not in wanted}
+        for key in [key for key in wanted if key not in known and loose]:
+            old = next((other for other, guest in loose.items() if _same_person(guest, wanted[key])), None)
+            if old is not None:
+                del loose[old]
+                guests[old] = {**guests.pop(key), "sourceId": old}
+                self.rebound += 1
+        frozen = source_id in self.frozen or source in self.frozen_sources
+        kept = set(known) if frozen else self.held_guests.get(source_id, set()) & set(known)
+        for key in kept - set(guests):
+            guests[key] = known[key]
+        return dict(sorted(guests.items()))
+
+    # -- events that essentry has and the sources do not want --------------------------------------------------------
+
+    def settle_missing(self, events: pd.DataFrame) -> None:
+        """Delete, expire, hold or let sleep what is active in the snapshot and not due."""
+        snapshot = self.known.snapshot
+        left = snapshot[(snapshot["state"] == "active") & ~snapshot["source_id"].isin(events["source_id"])]
+        where = (
+            self.desired.dispositions.sort_values("disposition")
+            .drop_duplicates("source_id")
+            .set_index("source_id")["disposition"]
+        )
+        where = where.combine_first(
+            self.desired.dispositions.drop_duplicates("own_id").set_index("own_id")["disposition"]
+        )
+        fate = left["source_id"].map(where).astype("str").fillna("absent").to_numpy(dtype=object)
+        over = (left["ends_at"] <= self.as_of).to_numpy(dtype=bool)
+        deletes: list[tuple[dict, str]] = []
+        for base, disposition, is_over in zip(left.to_dict("records"), fate, over, strict=True):
+            action, reason = self._fate(base, disposition, is_over)
+            if action == "delete":
+                deletes.append((base, reason))
+            elif action == "expire":
+                self.rows.append(_settled(base, "expire", reason))
+                self._decide_one(base["source_id"], base["source"], "expire", reason)
+            else:
+                self._decide_one(base["source_id"], base["source"], action, reason)
+        payloads = self.known.payloads([base["source_id"] for base, _ in deletes]) if deletes else {}
+        for base, reason in deletes:
+            body = {"sourceId": base["source_id"], "deletedAt": self.deleted_at}
+            row = _settled(base, "delete", reason)
+            guests = list_guests(orjson.loads(payloads.get(base["source_id"]) or "{}"))
+            guests |= dict(self.known.unanswered.get(base["source_id"], {}))
+            changed = {"added": [], "changed": [], "removed": list(guests.values())}
+            row |= {
+                "body": orjson.dumps(body).decode(),
+                "guests_json": orjson.dumps(changed).decode(),
+                "ignore_missing": self.additive,
+            }
+            self.rows.append(row)
+            self._decide_one(base["source_id"], base["source"], "delete", reason)
+            for guest in guests.values():
+                self._mail(base, guest, "cancelled")
+
+    def _fate(self, base: dict, disposition: str, over: bool) -> tuple[str, str]:
+        source, source_id = base["source"], base["source_id"]
+        health = self.health.get(source, SourceHealth(read=False, events=False, guests=False))
+        if disposition == "absent":
+            if not health.read:
+                return "held", "source not read"
+            if over:
+                return "expire", "over"
+            if not health.events:
+                return "held", "source unhealthy"
+            if health.unreadable_event_keys:
+                return "held", "unreadable keys in the source"
+            if source_id in self.desired.held_targets:
+                return "held", "linked meeting not found"
+            self.absent_now.append(source_id)
+            needed = self.config.guards.delete_after_runs
+            if int(base["absent_runs"] or 0) + 1 < needed:
+                return "held", f"absent in {int(base['absent_runs'] or 0) + 1} of {needed} runs"
+            return self._delete(base, "absent")
+        if disposition == "beyond_window":
+            return "dormant", "moved beyond the window"
+        if over and disposition in ("past", "cancelled", "guestless", "merged"):
+            return "expire", "over"
+        if (
+            disposition == "past"
+        ):  # moved into the past while essentry still expects the guests: nothing says that it is off
+            return "held", "moved into the past"
+        if disposition in ("cancelled", "merged"):
+            return self._delete(base, disposition)
+        if disposition == "guestless":
+            held_guest = source_id in self.held_guests or source_id in self.frozen or source in self.frozen_sources
+            return ("held", "guests unreadable") if held_guest else self._delete(base, "guestless")
+        return "held", disposition
+
+    def _delete(self, base: dict, reason: str) -> tuple[str, str]:
+        if self._waits(base["source_id"], None):
+            return "held", "rejected before"
+        return "delete", reason
+
+    # -- the result ---------------------------------------------------------------------------------------------------
+
+    def _mail(self, event: dict, guest: dict, kind: str) -> None:
+        self.mails.append((event["source_id"], event["source"], event["location_id"], _identity(guest), kind))
+
+    def _decide(self, events: pd.DataFrame, action: str, reason: str | None) -> None:
+        if len(events):
+            self.decided.append(events[["source_id", "source"]].assign(action=action, reason=reason))
+
+    def _decide_one(self, source_id: str, source: str, action: str, reason: str | None) -> None:
+        self.single.append((source_id, source, action, reason))
+
+    def finish(self) -> Diff:
+        frames = [*self.frames, *([pd.DataFrame(self.rows)] if self.rows else [])]
+        changes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=CHANGE_COLUMNS)
+        changes = changes.reindex(columns=CHANGE_COLUMNS).sort_values(
+            ["starts_at", "source_id"], kind="stable", ignore_index=True
+        )
+        single = pd.DataFrame(self.single, columns=DECISION_COLUMNS)
+        decisions = pd.concat(
+            [frame for frame in [*self.decided, single] if len(frame)] or [empty_frame(DECISION_COLUMNS)],
+            ignore_index=True,
+        )
+        mails = pd.DataFrame(self.mails, columns=MAIL_COLUMNS)
+        all_mails = pd.concat(
+            [frame for frame in [*self.mail_frames, mails] if len(frame)] or [mails], ignore_index=True
+        )
+        return Diff(_typed(changes), decisions.astype("str"), all_mails, self.absent_now, self.rebound)
+
+
+def _typed(changes: pd.DataFrame) -> pd.DataFrame:
+    text = [
+        "source_id",
+        "source",
+        "action",
+        "reason",
+        "base_fingerprint",
+        "base_run",
+        "fingerprint",
+        "name",
+        "fields_json",
+        "guests_json",
+    ]
+    text += ["after", "body", "members_json"]
+    return changes.astype(
+        {
+            **dict.fromkeys(text, "str"),
+            "location_id": "Int64",
+            "fingerprint_version": "Int64",
+            "guests": "Int64",
+            "ignore_missing": "boolean",
+        }
+        | {"starts_at": "datetime64[us, UTC]", "ends_at": "datetime64[us, UTC]"}
+    )
+
+
+def _settled(base: dict, action: str, reason: str) -> dict:
+    return {
+        "source_id": base["source_id"], "source": base["source"], "location_id": base["location_id"], "action": action, "reason": reason,
+        "base_fingerprint": base["fingerprint"], "base_run": base["confirmed_run"], "fingerprint": None, "fingerprint_version": FINGERPRINT_VERSION,
+        "starts_at": base["starts_at"], "ends_at": base["ends_at"], "name": base.get("name"), "members_json": base["members_json"],
+        "ignore_missing": True, "guests": base["guests"],
+    }  # fmt: skip
+
+
+def _identity(guest: dict) -> str:
+    if guest.get("email"):
+        return guest["email"]
+    return "name:" + f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip().casefold()
+
+
+def _same_person(one: dict, other: dict) -> bool:
+    """Whether two invitations of an event are the same person: one address and no two names, or one name and no address."""
+    names = [f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip().casefold() for guest in (one, other)]
+    if one.get("email", "") != other.get("email", ""):
+        return False
+    return names[0] == names[1] != "" or (bool(one.get("email")) and "" in names)

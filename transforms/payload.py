@@ -1,0 +1,166 @@
+"""What is sent and remembered of an event: its canonical JSON, the fingerprint of that, and the request body of a change. Pure.
+
+The canonical JSON holds every field that has a value, in a fixed order, and the guests sorted by id. It is both the complete
+payload and what the snapshot keeps; the fingerprint is xxh3_128 of it. `updatedAt` is no part of it. Another order, another way of
+writing a value: raise FINGERPRINT_VERSION, and the next run compares contents instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from xxhash import xxh3_128_hexdigest
+
+from transforms.json_text import TEXT, build_objects, join_groups, member, null_if_empty, quote, to_arrow
+from transforms.times import format_instants
+
+FINGERPRINT_VERSION = 1
+CHUNK = 50_000
+# texts that are sent empty when they lost their value: a field left out of an update stays as it was
+CLEARED_AS_EMPTY = ("description", "firstName", "lastName", "companyName", "email")
+
+
+def _person(frame: pd.DataFrame, role: str) -> pa.Array:
+    names = {"email": "email", "firstName": "first_name", "lastName": "last_name", "phoneNumber": "phone"}
+    members = [member(key, quote(to_arrow(frame[f"{role}_{column}"]))) for key, column in names.items()]
+    return null_if_empty(build_objects(members))
+
+
+def _number(column: pd.Series) -> pa.Array:
+    return pa.array(column.astype("Int64"), from_pandas=True).cast(TEXT)
+
+
+def _invitation_texts(invitations: pd.DataFrame) -> pa.Array:
+    """Each guest as a JSON object."""
+    plain = {"sourceId": "invitation_id", "email": "email", "firstName": "first_name", "lastName": "last_name"}
+    plain |= {"companyName": "company_name", "language": "language"}
+    members = [member(key, quote(to_arrow(invitations[column]))) for key, column in plain.items()]
+    members += [
+        member("customFields", to_arrow(invitations["custom_fields"])),
+        member("accessProfiles", to_arrow(invitations["access_profiles"])),
+    ]
+    return build_objects(members)
+
+
+def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series:
+    """The canonical JSON of each event, aligned with `events`; both frames sorted by source_id."""
+    position = pd.Index(events["source_id"]).get_indexer(invitations["source_id"])
+    counts = pa.array(np.bincount(position[position >= 0], minlength=len(events)))
+    guests = join_groups(_invitation_texts(invitations[position >= 0]), counts)
+    members = [
+        member("sourceId", quote(to_arrow(events["source_id"]))),
+        member("name", quote(to_arrow(events["name"]))),
+        member("description", quote(to_arrow(events["description"]))),
+        member("startsAt", quote(to_arrow(format_instants(events["starts_at"])))),
+        member("endsAt", quote(to_arrow(format_instants(events["ends_at"])))),
+        member("locationId", _number(events["location_id"])),
+        member("entranceId", _number(events["entrance_id"])),
+        member("host", _person(events, "host")),
+        member("creator", _person(events, "creator")),
+        member("customFields", to_arrow(events["custom_fields"])),
+        member("invitations", pc.binary_join_element_wise("[", guests, "]", "")),
+    ]
+    return pd.Series(build_objects(members).to_pandas(), index=events.index, dtype="str")
+
+
+def iterate_payloads(events: pd.DataFrame, invitations: pd.DataFrame, *, chunk: int = CHUNK) -> Iterator[pd.Series]:
+    """`build_payloads` by runs of `chunk` events, so that the texts of all never stand in memory at once."""
+    bounds = np.arange(0, len(events), chunk)
+    starts = (
+        np.searchsorted(
+            invitations["source_id"].to_numpy(dtype=object), events["source_id"].to_numpy(dtype=object)[bounds]
+        )
+        if len(bounds)
+        else []
+    )
+    ends = [*starts[1:], len(invitations)]
+    for bound, first, last in zip(bounds, starts, ends, strict=True):
+        yield build_payloads(events.iloc[bound : bound + chunk], invitations.iloc[first:last])
+
+
+def add_fingerprints(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.DataFrame:
+    """`events` with `fingerprint` (32 hex digits) and `guests` (their number)."""
+    prints: list[str] = []
+    for texts in iterate_payloads(events, invitations):
+        prints += [fingerprint(text) for text in texts]  # the hash is a C call a row; there is no vectorised one
+    counts = invitations["source_id"].value_counts()
+    guests = events["source_id"].map(counts).fillna(0).astype("int64")
+    return events.assign(fingerprint=pd.Series(prints, index=events.index, dtype="str"), guests=guests)
+
+
+def fingerprint(payload: str) -> str:
+    """xxh3_128 of a canonical JSON text, as hex."""
+    return xxh3_128_hexdigest(payload)
+
+
+def dump_payload(payload: dict) -> str:
+    """The canonical JSON of a payload that was changed as an object; guests sorted by id."""
+    guests = sorted(payload.get("invitations", []), key=lambda guest: guest["sourceId"])
+    return orjson.dumps({**{k: v for k, v in payload.items() if k != "invitations"}, "invitations": guests}).decode()
+
+
+def list_guests(payload: dict | None) -> dict[str, dict]:
+    """The guests of a payload by their id."""
+    return {guest["sourceId"]: guest for guest in (payload or {}).get("invitations", [])}
+
+
+def build_body(
+    before: dict | None,
+    after: dict,
+    *,
+    complete: bool,
+    additive: bool,
+    partial: bool,
+    removed: set[str],
+    deleted_at: str,
+    updated_at: str | None = None,
+) -> dict:
+    """The event as a request carries it.
+
+    complete: every guest is listed (creates, events whose last outcome is unknown, a full re-send); otherwise an additive list holds added, changed
+    and removed guests only, so that what reception did by hand stays. removed: ids to take out by name, with `deletedAt`.
+    """
+    old, new = list_guests(before), list_guests(after)
+    body = {key: value for key, value in after.items() if key != "invitations"}
+    if partial and before is not None and not complete:
+        body = {key: value for key, value in body.items() if key == "sourceId" or before.get(key) != value}
+    if before is not None:
+        _clear_missing(before, after, body)
+    if updated_at:
+        body["updatedAt"] = updated_at
+    if not additive:
+        if complete or not partial or old != new:
+            body["invitations"] = [_with_cleared(old.get(key), guest) for key, guest in new.items()]
+        return body
+    sent = [_with_cleared(old.get(key), guest) for key, guest in new.items() if complete or old.get(key) != guest]
+    sent += [{"sourceId": key, "deletedAt": deleted_at} for key in sorted(removed - set(new))]
+    if sent:
+        body["invitations"] = sent
+    return body
+
+
+def _clear_missing(before: dict, after: dict, body: dict) -> None:
+    for key in CLEARED_AS_EMPTY:
+        if key in before and key not in after:
+            body[key] = ""
+    gone = set(before.get("customFields", {})) - set(after.get("customFields", {}))
+    if gone:
+        body["customFields"] = {**after.get("customFields", {}), **dict.fromkeys(sorted(gone), "")}
+
+
+def _with_cleared(old: dict | None, guest: dict) -> dict:
+    if old is None:
+        return guest
+    sent = dict(guest)
+    for key in ("firstName", "lastName", "companyName"):
+        if key in old and key not in guest:
+            sent[key] = ""
+    gone = set(old.get("customFields", {})) - set(guest.get("customFields", {}))
+    if gone:
+        sent["customFields"] = {**guest.get("customFields", {}), **dict.fromkeys(sorted(gone), "")}
+    return sent
