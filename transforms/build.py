@@ -48,18 +48,14 @@ def list_guest_keys(validated: Validated, *, shared: bool = False) -> pd.Series:
     """The texts for which the state store must know a number: guests without a key of their own. Aligned with `guests`."""
     guests = validated.guests
     keyless = guests["guest_key"].isna()
-    name = people.identify_people(
-        pd.Series(pd.NA, index=guests.index, dtype="str"), guests["first_name"], guests["last_name"]
-    )
+    name = people.identify_people(pd.Series(pd.NA, index=guests.index, dtype="str"), guests["first_name"], guests["last_name"])
     text = guests["identity"]
     if shared:
         nameless = guests["email"].isna()
         text = text.mask(nameless, guests["source_event_id"] + "|" + text)
     # two people behind one address: the first by name keeps the address alone
     group = [guests["source_event_id"], guests["email"]]
-    both = (
-        keyless & guests["email"].notna() & name.notna() & guests.duplicated(["source_event_id", "email"], keep=False)
-    )
+    both = keyless & guests["email"].notna() & name.notna() & guests.duplicated(["source_event_id", "email"], keep=False)
     if both.any():
         smallest = name.where(both).groupby(group, sort=False).transform("min")
         text = text.mask(both & (name != smallest), text + "|" + name)
@@ -85,14 +81,10 @@ def build_desired(
     all_quarantined = set().union(*quarantined.values()) if quarantined else set()
     linked = link_events(records, confirmed=confirmed, quarantined=all_quarantined)
     shared = config.essentry.invitation_ids == "shared"
-    guests = pd.concat(
-        [_guests(v, guest_numbers.get(v.source, {}), config, shared) for v in sources], ignore_index=True
-    )
+    guests = pd.concat([_guests(v, guest_numbers.get(v.source, {}), config, shared) for v in sources], ignore_index=True)
     guests = guests.assign(source_id=guests["own_id"].map(linked.meetings).astype("str").fillna(guests["own_id"]))
     held = pd.concat([_held(v, config, guest_numbers.get(v.source, {}), shared) for v in sources], ignore_index=True)
-    held = held.assign(source_id=held["own_id"].map(linked.meetings).astype("str").fillna(held["own_id"])).drop(
-        columns="own_id"
-    )
+    held = held.assign(source_id=held["own_id"].map(linked.meetings).astype("str").fillna(held["own_id"])).drop(columns="own_id")
     records = linked.events
     records = records.assign(
         disposition=_dispose(records, linked, guests, held, config, as_of=as_of),
@@ -106,9 +98,7 @@ def build_desired(
         [
             records[["own_id", "source_id", "source", "disposition"]],
             *(
-                pd.DataFrame(
-                    {"own_id": sorted(ids), "source_id": sorted(ids), "source": source, "disposition": "quarantined"}
-                )
+                pd.DataFrame({"own_id": sorted(ids), "source_id": sorted(ids), "source": source, "disposition": "quarantined"})
                 for source, ids in quarantined.items()
                 if ids
             ),
@@ -182,13 +172,9 @@ def _guests(validated: Validated, numbers: Mapping[str, int], config: Config, sh
     number = numbered_guests(texts.map(dict(numbers)))
     frame = pd.DataFrame(
         {
-            "own_id": build_event_ids(
-                pd.Series(validated.source, index=guests.index, dtype="str"), guests["source_event_id"]
-            ),
+            "own_id": build_event_ids(pd.Series(validated.source, index=guests.index, dtype="str"), guests["source_event_id"]),
             "source": pd.Series(validated.source, index=guests.index, dtype="str"),
-            "invitation_id": _guest_ids(
-                guests, validated.source, escape_parts(guests["guest_key"]).fillna(number), shared=shared
-            ),
+            "invitation_id": _guest_ids(guests, validated.source, escape_parts(guests["guest_key"]).fillna(number), shared=shared),
             "identity": guests["identity"],
             "email": guests["email"],
             "first_name": people.cut_text(guests["first_name"]),
@@ -230,9 +216,7 @@ def _dispose(
     """Where each record goes; the first rule that fits wins."""
     horizon = as_of + pd.Timedelta(days=config.window.days_ahead)
     with_guests = set(guests.loc[_not_host(guests, records), "source_id"])
-    skip = records["source"].isin(
-        [name for name, entry in config.sources.items() if entry.events_without_guests == "skip"]
-    )
+    skip = records["source"].isin([name for name, entry in config.sources.items() if entry.events_without_guests == "skip"])
     has_guests = records["source_id"].isin(with_guests)
     problem = dict(zip(linked.problems["own_id"], linked.problems["check"], strict=True))
     rules = [
@@ -263,9 +247,7 @@ def _merge_guests(guests: pd.DataFrame, due: pd.DataFrame, notes: dict[str, int]
     guests = guests[not_host].sort_values(["source_id", "invitation_id"], kind="stable")
     twice = guests.duplicated(["source_id", "identity"], keep=False) & guests["identity"].notna()
     if twice.any():
-        name = people.identify_people(
-            pd.Series(pd.NA, index=guests.index, dtype="str"), guests["first_name"], guests["last_name"]
-        )
+        name = people.identify_people(pd.Series(pd.NA, index=guests.index, dtype="str"), guests["first_name"], guests["last_name"])
         # same address and different names are two people; a nameless row joins the first named one
         shared = guests[twice].assign(who=name[twice])
         first_name = shared.groupby(["source_id", "identity"], sort=False)["who"].transform("first")
@@ -276,9 +258,7 @@ def _merge_guests(guests: pd.DataFrame, due: pd.DataFrame, notes: dict[str, int]
         merged = shared.assign(**{c: filled[c].astype("str") for c in columns}).drop_duplicates(keys)
         notes["guests_merged"] = len(shared) - len(merged)
         # of two people behind one address the identity for counting stays the address
-        guests = pd.concat([guests[~twice], merged.drop(columns="who")]).sort_values(
-            ["source_id", "invitation_id"], kind="stable"
-        )
+        guests = pd.concat([guests[~twice], merged.drop(columns="who")]).sort_values(["source_id", "invitation_id"], kind="stable")
     again = guests.duplicated(["source_id", "invitation_id"])
     notes["guests_merged"] = notes.get("guests_merged", 0) + int(again.sum())
     return guests.loc[~again, INVITATION_COLUMNS].reset_index(drop=True)
@@ -286,9 +266,7 @@ def _merge_guests(guests: pd.DataFrame, due: pd.DataFrame, notes: dict[str, int]
 
 def _finish_events(due: pd.DataFrame, notes: dict[str, int]) -> pd.DataFrame:
     notes["names_cut"] = int(due["name_cut"].sum())
-    return due[EVENT_COLUMNS].assign(
-        location_id=due["location_id"].astype("Int64"), entrance_id=due["entrance_id"].astype("Int64")
-    )
+    return due[EVENT_COLUMNS].assign(location_id=due["location_id"].astype("Int64"), entrance_id=due["entrance_id"].astype("Int64"))
 
 
 def _link_rejects(linked: Linked, records: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:

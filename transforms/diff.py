@@ -124,9 +124,7 @@ class _Work:
             self.held_guests.setdefault(event, set()).add(guest)
         self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
         waiting = known.rejections
-        self.waiting = dict(
-            zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True)
-        )
+        self.waiting = dict(zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True))
 
     # -- events that the sources have -------------------------------------------------------------------------------
 
@@ -135,11 +133,7 @@ class _Work:
         snapshot = self.known.snapshot
         place = pd.Index(snapshot["source_id"]).get_indexer(events["source_id"])
         found = place >= 0
-        state = (
-            np.where(found, snapshot["state"].to_numpy(dtype=object)[place], "")
-            if len(snapshot)
-            else np.full(len(events), "")
-        )
+        state = np.where(found, snapshot["state"].to_numpy(dtype=object)[place], "") if len(snapshot) else np.full(len(events), "")
         old = snapshot.iloc[place] if len(snapshot) else snapshot
         if len(snapshot):
             same = (old["fingerprint"].to_numpy(dtype=object) == events["fingerprint"].to_numpy(dtype=object)) & found
@@ -255,19 +249,13 @@ class _Work:
             updated_at=self._updated_at(event),
         )
         keys = [key for key in {**before, **after} if key != "invitations"]
-        fields = [
-            {"field": k, "before": before.get(k), "after": after.get(k)} for k in keys if before.get(k) != after.get(k)
-        ]
+        fields = [{"field": k, "before": before.get(k), "after": after.get(k)} for k in keys if before.get(k) != after.get(k)]
         changed = {
             "added": [guest for key, guest in guests.items() if key not in confirmed],
-            "changed": [
-                {"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and confirmed[k] != g
-            ],
+            "changed": [{"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and confirmed[k] != g],
             "removed": [{**(confirmed | dict(unanswered))[key], "sourceId": key} for key in sorted(removed)],
         }
-        reason = (
-            "unknown outcome" if dirty else "full" if self.full and not fields and not any(changed.values()) else None
-        )
+        reason = "unknown outcome" if dirty else "full" if self.full and not fields and not any(changed.values()) else None
         reason = "rescheduled" if base["state"] == "expired" else reason
         self.rows.append(
             {
@@ -295,9 +283,7 @@ class _Work:
             return None
         return event["updated_at"].strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def _keep_guests(
-        self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict]
-    ) -> dict[str, dict]:
+    def _keep_guests(self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict]) -> dict[str, dict]:
         """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4)."""
         guests = dict(wanted)
         loose = {key: guest for key, guest in sorted(known.items()) if key not in wanted}
@@ -319,14 +305,8 @@ class _Work:
         """Delete, expire, hold or let sleep what is active in the snapshot and not due."""
         snapshot = self.known.snapshot
         left = snapshot[(snapshot["state"] == "active") & ~snapshot["source_id"].isin(events["source_id"])]
-        where = (
-            self.desired.dispositions.sort_values("disposition")
-            .drop_duplicates("source_id")
-            .set_index("source_id")["disposition"]
-        )
-        where = where.combine_first(
-            self.desired.dispositions.drop_duplicates("own_id").set_index("own_id")["disposition"]
-        )
+        where = self.desired.dispositions.sort_values("disposition").drop_duplicates("source_id").set_index("source_id")["disposition"]
+        where = where.combine_first(self.desired.dispositions.drop_duplicates("own_id").set_index("own_id")["disposition"])
         fate = left["source_id"].map(where).astype("str").fillna("absent").to_numpy(dtype=object)
         over = (left["ends_at"] <= self.as_of).to_numpy(dtype=bool)
         deletes: list[tuple[dict, str]] = []
@@ -379,9 +359,7 @@ class _Work:
             return "dormant", "moved beyond the window"
         if over and disposition in ("past", "cancelled", "guestless", "merged"):
             return "expire", "over"
-        if (
-            disposition == "past"
-        ):  # moved into the past while essentry still expects the guests: nothing says that it is off
+        if disposition == "past":  # moved into the past while essentry still expects the guests: nothing says that it is off
             return "held", "moved into the past"
         if disposition in ("cancelled", "merged"):
             return self._delete(base, disposition)
@@ -410,18 +388,14 @@ class _Work:
     def finish(self) -> Diff:
         frames = [*self.frames, *([pd.DataFrame(self.rows)] if self.rows else [])]
         changes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=CHANGE_COLUMNS)
-        changes = changes.reindex(columns=CHANGE_COLUMNS).sort_values(
-            ["starts_at", "source_id"], kind="stable", ignore_index=True
-        )
+        changes = changes.reindex(columns=CHANGE_COLUMNS).sort_values(["starts_at", "source_id"], kind="stable", ignore_index=True)
         single = pd.DataFrame(self.single, columns=DECISION_COLUMNS)
         decisions = pd.concat(
             [frame for frame in [*self.decided, single] if len(frame)] or [empty_frame(DECISION_COLUMNS)],
             ignore_index=True,
         )
         mails = pd.DataFrame(self.mails, columns=MAIL_COLUMNS)
-        all_mails = pd.concat(
-            [frame for frame in [*self.mail_frames, mails] if len(frame)] or [mails], ignore_index=True
-        )
+        all_mails = pd.concat([frame for frame in [*self.mail_frames, mails] if len(frame)] or [mails], ignore_index=True)
         return Diff(_typed(changes), decisions.astype("str"), all_mails, self.absent_now, self.rebound)
 
 

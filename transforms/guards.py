@@ -17,6 +17,7 @@ from schemas.config import Config, GuardsConfig, PeopleLimit, ScopedLimit
 from transforms.diff import Diff, SourceHealth
 from transforms.validate import Validated
 
+ABOUT_DELETES = ("max_deletes", "max_delete_share")
 DELETE_COUNT = ScopedLimit(run=50, source=50, location=25)
 DELETE_SHARE = ScopedLimit(run=0.1, source=0.1, location=0.25)
 
@@ -55,9 +56,7 @@ def judge_health(
         problems = []
         before = (last_good or {}).get(part, 0)
         if rows == 0 and before > 0:
-            problems.append(
-                ("shrunk", 1.0, guards.max_shrink_share, f"the {part} SELECT returned nothing; it had {before} rows")
-            )
+            problems.append(("shrunk", 1.0, guards.max_shrink_share, f"the {part} SELECT returned nothing; it had {before} rows"))
         elif before - rows >= max(guards.min_count, 1) and (before - rows) / before > guards.max_shrink_share:
             problems.append(
                 (
@@ -79,11 +78,7 @@ def judge_health(
             )
         for kind, number, limit, text in problems:
             guard = "max_shrink_share" if kind == "shrunk" else "max_quarantine_share"
-            findings.append(
-                Finding(
-                    guard, f"{source} {part}", round(number, 4), limit, text + "; nothing is deleted on its account"
-                )
-            )
+            findings.append(Finding(guard, f"{source} {part}", round(number, 4), limit, text + "; nothing is deleted on its account"))
             events_ok &= part != "events"
             guests_ok &= part != "guests"
     # outside guests per event: rows that lost their address look like employees or like nobody
@@ -92,11 +87,7 @@ def judge_health(
         ratio = (outside_guests / validated.event_rows) / (before_outside / before_events)
         if 1 - ratio > guards.max_shrink_share and guests_ok:
             text = f"outside guests an event fell by {1 - ratio:.0%} ({before_outside} before, {outside_guests} now)"
-            findings.append(
-                Finding(
-                    "max_shrink_share", f"{source} outside guests", round(1 - ratio, 4), guards.max_shrink_share, text
-                )
-            )
+            findings.append(Finding("max_shrink_share", f"{source} outside guests", round(1 - ratio, 4), guards.max_shrink_share, text))
             guests_ok = False
     health = SourceHealth(
         read=True,
@@ -141,26 +132,20 @@ def check_guards(
         text = f"the first run of an empty state would create {len(diff.changes)} events and invite {people} people ({invited} invitations)"
         findings.append(Finding("approve_first_run", "run", people, 0, text))
     if policy_changed and guards.approve_policy_change and len(diff.changes):
-        text = (
-            f"settings that decide who is invited have changed since the last run; {len(diff.changes)} changes follow"
-        )
+        text = f"settings that decide who is invited have changed since the last run; {len(diff.changes)} changes follow"
         findings.append(Finding("approve_policy_change", "run", len(diff.changes), 0, text))
     return findings
 
 
-def _over(guard: str, scope: str, number: float, limit: float | None, text: str, **more: object) -> list[Finding]:
+def _over(guard: str, scope: str, number: float, limit: float | None, text: str, *, causes: tuple[str, ...] = ()) -> list[Finding]:
     if limit is None or number <= limit:
         return []
     shown = f"{number:.1%}" if guard.endswith("share") else f"{number:g}"
     allowed = f"{limit:.1%}" if guard.endswith("share") else f"{limit:g}"
-    return [
-        Finding(guard, scope, round(number, 4), limit, f"{shown} {text}, over the limit of {allowed} ({scope})", **more)
-    ]  # type: ignore[arg-type]
+    return [Finding(guard, scope, round(number, 4), limit, f"{shown} {text}, over the limit of {allowed} ({scope})", causes=causes)]  # type: ignore[arg-type]
 
 
-def _check_deletes(
-    changes: pd.DataFrame, snapshot: pd.DataFrame, guards: GuardsConfig, as_of: pd.Timestamp
-) -> list[Finding]:
+def _check_deletes(changes: pd.DataFrame, snapshot: pd.DataFrame, guards: GuardsConfig, as_of: pd.Timestamp) -> list[Finding]:
     deletes = changes[changes["action"] == "delete"]
     upcoming = snapshot[(snapshot["state"] == "active") & (snapshot["ends_at"] > as_of)]
     counts, shares = _scoped(guards.max_deletes, DELETE_COUNT), _scoped(guards.max_delete_share, DELETE_SHARE)
@@ -171,8 +156,7 @@ def _check_deletes(
     findings: list[Finding] = []
     for kind, scope, rows, size in scopes:
         causes = tuple(rows.sort_values("starts_at")["source_id"].head(10))
-        more = {"about_deletes": True, "causes": causes}
-        findings += _over("max_deletes", scope, len(rows), counts[kind], "cancellations", **more)
+        findings += _over("max_deletes", scope, len(rows), counts[kind], "cancellations", causes=causes)
         share_limit = shares[kind]
         if len(rows) and (len(rows) >= guards.min_count or share_limit == 0):
             findings += _over(
@@ -181,7 +165,7 @@ def _check_deletes(
                 len(rows) / max(size, len(rows)),
                 share_limit,
                 "of the upcoming events would be cancelled",
-                **more,
+                causes=causes,
             )
     return findings
 
@@ -189,9 +173,7 @@ def _check_deletes(
 def _scoped(limit: float | ScopedLimit, default: ScopedLimit) -> dict[str, float | None]:
     """A plain number is the limit of every scope; a scope left out of a table has its default."""
     if isinstance(limit, ScopedLimit):
-        return {
-            k: getattr(default, k) if (v := getattr(limit, k)) is None else v for k in ("run", "source", "location")
-        }
+        return {k: getattr(default, k) if (v := getattr(limit, k)) is None else v for k in ("run", "source", "location")}
     return dict.fromkeys(("run", "source", "location"), limit)
 
 
@@ -202,11 +184,7 @@ def _guests_of_deletes(diff: Diff) -> int:
 
 def _check_people(diff: Diff, guards: GuardsConfig, *, full: bool) -> list[Finding]:
     mails = diff.mails
-    limit = (
-        guards.max_people_mailed
-        if isinstance(guards.max_people_mailed, PeopleLimit)
-        else PeopleLimit(total=guards.max_people_mailed)
-    )
+    limit = guards.max_people_mailed if isinstance(guards.max_people_mailed, PeopleLimit) else PeopleLimit(total=guards.max_people_mailed)
     people = mails["identity"].nunique()
     top = mails["identity"].value_counts()
     findings = _over(
@@ -221,13 +199,9 @@ def _check_people(diff: Diff, guards: GuardsConfig, *, full: bool) -> list[Findi
         count = mails.loc[mails["kind"] == kind, "identity"].nunique()
         findings += _over("max_people_mailed", kind, count, getattr(limit, kind), f"people would be mailed ({kind})")
     if len(top):
-        findings += _over(
-            "max_mails_per_guest", "run", int(top.iloc[0]), guards.max_mails_per_guest, "mails to one guest"
-        )
+        findings += _over("max_mails_per_guest", "run", int(top.iloc[0]), guards.max_mails_per_guest, "mails to one guest")
     if full:
-        findings += _over(
-            "max_full_resend", "run", people, guards.max_full_resend, "people may be mailed by a full re-send"
-        )
+        findings += _over("max_full_resend", "run", people, guards.max_full_resend, "people may be mailed by a full re-send")
     return findings
 
 
@@ -250,7 +224,6 @@ def _check_churn(diff: Diff, contents: Mapping[str, tuple], guards: GuardsConfig
         guards.max_churn,
         "events seem to have changed their id (same start, place, host and guests)",
         causes=tuple(pairs[:10]),
-        about_deletes=False,
     )
 
 

@@ -45,9 +45,7 @@ def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: s
     held: set[str] = set()
     if pointing.empty:
         return _linked(events, problems, held)
-    target = dict(
-        zip(pointing["own_id"], build_event_ids(pointing["linked_source"], pointing["linked_event_id"]), strict=True)
-    )
+    target = dict(zip(pointing["own_id"], build_event_ids(pointing["linked_source"], pointing["linked_event_id"]), strict=True))
     present = dict(zip(events["own_id"], events.index, strict=True))
     groups: dict[str, list[str]] = {}
     # linked meetings are few against all events, and chains are short: following them one by one is clearest
@@ -106,11 +104,7 @@ def _unite(
         updates["source_id"][present[own]] = chosen
         updates["status"][present[own]] = "merged"
         for column in _FILLED:
-            if (
-                pd.isna(row[column])
-                and not pd.isna(other[column])
-                and (column[:5] != "host_" or other["host_email"] == row["host_email"])
-            ):
+            if pd.isna(row[column]) and not pd.isna(other[column]) and (column[:5] != "host_" or other["host_email"] == row["host_email"]):
                 updates[column].setdefault(present[root], other[column])
         if other["by_room"] and not row["by_room"]:
             updates["location_id"].setdefault(present[root], other["location_id"])

@@ -72,9 +72,7 @@ def iterate_payloads(events: pd.DataFrame, invitations: pd.DataFrame, *, chunk: 
     """`build_payloads` by runs of `chunk` events, so that the texts of all never stand in memory at once."""
     bounds = np.arange(0, len(events), chunk)
     starts = (
-        np.searchsorted(
-            invitations["source_id"].to_numpy(dtype=object), events["source_id"].to_numpy(dtype=object)[bounds]
-        )
+        np.searchsorted(invitations["source_id"].to_numpy(dtype=object), events["source_id"].to_numpy(dtype=object)[bounds])
         if len(bounds)
         else []
     )
@@ -95,7 +93,7 @@ def add_fingerprints(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Data
 
 def fingerprint(payload: str) -> str:
     """xxh3_128 of a canonical JSON text, as hex."""
-    return xxh3_128_hexdigest(payload)
+    return xxh3_128_hexdigest(payload.encode())
 
 
 def dump_payload(payload: dict) -> str:

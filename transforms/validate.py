@@ -71,9 +71,7 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     rejects.append(_named(source, "guests", guest_failures, guests))
     held = guests.loc[bad_guests, ["source_event_id", "guest_key"]].reset_index(drop=True)
     notes["copies_dropped"] = copies
-    all_rejects = pd.concat(
-        [frame for frame in rejects if len(frame)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True
-    )
+    all_rejects = pd.concat([frame for frame in rejects if len(frame)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
     return Validated(
         source=source,
         events=events.reset_index(drop=True),
@@ -98,11 +96,7 @@ def _column(raw: pd.DataFrame, name: str) -> pd.Series:
 
 def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame, dict[str, int]]:
     raw = raw.reset_index(drop=True)
-    columns = {
-        name: people.clean_text(_column(raw, name))
-        for name in EVENT_COLUMNS
-        if name not in ("source_event_id", "description")
-    }
+    columns = {name: people.clean_text(_column(raw, name)) for name in EVENT_COLUMNS if name not in ("source_event_id", "description")}
     key = _column(raw, "source_event_id").str.strip()
     out = pd.DataFrame({"source_event_id": key.mask(key == ""), **columns})
     description = _column(raw, "description").str.replace("\r\n", "\n").str.strip()
@@ -115,9 +109,7 @@ def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame,
         out[f"{role}_email"] = people.clean_addresses(out[f"{role}_email"])
     site, room = map_places(out["room_key"], out["site_key"], config)
     zones = (
-        out["timezone"].fillna(site["timezone"]).fillna(config.timezone)
-        if config.timezone
-        else out["timezone"].fillna(site["timezone"])
+        out["timezone"].fillna(site["timezone"]).fillna(config.timezone) if config.timezone else out["timezone"].fillna(site["timezone"])
     )
     known = available_timezones()
     distinct_zones = zones.dropna().unique()
@@ -129,14 +121,8 @@ def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame,
     updated = times.read_instants(out["updated_at"], times=kind, zones=readable)
     no_end = out["ends_at"].isna()
     default_end = start.at + pd.Timedelta(minutes=config.default_duration_minutes)
-    needs_zone = (
-        (kind == "local")
-        & out["starts_at"].notna()
-        & ~out["starts_at"].str.contains(times._OFFSET, regex=True).fillna(False)
-    )
-    out["zone_known"] = (
-        (~zones.isin(bad_zones) & ~(needs_zone & zones.isna())) if kind == "local" else pd.Series(True, index=out.index)
-    )
+    needs_zone = (kind == "local") & out["starts_at"].notna() & ~out["starts_at"].str.contains(times._OFFSET, regex=True).fillna(False)
+    out["zone_known"] = (~zones.isin(bad_zones) & ~(needs_zone & zones.isna())) if kind == "local" else pd.Series(True, index=out.index)
     out["has_start"] = start.at.notna() | ~out["zone_known"]
     out["has_end"] = no_end | end.at.notna() | ~out["zone_known"]
     out["starts_at_text"], out["ends_at_text"] = out["starts_at"], out["ends_at"]
@@ -210,9 +196,7 @@ def _read_profiles(values: pd.Series) -> tuple[pd.Series, pd.Series]:
         try:
             profiles = orjson.loads(text)
             pairs = [(p["partitionId"], p["sourceId"]) for p in profiles]
-            if not all(
-                type(a) is int and type(b) is str and len(p) == 2 for (a, b), p in zip(pairs, profiles, strict=True)
-            ):
+            if not all(type(a) is int and type(b) is str and len(p) == 2 for (a, b), p in zip(pairs, profiles, strict=True)):
                 return None
         except (ValueError, TypeError, KeyError):
             return None
@@ -246,9 +230,7 @@ def _check(schema: object, frame: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame
         cases = errors.failure_cases
         broken = cases[cases["index"].isna()]
         if len(broken):
-            raise ValueError(
-                f"a source frame has the wrong form: {broken[['column', 'check']].to_dict('records')}"
-            ) from None
+            raise ValueError(f"a source frame has the wrong form: {broken[['column', 'check']].to_dict('records')}") from None
         cases = cases[["column", "check", "index"]].drop_duplicates(["check", "index"])
         cases = cases.assign(index=cases["index"].astype("int64"), check=cases["check"].astype("str"))
         bad.loc[cases["index"].unique()] = True

@@ -1,0 +1,332 @@
+"""Compute and store a plan: read the sources, build what essentry should hold, compare, judge. Sends nothing.
+
+Plain functions; the Prefect flow and the command line both call them, in this order:
+read_sources → validate_sources → build_events → compare → judge → store_plan.
+"""
+
+from __future__ import annotations
+
+import secrets as random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from flows.extract import Extracted, confirm_absent
+from flows.guest_keys import digest_guest_keys
+from flows.state import State
+from schemas.config import Config, is_loopback
+from schemas.errors import ConfigurationError, SyncError
+from schemas.frames import REJECT_COLUMNS, empty_frame
+from transforms.build import Desired, build_desired, list_guest_keys
+from transforms.diff import CHANGE_COLUMNS, Diff, Known, SourceHealth, diff_events
+from transforms.guards import Finding, check_guards, digest_policy, judge_health
+from transforms.ids import parse_event_id
+from transforms.payload import add_fingerprints, build_payloads, iterate_payloads, list_guests
+from transforms.pilot import limit_to_pilot
+from transforms.validate import Validated, validate_source
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its id, the clock it works by (UTC), and when it really began."""
+
+    run_id: str
+    as_of: datetime
+    started_at: datetime
+
+    @property
+    def clock(self) -> pd.Timestamp:
+        """`as_of` as pandas counts it."""
+        return pd.Timestamp(self.as_of).tz_convert("UTC").as_unit("us")
+
+
+@dataclass
+class Planned:
+    """Everything a plan rests on, for the report."""
+
+    plan_id: str
+    digest: str
+    diff: Diff
+    desired: Desired
+    snapshot: pd.DataFrame
+    findings: list[Finding]
+    health: dict[str, SourceHealth]
+    failed_sources: dict[str, str]
+    rejects: pd.DataFrame
+    balance: dict[str, Any]
+    reads: dict[str, dict[str, int]] = field(default_factory=dict)
+    full: bool = False
+
+
+def new_run(as_of: datetime | None = None) -> Run:
+    """A run that starts now, by the given clock or the wall's."""
+    now = datetime.now(UTC)
+    return Run(f"{now:%Y%m%d-%H%M%S}-{random.token_hex(2)}", (as_of or now).astimezone(UTC), now)
+
+
+def check_clock(config: Config, run: Run, last_as_of: datetime | None) -> None:
+    """S16: what goes to a real essentry goes by a believable clock. Raises ConfigurationError."""
+    if is_loopback(config.essentry.base_url):
+        return
+    if abs((run.as_of - run.started_at).total_seconds()) > 24 * 3600:
+        raise ConfigurationError("--as-of is more than a day from this machine's clock: leave it out, or correct the clock")
+    if last_as_of is not None and run.as_of < last_as_of:
+        raise ConfigurationError(f"this machine's clock is before the last run ({last_as_of:%Y-%m-%d %H:%M} UTC): correct the clock")
+
+
+def check_sources(config: Config, snapshot: pd.DataFrame) -> None:
+    """S15: a source that essentry has events of may not just leave the configuration. Raises ConfigurationError."""
+    known = set(snapshot.loc[snapshot["state"] == "active", "source"])
+    for name in sorted(known - set(config.sources)):
+        raise ConfigurationError(
+            f"the state holds events of the source {name!r}, which the configuration does not name: put it back, "
+            f"`essentry-sync rename {name} NEW` it, or `essentry-sync retire {name}` (leaves its events in essentry as they are)"
+        )
+
+
+def validate_sources(extracted: Mapping[str, Extracted], config: Config) -> list[Validated]:
+    """Every source's rows typed and checked; see transforms.validate."""
+    return [validate_source(name, read.events, read.guests, config.sources[name]) for name, read in sorted(extracted.items())]
+
+
+def load_known(state: State) -> Known:
+    """What is known of essentry: the snapshot, and on top of it every request whose outcome is unknown (S8)."""
+    snapshot = state.read_fingerprints()
+    intents = state.open_intents()
+    unanswered: dict[str, dict[str, dict]] = {}
+    texts: dict[str, str] = {}
+    latest: dict[str, dict] = {}
+    for intent in intents.to_dict("records"):
+        guests = unanswered.setdefault(intent["source_id"], {})
+        for text in (intent["after"], intent["body"]):
+            if isinstance(text, str):
+                for key, guest in list_guests(orjson.loads(text)).items():
+                    if "deletedAt" not in guest:
+                        guests.setdefault(key, guest)
+        if isinstance(intent["after"], str):
+            texts[intent["source_id"]] = intent["after"]
+        latest[intent["source_id"]] = intent
+    snapshot = snapshot.assign(dirty=snapshot["source_id"].isin(list(latest)))
+    active = set(snapshot.loc[snapshot["state"] == "active", "source_id"])
+    lost = [row for key, row in latest.items() if key not in active and row["action"] != "expire"]
+    ghosts = {row["source_id"] for row in lost}
+    if lost:
+        rows = pd.DataFrame(lost).reindex(columns=snapshot.columns)
+        rows = rows.assign(
+            fingerprint=pd.NA, fingerprint_version=0, state="active", absent_runs=0, confirmed_run=pd.NA, dirty=True, guests=0
+        )
+        snapshot = pd.concat([snapshot[~snapshot["source_id"].isin(ghosts)], rows.astype(snapshot.dtypes.to_dict())], ignore_index=True)
+
+    def payloads(ids: list[str]) -> dict[str, str]:
+        stored = dict(state.read_payloads([key for key in ids if key not in ghosts]))
+        return stored | {key: "{}" for key in ids if key in ghosts}
+
+    return Known(snapshot, payloads, unanswered, state.rejections())
+
+
+def number_guests(state: State, sources: list[Validated], *, shared: bool) -> dict[str, dict[str, int]]:
+    """Numbers for guests without a key of their own; new ones are kept in the state store, so that a plan's ids hold."""
+    numbers: dict[str, dict[str, int]] = {}
+    for source in sources:
+        texts = sorted(set(list_guest_keys(source, shared=shared).dropna()))
+        digests = digest_guest_keys(texts, state.salt())
+        known = state.guest_numbers(source.source, digests)
+        numbers[source.source] = {text: known[digest] for text, digest in zip(texts, digests, strict=True)}
+    return numbers
+
+
+def judge_sources(
+    sources: list[Validated], desired: Desired, failed: Mapping[str, str], state: State, config: Config
+) -> tuple[dict[str, SourceHealth], list[Finding], dict[str, dict[str, int]]]:
+    """Health of every source against its last good read, what is wrong with it, and the counts to remember."""
+    last = state.last_good_reads()
+    health: dict[str, SourceHealth] = {name: SourceHealth(read=False, events=False, guests=False) for name in failed}
+    findings: list[Finding] = []
+    reads: dict[str, dict[str, int]] = {}
+    for source in sources:
+        outside = desired.outside_guests.get(source.source, 0)
+        health[source.source], found = judge_health(source, last.get(source.source), outside, config.guards)
+        findings += found
+        reads[source.source] = {
+            "events": source.event_rows,
+            "guests": source.guest_rows,
+            "outside_guests": outside,
+            "quarantined": source.rejected_events + source.rejected_guests,
+        }
+    return health, findings, reads
+
+
+def make_plan(
+    config: Config,
+    state: State,
+    run: Run,
+    extracted: Mapping[str, Extracted],
+    failed: Mapping[str, str],
+    *,
+    full: bool = False,
+) -> Planned:
+    """From extracted frames to a stored plan. The state changes by the plan, the numbers of new guests and the quarantine alone."""
+    sources = validate_sources(extracted, config)
+    known = load_known(state)
+    check_sources(config, known.snapshot)
+    shared = config.essentry.invitation_ids == "shared"
+    confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
+    desired = build_desired(sources, number_guests(state, sources, shared=shared), config, confirmed=confirmed, as_of=run.clock)
+    health, findings, reads = judge_sources(sources, desired, failed, state, config)
+    events = add_fingerprints(desired.events, desired.invitations)
+
+    def payload_of(rows: np.ndarray) -> list[str]:
+        wanted = desired.events.iloc[rows]
+        guests = desired.invitations[desired.invitations["source_id"].isin(wanted["source_id"])]
+        return build_payloads(wanted.reset_index(drop=True), guests).tolist()
+
+    diff = diff_events(desired, known, health, config, events=events, payload_of=payload_of, as_of=run.clock, full=full)
+    diff = limit_to_pilot(diff, desired, config)
+    digest, policy = digest_policy(config)
+    before = state.policy_digest()
+    first = known.snapshot.empty
+    findings += check_guards(
+        diff,
+        known.snapshot,
+        config,
+        as_of=run.clock,
+        first_run=first,
+        policy_changed=before is not None and before != digest and not first,
+        full=full and not first,
+        contents=_contents(diff, desired, known),
+    )
+    if first:
+        state.save_policy(digest, policy)
+    rejects = pd.concat(
+        [frame for frame in [*(v.rejects for v in sources), desired.rejects] if len(frame)] or [empty_frame(REJECT_COLUMNS)],
+        ignore_index=True,
+    )
+    balance = build_balance(desired, diff, known.snapshot, sources)
+    changes, plan_digest = _with_payloads(diff.changes, desired, config)
+    plan_id = run.run_id
+    state.save_plan(
+        {
+            "plan_id": plan_id,
+            "run_id": run.run_id,
+            "digest": plan_digest,
+            "created_at": run.started_at,
+            "as_of": run.as_of,
+            "status": "waiting" if len(changes) else "empty",
+            "full": full,
+            "findings_json": orjson.dumps([finding.as_record() for finding in findings]).decode(),
+            "balance_json": orjson.dumps(balance).decode(),
+            "policy_digest": digest,
+            "changes": len(changes),
+        },
+        changes,
+    )
+    state.save_quarantine(run.run_id, rejects)
+    return Planned(plan_id, plan_digest, diff, desired, known.snapshot, findings, health, dict(failed), rejects, balance, reads, full)
+
+
+def _with_payloads(changes: pd.DataFrame, desired: Desired, config: Config) -> tuple[pd.DataFrame, str]:
+    """Changes numbered, creates with their payload, and the digest of it all."""
+    changes = changes.reindex(columns=CHANGE_COLUMNS).assign(seq=np.arange(1, len(changes) + 1))
+    create = changes["action"] == "create"
+    if create.any():
+        events = desired.events[desired.events["source_id"].isin(changes.loc[create, "source_id"])].reset_index(drop=True)
+        guests = desired.invitations[desired.invitations["source_id"].isin(events["source_id"])]
+        texts = pd.concat(list(iterate_payloads(events, guests))).set_axis(events["source_id"])
+        payload = changes["source_id"].map(texts).astype("str")
+        body = payload
+        if config.essentry.send_updated_at:
+            stamps = events.set_index("source_id")["updated_at"].dt.strftime('"updatedAt":"%Y-%m-%dT%H:%M:%SZ"')
+            stamp = changes["source_id"].map(stamps).astype("str")
+            body = payload.where(stamp.isna(), payload.str.slice(0, -1) + "," + stamp + "}")
+        changes = changes.assign(after=changes["after"].fillna(payload), body=changes["body"].fillna(body.where(create)))
+    digest = sha256()
+    columns = ["seq", "source_id", "action", "reason", "base_fingerprint", "fingerprint", "ignore_missing", "body"]
+    for row in zip(*(changes[c].astype("str").fillna("").tolist() for c in columns), strict=True):
+        digest.update(orjson.dumps(row))
+    return changes, digest.hexdigest()
+
+
+def _contents(diff: Diff, desired: Desired, known: Known) -> dict[str, tuple]:
+    """Start, place, host and guests of created events, and of those that are absent or held: to find changed ids."""
+    created = diff.changes.loc[diff.changes["action"] == "create", "source_id"]
+    gone = diff.decisions[
+        ((diff.decisions["action"] == "delete") & diff.decisions["reason"].isin(["absent", "guestless"]))
+        | (
+            (diff.decisions["action"] == "held")
+            & diff.decisions["reason"].str.contains("absent|unhealthy|unreadable|linked", regex=True).fillna(False)
+        )
+    ]["source_id"]
+    if created.empty or gone.empty:
+        return {}
+    contents: dict[str, tuple] = {}
+    for source_id, text in known.payloads(gone.tolist()).items():
+        payload = orjson.loads(text)
+        people = tuple(sorted(guest.get("email") or guest.get("lastName", "") for guest in payload.get("invitations", [])))
+        contents[source_id] = (payload.get("startsAt"), payload.get("locationId"), payload.get("host", {}).get("email"), people)
+    guests = desired.invitations[desired.invitations["source_id"].isin(created)]
+    people_of = (
+        guests.assign(who=guests["email"].fillna(guests["last_name"]).fillna(""))
+        .groupby("source_id")["who"]
+        .agg(lambda who: tuple(sorted(who)))
+    )
+    mine = desired.events[desired.events["source_id"].isin(created)]
+    starts = mine["starts_at"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    for source_id, start, place, host in zip(mine["source_id"], starts, mine["location_id"], mine["host_email"], strict=True):
+        contents[source_id] = (start, int(place), host, people_of.get(source_id, ()))
+    return contents
+
+
+def build_balance(desired: Desired, diff: Diff, snapshot: pd.DataFrame, sources: list[Validated]) -> dict[str, Any]:
+    """Where every row went: rows read and snapshot rows, each by what became of them. Both sums hold, or a row was lost."""
+    action = diff.decisions.drop_duplicates("source_id").set_index("source_id")["action"]
+    fate = desired.dispositions
+    due = fate["disposition"] == "due"
+    named = fate["disposition"].where(~due, fate["source_id"].map(action).astype("str").fillna("lost"))
+    rows = named.value_counts().to_dict()
+    keyless = sum(v.unreadable_event_keys for v in sources)
+    copies = sum(v.notes.get("copies_dropped", 0) for v in sources)
+    shared_keys = sum(int((v.rejects["check"] == "unique_key").sum()) for v in sources)
+    repeated = shared_keys - sum(v.rejects.loc[v.rejects["check"] == "unique_key", "source_event_id"].nunique() for v in sources)
+    rows["quarantined"] = rows.get("quarantined", 0) + keyless + repeated
+    if copies:
+        rows["copies"] = copies
+    before = snapshot[snapshot["state"] == "active"]["source_id"]
+    kept = before.map(action).astype("str").fillna("lost").value_counts().to_dict()
+    read = sum(v.event_rows for v in sources)
+    return {
+        "rows_read": read,
+        "rows": {key: int(value) for key, value in sorted(rows.items()) if value},
+        "rows_balanced": sum(rows.values()) == read,
+        "snapshot_before": len(before),
+        "snapshot": {key: int(value) for key, value in sorted(kept.items())},
+        "snapshot_balanced": sum(kept.values()) == len(before) and "lost" not in kept,
+    }
+
+
+def find_still_there(config: Config, source_ids: list[str]) -> set[str]:
+    """Which of these events their sources still show (S2), by a fresh look. A source that cannot be asked shows all of its own."""
+    still: set[str] = set()
+    by_source: dict[str, dict[str, str]] = {}
+    for source_id in source_ids:
+        try:
+            parsed = parse_event_id(source_id)
+            by_source.setdefault(parsed.source, {})[str(parsed.event)] = source_id
+        except ValueError:
+            still.add(source_id)  # the key cannot be read back: no proof
+    for name, keys in by_source.items():
+        if name not in config.sources:
+            still.update(keys.values())
+            continue
+        try:
+            found = confirm_absent(name, config.sources[name], list(keys), root=config.root)
+        except SyncError:
+            still.update(keys.values())
+        else:
+            still.update(keys[key] for key in found & set(keys))
+    return still

@@ -1,0 +1,47 @@
+"""Limit sending to a part of the company (S18). What is left out is counted as `pilot`, and comes when the limit is lifted. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+import pandas as pd
+
+from schemas.config import Config
+from transforms.build import Desired
+from transforms.diff import SENT, Diff
+
+
+def limit_to_pilot(diff: Diff, desired: Desired, config: Config) -> Diff:
+    """The diff without the changes outside `[pilot]`: by source, by the location of a site, by the domain of every guest."""
+    pilot = config.pilot
+    if not (pilot.sources or pilot.sites or pilot.recipient_domains):
+        return diff
+    changes = diff.changes
+    inside = pd.Series(True, index=changes.index)
+    if pilot.sources:
+        inside &= changes["source"].isin(pilot.sources)
+    if pilot.sites:
+        sites = [entry.sites[key].location_id for entry in config.sources.values() for key in pilot.sites if key in entry.sites]
+        inside &= changes["location_id"].isin(sites).fillna(False)
+    if pilot.recipient_domains:
+        outside = diff.mails.loc[~diff.mails["identity"].str.rpartition("@")[2].isin(pilot.recipient_domains), "source_id"]
+        inside &= ~changes["source_id"].isin(outside)
+        # guests who are not mailed by this change belong to the event too
+        for source_id, text in changes[["source_id", "after"]].dropna().itertuples(index=False):
+            guests = orjson.loads(text).get("invitations", [])
+            if any(g.get("email", "").rpartition("@")[2] not in pilot.recipient_domains for g in guests):
+                inside &= changes["source_id"] != source_id
+    left_out = changes.loc[~inside & changes["action"].isin(SENT), "source_id"]
+    decisions = diff.decisions
+    out = decisions["source_id"].isin(left_out)
+    created = out & (decisions["action"] == "create")
+    decisions = decisions.assign(
+        action=decisions["action"].mask(created, "pilot").mask(out & ~created, "held"), reason=decisions["reason"].mask(out, "pilot")
+    )
+    return replace(
+        diff,
+        changes=changes[~changes["source_id"].isin(left_out)].reset_index(drop=True),
+        decisions=decisions,
+        mails=diff.mails[~diff.mails["source_id"].isin(left_out)].reset_index(drop=True),
+    )
