@@ -142,7 +142,7 @@ def _over(guard: str, scope: str, number: float, limit: float | None, text: str,
         return []
     shown = f"{number:.1%}" if guard.endswith("share") else f"{number:g}"
     allowed = f"{limit:.1%}" if guard.endswith("share") else f"{limit:g}"
-    return [Finding(guard, scope, round(number, 4), limit, f"{shown} {text}, over the limit of {allowed} ({scope})", causes=causes)]  # type: ignore[arg-type]
+    return [Finding(guard, scope, round(number, 4), limit, f"{shown} {text}, over the limit of {allowed} ({scope})", causes=causes)]
 
 
 def _check_deletes(changes: pd.DataFrame, snapshot: pd.DataFrame, guards: GuardsConfig, as_of: pd.Timestamp) -> list[Finding]:

@@ -1,0 +1,133 @@
+"""Send a stored plan: check that it still holds, confirm its deletes, send, and write every outcome down.
+
+The plan is sent exactly as it is stored. It is refused when it is expired, when its digest differs, or when the state of one of its events
+has moved since; deletes are confirmed by a fresh look at the source just before they are sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from flows.client import EssentryClient, Item
+from flows.load import LoadResult, send_changes
+from flows.plan import Run, find_still_there
+from flows.state import State
+from schemas.config import Config
+from schemas.errors import GuardTripped, LeaseHeld, StalePlanError
+from schemas.ledger import Outcome
+
+PAGE_ROWS = 5_000
+
+
+def digest_changes(changes: pd.DataFrame) -> str:
+    """The digest of a plan's changes: what is sent, on the ground of what, in which order."""
+    digest = sha256()
+    columns = ["seq", "source_id", "action", "reason", "base_fingerprint", "fingerprint", "ignore_missing", "body"]
+    for row in zip(*(changes[c].astype("str").fillna("").tolist() for c in columns), strict=True):
+        digest.update(orjson.dumps(row))
+    return digest.hexdigest()
+
+
+def check_plan(plan: dict[str, Any], changes: pd.DataFrame, state: State, config: Config, *, now: datetime) -> None:
+    """Raise StalePlanError when the plan may no longer be sent, GuardTripped when it waits for an approval."""
+    name = plan["plan_id"]
+    if plan["status"] in ("applied", "superseded", "empty"):
+        raise StalePlanError(f"the plan {name} is {plan['status']}: make a new one with `essentry-sync plan`")
+    age = (now - plan["created_at"]).total_seconds() / 3600
+    if age > config.guards.plan_max_age_hours:
+        raise StalePlanError(
+            f"the plan {name} is {age:.0f} hours old, over plan_max_age_hours = {config.guards.plan_max_age_hours:g}: make a new one"
+        )
+    if digest_changes(changes) != plan["digest"]:
+        raise StalePlanError(f"the plan {name} does not match its digest: the state store was changed by hand; make a new one")
+    open_rows = changes[changes["state"] == "planned"]
+    current = state.read_fingerprints().set_index("source_id")
+    base = open_rows["source_id"].map(current["fingerprint"]).astype("str").fillna("")
+    run = open_rows["source_id"].map(current["confirmed_run"]).astype("str").fillna("")
+    moved = (base != open_rows["base_fingerprint"].fillna("")) | ((open_rows["base_run"].fillna("") != run) & open_rows["base_run"].notna())
+    moved &= ~((open_rows["action"] == "create") & (open_rows["source_id"].map(current["state"]).astype("str").fillna("") == "deleted"))
+    if moved.any():
+        examples = ", ".join(open_rows.loc[moved, "source_id"].head(3))
+        raise StalePlanError(f"the plan {name} is stale: {int(moved.sum())} of its events have moved since ({examples}); make a new one")
+    findings = orjson.loads(plan["findings_json"] or "[]")
+    if findings and not plan["approved_at"]:
+        raise GuardTripped(
+            f"the plan {name} waits for approval ({findings[0]['message']}): read its report, then `essentry-sync approve {name}`"
+        )
+
+
+def acquire_lease(state: State, run: Run, config: Config, *, holder: str) -> None:
+    """Become the one run that works on this state store. Raises LeaseHeld naming the other."""
+    import time
+
+    deadline = time.monotonic() + config.state.lease_wait_seconds
+    while not state.acquire_lease(holder, run.run_id, now=datetime.now(UTC), seconds=config.state.lease_seconds):
+        if time.monotonic() >= deadline:
+            raise LeaseHeld(
+                f"another run works on this state ({state.lease_holder()}): wait for it to end; "
+                f"a killed run's hold ends by itself after {config.state.lease_seconds} seconds"
+            )
+        time.sleep(1)
+
+
+def apply_plan(
+    config: Config,
+    state: State,
+    plan_id: str,
+    run: Run,
+    *,
+    token: str,
+    agent_token: str,
+    progress: Callable[[int, int | None, Sequence[Outcome]], None] | None = None,
+    only: Callable[[pd.DataFrame], pd.Series] | None = None,
+    holder: str = "",
+) -> LoadResult:
+    """Send a plan's open changes. The caller holds the lease.
+
+    only: which rows of the plan to send (a mask), for `on_trip = "hold-deletes"`. Raises as `check_plan` does, and EssentryError when
+    essentry refused or could not be reached.
+    """
+    if config.pilot.paused:
+        raise GuardTripped("sending is paused ([pilot] paused = true): nothing was sent; set it to false to go on")
+    plan, changes = state.load_plan(plan_id)
+    check_plan(plan, changes, state, config, now=datetime.now(UTC))
+    open_rows = changes[changes["state"] == "planned"]
+    if only is not None:
+        open_rows = open_rows[only(open_rows)]
+    reasons = open_rows.set_index("seq")["reason"]
+    state.set_plan_status(plan["plan_id"], "applying")
+    client = EssentryClient(config.essentry, token=token, agent_token=agent_token)
+
+    def confirm(items: Sequence[Item]) -> set[int]:
+        """S2: an absent event is deleted only when a second look does not find it."""
+        absent = [item for item in items if reasons.get(item.seq) == "absent"]
+        still = find_still_there(config, [item.source_id for item in absent])
+        return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
+
+    def report_progress(done: int, total: int | None, outcomes: Sequence[Outcome]) -> None:
+        state.renew_lease(holder, run.run_id, now=datetime.now(UTC), seconds=config.state.lease_seconds)
+        if progress is not None:
+            progress(done, total, outcomes)
+
+    pages = (open_rows.iloc[start : start + PAGE_ROWS] for start in range(0, len(open_rows), PAGE_ROWS))
+    result = send_changes(
+        pages,
+        client=client,
+        ledger=state,
+        plan_id=plan["plan_id"],
+        run_id=run.run_id,
+        clock=lambda: datetime.now(UTC),
+        config=config.essentry,
+        total=len(open_rows),
+        progress=report_progress,
+        confirm_delete=confirm,
+    )
+    done = result.complete and len(open_rows) == int((changes["state"] == "planned").sum())
+    state.set_plan_status(plan["plan_id"], "applied" if done else "partly")
+    return result
