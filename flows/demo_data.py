@@ -2,8 +2,8 @@
 
 Nordlicht Optik has six offices in five time zones. `rooms.sqlite` has LibreBooking's tables, `hr.sqlite` OrangeHRM's,
 each with the columns the presets read and a few more. Night 1 is the first state, night 2 a working day later, night 3
-equals night 2. Everybody is invented, every domain is `.example`. Nothing here knows the pipeline; the clock comes in as
-`anchor`.
+equals night 2. Everybody is invented, every domain is `.example`. Nothing here knows the pipeline; the clock is an
+argument.
 """
 
 from __future__ import annotations

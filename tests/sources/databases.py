@@ -1,0 +1,78 @@
+"""Databases of their own for tests: made empty under a name nobody else uses, filled from plain rows, dropped afterwards."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from tests.sources.truth import Tables
+
+MARIADB = os.environ.get("TEST_MARIADB_URL", "mysql+pymysql://root@127.0.0.1:3306")
+POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432")
+
+
+@contextmanager
+def database(kind: str, folder: Path, *, charset: str = "utf8mb4") -> Iterator[Engine]:
+    """An empty database: `kind` is sqlite, mariadb or postgresql. Skips when the server does not answer."""
+    name = f"sources_{uuid.uuid4().hex[:12]}"
+    if kind == "sqlite":
+        engine = create_engine(f"sqlite:///{folder / name}.sqlite")
+        yield engine
+        engine.dispose()
+        return
+    url = MARIADB if kind == "mariadb" else POSTGRESQL
+    server = create_engine(f"{url}/" if kind == "mariadb" else f"{url}/postgres", isolation_level="AUTOCOMMIT")
+    options = f" CHARACTER SET {charset}" if kind == "mariadb" else ""
+    try:
+        with server.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}{options}"))
+    except OperationalError:
+        pytest.skip(f"no {kind} at {url}")
+    engine = create_engine(f"{url}/{name}" + ("?charset=utf8mb4" if kind == "mariadb" else ""))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name}"))
+        server.dispose()
+
+
+def create_tables(engine: Engine, tables: dict[str, str], *, charset: str = "utf8mb4") -> None:
+    """Create tables from MariaDB column texts (types without a width); foreign keys are left out, so that rows can be orphans."""
+    kind = engine.dialect.name
+    suffix = f" ENGINE=InnoDB DEFAULT CHARSET={charset}" if kind == "mysql" else ""
+    with engine.begin() as connection:
+        for table, columns in tables.items():
+            if kind == "postgresql":
+                for old, new in (("tinyint unsigned", "smallint"), ("tinyint", "smallint"), ("timestamp NULL", "timestamptz")):
+                    columns = columns.replace(old, new)
+            connection.exec_driver_sql(f"CREATE TABLE {_quoted(engine, table)} ({columns}){suffix}")
+
+
+def insert_rows(engine: Engine, tables: Tables, *, charset: str = "utf8mb4") -> None:
+    """Replace the content of the tables. In latin1 what the charset lacks becomes `?`, in `tables` too."""
+    if charset == "latin1":
+        for rows in tables.values():
+            for row in rows:
+                row.update({k: v.encode("cp1252", "replace").decode("cp1252") for k, v in row.items() if isinstance(v, str)})
+    with engine.begin() as connection:
+        if engine.dialect.name == "mysql":
+            connection.exec_driver_sql("SET SESSION sql_mode = ''")  # zero dates, as old installations have them
+        for table, rows in tables.items():
+            connection.exec_driver_sql(f"DELETE FROM {_quoted(engine, table)}")
+            if rows:
+                columns = ", ".join(_quoted(engine, column) for column in rows[0])
+                values = ", ".join(f":{column}" for column in rows[0])
+                connection.execute(text(f"INSERT INTO {_quoted(engine, table)} ({columns}) VALUES ({values})"), rows)
+
+
+def _quoted(engine: Engine, name: str) -> str:
+    return f'"{name}"' if engine.dialect.name == "postgresql" else f"`{name}`"
