@@ -231,12 +231,12 @@ class SandboxState:
         if not dead:
             for key in removed:
                 self._mail("cancelled", source_id, key, removed[key], number, now)
-            for key in (kept & set(stored.guests)) if changed else updated:
+            for key in [key for key in stored.guests if key in kept] if changed else updated:
                 self._mail("updated", source_id, key, stored.guests[key], number, now)
             for key in added:
                 self._mail("invited", source_id, key, stored.guests[key], number, now)
         elif self.settings.on_deleted == "resurrect":
-            stored.deleted_at = None
+            stored.deleted_at, stored.updated_at = None, now
             for key, guest in stored.guests.items():
                 self._mail("invited", source_id, key, guest, number, now)
         return STATUS_SUCCESS

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal, NotRequired, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 Language = Literal["CS", "DE", "EN", "ES", "FR", "HR", "HU", "IT", "NL", "PL", "RO", "RU", "ZH_CN"]
@@ -41,8 +41,8 @@ SourceId = Annotated[str, Field(min_length=1, max_length=SOURCE_ID_MAX)]
 CustomFields = dict[Annotated[str, Field(min_length=1)], str | bool | int | float | list[str]]
 """Custom field id → value; the kinds of value are not documented."""
 
-_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-_TOLERANT = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+_TOLERANT = ConfigDict(strict=True, extra="ignore")
 
 
 @with_config(_STRICT)
@@ -120,6 +120,20 @@ class EventsResponse(TypedDict):
     events: list[EventStatus]
 
 
+class ShapeError(ValueError):
+    """A body has not the shape it must have; `problems` holds path and message of each, never a value."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{path}: {message}" for path, message in problems))
+        self.problems = problems
+
+    @classmethod
+    def of(cls, error: ValidationError) -> ShapeError:
+        """Keep the first twenty problems of a ValidationError, without the values it holds: they may be a person's."""
+        rows = error.errors(include_url=False, include_context=False, include_input=False)[:20]
+        return cls([(".".join(str(part) for part in row["loc"]) or "body", row["msg"]) for row in rows])
+
+
 _REQUEST = TypeAdapter(EventsRequest)
 _RESPONSE = TypeAdapter(EventsResponse)
 
@@ -127,22 +141,28 @@ _RESPONSE = TypeAdapter(EventsResponse)
 def parse_events_request(body: bytes) -> EventsRequest:
     """Parse a body of PUT /events in one pass.
 
-    Raises ValueError (pydantic's ValidationError is one) on anything that rejects the whole request: no JSON, a wrong
-    shape, an event's sourceId twice, an invitation's sourceId twice in one event.
+    Raises ShapeError on anything that rejects the whole request: no JSON, a wrong shape, an event's sourceId twice, an
+    invitation's sourceId twice in one event.
     """
-    request = _REQUEST.validate_json(body)
+    try:
+        request = _REQUEST.validate_json(body)
+    except ValidationError as error:
+        raise ShapeError.of(error) from None
     events = request["events"]
     if len({event["sourceId"] for event in events}) != len(events):
-        raise ValueError("events: a sourceId occurs more than once in the request")
+        raise ShapeError([("events", "a sourceId occurs more than once in the request")])
     for index, event in enumerate(events):
         invitations = event.get("invitations")
         if invitations is not None and len(invitations) > 1:
             ids = [guest["sourceId"] for guest in invitations if "sourceId" in guest]
             if len(set(ids)) != len(ids):
-                raise ValueError(f"events.{index}.invitations: a sourceId occurs more than once in the event")
+                raise ShapeError([(f"events.{index}.invitations", "a sourceId occurs more than once in the event")])
     return request
 
 
 def parse_events_response(body: bytes) -> EventsResponse:
-    """Parse a 200 answer; raises ValueError when it is not essentry's (a proxy's page, a cut-off body)."""
-    return _RESPONSE.validate_json(body)
+    """Parse a 200 answer; raises ShapeError when it is not essentry's (a proxy's page, a cut-off body)."""
+    try:
+        return _RESPONSE.validate_json(body)
+    except ValidationError as error:
+        raise ShapeError.of(error) from None
