@@ -1,0 +1,358 @@
+"""Send a plan's changes in batches and keep the ledger true: written before the request, and again with its answer.
+
+Batches, concurrency and order live here; what an answer means is `flows.client`'s, what is stored is the ledger's.
+
+For each batch: its rows become `sending`, which is committed before the request leaves; then the request with its
+retries; then all its outcomes in one transaction. So whenever the process dies, every event that may have reached
+essentry is known by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import pandas as pd
+
+from flows.client import EssentryClient, Item
+from schemas.config import EssentryConfig
+from schemas.errors import EssentryError, SyncError
+from schemas.ledger import Outcome
+
+GRACE_SECONDS = 5.0
+"""After an interrupt, requests under way have so long to be answered; then their events are unknown."""
+SENT_ACTIONS = frozenset({"create", "update", "delete"})
+
+Change: TypeAlias = pd.DataFrame | Iterable[Item]
+ConfirmDelete = Callable[[Sequence[Item]], Collection[int]]
+Progress = Callable[[int, int | None, Sequence[Outcome]], None]
+_T = TypeVar("_T")
+
+
+class Ledger(Protocol):
+    """The two writes of the load; the state store has them. Both are called from one thread, one at a time."""
+
+    def mark_sending(self, plan_id: str, seqs: Sequence[int], *, run_id: str, now: datetime) -> Any:
+        """Rows → sending, committed on return."""
+
+    def record_outcomes(self, plan_id: str, outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> Any:
+        """Rows → their outcome, and the snapshot with them, in one transaction; `planned`: as if never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What became of the changes. `error`: why sending stopped early, or that essentry was not reached; else None."""
+
+    counts: dict[str, int]
+    requests: int
+    retries: int
+    error: EssentryError | None
+    stopped: bool
+
+    @property
+    def complete(self) -> bool:
+        """True when every change was sent and confirmed."""
+        return self.error is None and not self.stopped and set(self.counts) <= {"confirmed"}
+
+
+def send_changes(
+    changes: Iterable[Change],
+    *,
+    client: EssentryClient,
+    ledger: Ledger,
+    plan_id: str,
+    run_id: str,
+    clock: Callable[[], datetime],
+    config: EssentryConfig,
+    total: int | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+    confirm_delete: ConfirmDelete | None = None,
+) -> LoadResult:
+    """`send_changes_async` in an event loop of its own; opens and closes the client.
+
+    Ctrl-C raises KeyboardInterrupt after the requests under way are answered or recorded as unknown.
+    """
+
+    async def run() -> LoadResult:
+        async with client:
+            return await send_changes_async(
+                changes,
+                client=client,
+                ledger=ledger,
+                plan_id=plan_id,
+                run_id=run_id,
+                clock=clock,
+                config=config,
+                total=total,
+                progress=progress,
+                stop=stop,
+                confirm_delete=confirm_delete,
+            )
+
+    return asyncio.run(run())
+
+
+async def send_changes_async(
+    changes: Iterable[Change],
+    *,
+    client: EssentryClient,
+    ledger: Ledger,
+    plan_id: str,
+    run_id: str,
+    clock: Callable[[], datetime],
+    config: EssentryConfig,
+    total: int | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+    confirm_delete: ConfirmDelete | None = None,
+) -> LoadResult:
+    """Send changes through an open client, at most `config.concurrency` requests at once.
+
+    `changes` are pages of the ledger (columns seq, source_id, action, body, ignore_missing, and state, of which only
+    `planned` is sent) or iterables of `Item`; a source id occurs once. They are read at most `concurrency + 2` batches
+    ahead, in the ledger's thread. `expire` is confirmed without a request. Events keep their order within each kind of
+    batch (see `build_batches`); requests overlap.
+
+    `progress(done, total, outcomes)` is called after each batch is recorded. `stop()` true: no further batch is begun.
+    Pages, ledger, `progress` and `stop` all run in one thread of their own, so they may share a state store.
+    `confirm_delete(items)` gets the deletes of a batch just before it is sent, in another thread, and returns the seqs
+    that may be sent; the others are held, as all are when it raises a SyncError.
+
+    Sending stops early when the client has failed for good, and when `concurrency` (at least 2) batches in a row had no
+    answer: what was not begun stays planned. Raises what the ledger or the pages raise, after the requests under way
+    are recorded.
+    """
+    load = _Load(client, ledger, plan_id, run_id, clock, config, total, progress, stop, confirm_delete)
+    return await load.run(changes)
+
+
+def build_batches(changes: Iterable[Change], *, batch_events: int, batch_bytes: int, envelope_bytes: int) -> Iterator[list[Item]]:
+    """Cut changes into requests by number and bytes. An event too large for any batch goes alone.
+
+    ignoreMissingInvitations holds for a whole request, so items with and without it fill a batch each, side by side,
+    and the order is kept within each. Changes that need no request (`expire`) make batches of their own.
+    """
+    open_batches: dict[tuple[bool, bool], list[Item]] = {}
+    sizes: dict[tuple[bool, bool], int] = {}
+    for page in changes:
+        for item in read_page(page) if isinstance(page, pd.DataFrame) else page:
+            kind = (item.action in SENT_ACTIONS, item.ignore_missing)
+            size = len(item.body) + 1
+            batch = open_batches.get(kind)
+            if batch is not None and (len(batch) >= batch_events or sizes[kind] + size > batch_bytes):
+                yield open_batches.pop(kind)
+                batch = None
+            if batch is None:
+                batch = open_batches[kind] = []
+                sizes[kind] = envelope_bytes
+            batch.append(item)
+            sizes[kind] += size
+    yield from open_batches.values()
+
+
+def read_page(page: pd.DataFrame) -> Iterator[Item]:
+    """Items of a page of the ledger, those still planned.
+
+    A loop over rows: each row becomes one object that is handed on, there is nothing to vectorise.
+    """
+    if "state" in page.columns:
+        page = page[page["state"] == "planned"]
+    columns = [page[name].tolist() for name in ("seq", "source_id", "action", "body", "ignore_missing")]
+    for seq, source_id, action, body, ignore_missing in zip(*columns, strict=True):
+        if action in SENT_ACTIONS:
+            content = body.encode() if isinstance(body, str) else bytes(body)
+        elif action == "expire":
+            content = b""
+        else:
+            raise ValueError(f"change {seq} has the action {action!r}, which cannot be sent")
+        yield Item(int(seq), source_id, content, action, bool(ignore_missing))
+
+
+@dataclass(slots=True)
+class _Load:
+    """One load: workers that each take a batch, mark, send and record it."""
+
+    client: EssentryClient
+    ledger: Ledger
+    plan_id: str
+    run_id: str
+    clock: Callable[[], datetime]
+    config: EssentryConfig
+    total: int | None
+    progress: Progress | None
+    stop: Callable[[], bool] | None
+    confirm_delete: ConfirmDelete | None
+    counts: Counter[str] = field(default_factory=Counter)
+    done: int = 0
+    answered: int = 0
+    unanswered_in_a_row: int = 0
+    stopped: bool = False
+    error: EssentryError | None = None
+    broken: BaseException | None = None
+    slots: asyncio.Semaphore = field(init=False)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ledger_thread: ThreadPoolExecutor = field(init=False)
+    source_thread: ThreadPoolExecutor = field(init=False)
+
+    async def run(self, changes: Iterable[Change]) -> LoadResult:
+        config = self.config
+        requests, retries = self.client.requests, self.client.retries
+        batches = build_batches(
+            changes,
+            batch_events=config.batch_events,
+            batch_bytes=config.batch_bytes,
+            envelope_bytes=self.client.envelope_bytes,
+        )
+        self.slots = asyncio.Semaphore(config.concurrency)
+        with (
+            ThreadPoolExecutor(1, "ledger") as self.ledger_thread,
+            ThreadPoolExecutor(1, "confirm-delete") as self.source_thread,
+        ):
+            # Two more than may send: their ledger writes overlap with requests.
+            workers = [asyncio.create_task(self._work(batches)) for _ in range(config.concurrency + 2)]
+            try:
+                await asyncio.wait(workers)
+            except asyncio.CancelledError:
+                await self._wind_up(workers)
+                raise
+        if self.broken is not None:
+            raise self.broken
+        self.error = self.client.failure or self.error
+        if self.error is None and (self.counts["planned"] or (self.unanswered_in_a_row and not self.answered)):
+            self.error = self._no_answer()
+        return LoadResult(
+            counts=dict(self.counts),
+            requests=self.client.requests - requests,
+            retries=self.client.retries - retries,
+            error=self.error,
+            stopped=self.stopped,
+        )
+
+    async def _wind_up(self, workers: Sequence[asyncio.Task[None]]) -> None:
+        """After an interrupt: no new request, a short wait for answers, then unknown."""
+        self.stopped = True
+        self.client.halt()
+        _, late = await asyncio.wait(workers, timeout=GRACE_SECONDS)
+        for worker in late:
+            worker.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    async def _work(self, batches: Iterator[list[Item]]) -> None:
+        """Batch after batch until there is none. The first error is kept; it ends the others after what they have begun."""
+        try:
+            while (batch := await self._next_batch(batches)) is not None:
+                await self._send(batch)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.broken = self.broken or error
+            self.client.halt()
+
+    async def _next_batch(self, batches: Iterator[list[Item]]) -> list[Item] | None:
+        def take() -> list[Item] | None:
+            if self.stop is not None and self.stop():
+                self.stopped = True
+                return None
+            return next(batches, None)
+
+        async with self.turn:
+            return None if self._over() else await self._in_thread(self.ledger_thread, take)
+
+    def _over(self) -> bool:
+        return bool(self.stopped or self.broken or self.error or self.client.failure)
+
+    async def _send(self, batch: list[Item]) -> None:
+        if batch[0].action not in SENT_ACTIONS:
+            await self._record([Outcome(item.seq, item.source_id, "confirmed", None, None) for item in batch])
+            return
+        async with self.slots:
+            if self._over():
+                return  # not marked, not sent: still planned
+            if held := await self._hold_deletes(batch):
+                left_out = {outcome.seq for outcome in held}
+                batch = [item for item in batch if item.seq not in left_out]
+                await self._record(held)
+                if not batch:
+                    return
+            outcomes = await self._put(batch)
+        self._watch(outcomes)
+        await self._record(outcomes)
+
+    async def _put(self, batch: list[Item]) -> list[Outcome]:
+        """Mark, then send. Cut off in between, the batch is planned again; cut off later, it is unknown."""
+        marked = sent = False
+
+        def mark() -> None:
+            nonlocal marked
+            self.ledger.mark_sending(self.plan_id, [item.seq for item in batch], run_id=self.run_id, now=self.clock())
+            marked = True
+
+        try:
+            await self._in_thread(self.ledger_thread, mark)
+            sent = True
+            return await self.client.put_events(batch)
+        except BaseException:
+            if sent:
+                words = "the run was stopped before the answer came"
+                await self._record([Outcome(i.seq, i.source_id, "unknown", "INTERRUPTED", words) for i in batch])
+            elif marked:
+                await self._record([Outcome(i.seq, i.source_id, "planned", "INTERRUPTED", None) for i in batch])
+            raise
+
+    async def _hold_deletes(self, batch: Sequence[Item]) -> list[Outcome]:
+        """Outcomes of the deletes that may not be sent: no proof, no delete."""
+        deletes = [item for item in batch if item.action == "delete"]
+        if self.confirm_delete is None or not deletes:
+            return []
+        confirm, why = self.confirm_delete, "not shown to be absent from its source just before sending"
+        try:
+            proven = set(await self._in_thread(self.source_thread, lambda: confirm(deletes)))
+        except SyncError as error:
+            proven, why = set(), f"the source could not be asked again: {error}"
+        return [Outcome(item.seq, item.source_id, "held", "NOT_CONFIRMED", why) for item in deletes if item.seq not in proven]
+
+    async def _record(self, outcomes: list[Outcome]) -> None:
+        def record() -> None:
+            self.ledger.record_outcomes(self.plan_id, outcomes, run_id=self.run_id, now=self.clock())
+            self.counts.update(outcome.state for outcome in outcomes)
+            self.done += sum(outcome.state != "planned" for outcome in outcomes)
+            if self.progress is not None:
+                self.progress(self.done, self.total, outcomes)
+
+        await self._in_thread(self.ledger_thread, record)
+
+    def _watch(self, outcomes: Sequence[Outcome]) -> None:
+        """Give up when nothing is answered any more; one batch without an answer may be that batch's own fault."""
+        if any(outcome.state in ("confirmed", "rejected") for outcome in outcomes):
+            self.answered += 1
+            self.unanswered_in_a_row = 0
+            return
+        self.unanswered_in_a_row += 1
+        if self.unanswered_in_a_row >= max(2, self.config.concurrency):
+            self.error = self.error or self._no_answer()
+
+    def _no_answer(self) -> EssentryError:
+        return EssentryError(
+            f"essentry gave no usable answer at {self.config.base_url}: what was not sent stays planned; check the "
+            "network and essentry's state, then apply the plan again or wait for the next run"
+        )
+
+    async def _in_thread(self, thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+        """Run work in its thread. Once begun it is waited for even when this task is cancelled: a write is never left
+        open.
+        """
+        running = asyncio.get_running_loop().run_in_executor(thread, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                await running
+            raise

@@ -1,0 +1,445 @@
+"""The load against the sandbox, with a ledger that keeps its rows in memory and checks the order of its calls."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows import load
+from flows.client import EssentryClient, Item
+from flows.load import LoadResult, build_batches, read_page, send_changes, send_changes_async
+from flows.sandbox import SandboxServer
+from schemas.config import EssentryConfig
+from schemas.errors import EssentryUnauthorised, SourceError, StateError
+from schemas.ledger import Outcome
+
+NOW = datetime(2026, 11, 24, 0, 18, tzinfo=UTC)
+
+
+def make_item(seq: int, *, action: str = "create", ignore_missing: bool = False, size: int = 0) -> Item:
+    source_id = f"rooms-{seq}"
+    event: dict[str, Any] = {"sourceId": source_id}
+    if action == "delete":
+        event["deletedAt"] = "2026-11-24T00:00:00Z"
+    else:
+        event |= {
+            "name": f"Meeting {seq}",
+            "description": "x" * size,
+            "startsAt": "2026-12-01T09:00:00Z",
+            "endsAt": "2026-12-01T10:00:00Z",
+            "locationId": 7,
+            "host": {"email": "host@example.com"},
+            "invitations": [{"sourceId": f"{source_id}-1", "email": f"guest{seq}@example.org"}],
+        }
+    return Item(seq, source_id, b"" if action == "expire" else orjson.dumps(event), action, ignore_missing)
+
+
+def make_items(count: int, **options: Any) -> list[Item]:
+    return [make_item(seq, **options) for seq in range(count)]
+
+
+class MemoryLedger:
+    """Rows by seq. Insists on one thread, on marking before recording, and on marking before essentry has the event."""
+
+    def __init__(self, sandbox: SandboxServer | None = None) -> None:
+        self.states: dict[int, str] = {}
+        self.codes: dict[int, str | None] = {}
+        self.marks: list[list[int]] = []
+        self.writes = 0
+        self.threads: set[int] = set()
+        self.sandbox = sandbox
+
+    def mark_sending(self, plan_id: str, seqs: Sequence[int], *, run_id: str, now: datetime) -> None:
+        assert (plan_id, run_id, now) == ("plan-1", "run-1", NOW)
+        assert not set(seqs) & self.states.keys(), "sent twice"
+        if self.sandbox is not None:
+            assert not {f"rooms-{seq}" for seq in seqs} & self.sandbox.state()["events"].keys()
+        self.threads.add(threading.get_ident())
+        self.marks.append(list(seqs))
+        self.states |= dict.fromkeys(seqs, "sending")
+
+    def record_outcomes(self, plan_id: str, outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> None:
+        assert (plan_id, run_id, now) == ("plan-1", "run-1", NOW)
+        self.threads.add(threading.get_ident())
+        self.writes += 1
+        for outcome in outcomes:
+            assert self.states.get(outcome.seq, "planned") in ("sending", "planned")
+            self.states[outcome.seq] = outcome.state
+            self.codes[outcome.seq] = outcome.code
+
+    def count(self) -> Counter[str]:
+        return Counter(self.states.values())
+
+
+def make_config(url: str, **options: Any) -> EssentryConfig:
+    defaults = {"base_url": url, "batch_events": 10, "concurrency": 3, "timeout_seconds": 0.5, "retry_budget_seconds": 2}
+    return EssentryConfig(**(defaults | options))
+
+
+def make_client(config: EssentryConfig, *, token: str = "sandbox-token") -> EssentryClient:
+    agent_token = "5a4db0c5-0000-4000-8000-000000000001"
+    return EssentryClient(config, token=token, agent_token=agent_token, backoff_seconds=0.02)
+
+
+def send(config: EssentryConfig, ledger: Any, changes: Any, *, token: str = "sandbox-token", **options: Any) -> LoadResult:
+    return send_changes(
+        changes,
+        client=make_client(config, token=token),
+        ledger=ledger,
+        plan_id="plan-1",
+        run_id="run-1",
+        clock=lambda: NOW,
+        config=config,
+        **options,
+    )
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer() as server:
+        yield server
+
+
+# --- batches ---
+
+
+def cut(items: Sequence[Item], **options: Any) -> list[list[int]]:
+    limits = {"batch_events": 3, "batch_bytes": 10_000, "envelope_bytes": 70} | options
+    return [[item.seq for item in batch] for batch in build_batches([items], **limits)]
+
+
+def test_batches_are_cut_by_number() -> None:
+    assert cut(make_items(7)) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_batches_are_cut_by_bytes_and_large_events_go_alone() -> None:
+    items = [make_item(0), make_item(1, size=5000), make_item(2, size=5000), make_item(3, size=20_000), make_item(4)]
+    assert cut(items) == [[0, 1], [2], [3], [4]]
+
+
+def test_batches_never_mix_ignore_missing_but_mix_actions() -> None:
+    items = [make_item(n, ignore_missing=n % 2 == 1, action="delete" if n == 4 else "update") for n in range(8)]
+    assert cut(items) == [[0, 2, 4], [1, 3, 5], [6], [7]]
+
+
+def test_expire_goes_apart_from_what_is_sent() -> None:
+    assert cut([make_item(0), make_item(1, action="expire"), make_item(2)]) == [[0, 2], [1]]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3000), st.booleans(), st.sampled_from(["create", "delete", "expire"])), max_size=60),
+    st.integers(1, 7),
+    st.integers(1000, 5000),
+)
+def test_batches_lose_nothing_and_keep_limits_and_order(rows: list[tuple[int, bool, str]], batch_events: int, batch_bytes: int) -> None:
+    items = [Item(seq, str(seq), b"x" * size, action, flag) for seq, (size, flag, action) in enumerate(rows)]
+    limits = {"batch_events": batch_events, "batch_bytes": batch_bytes, "envelope_bytes": 70}
+    batches = list(build_batches([items[:20], items[20:]], **limits))
+    assert sorted(item.seq for batch in batches for item in batch) == list(range(len(items)))
+    for batch in batches:
+        assert len({(item.ignore_missing, item.action == "expire") for item in batch}) == 1
+        assert len(batch) <= batch_events
+        assert len(batch) == 1 or 70 + sum(len(item.body) + 1 for item in batch) <= batch_bytes
+        assert [item.seq for item in batch] == sorted(item.seq for item in batch)
+
+
+def test_pages_give_the_planned_rows() -> None:
+    page = pd.DataFrame(
+        {
+            "seq": [1, 2, 3],
+            "source_id": ["a", "b", "c"],
+            "action": ["update", "create", "expire"],
+            "body": ['{"sourceId":"ä"}', "{}", None],
+            "ignore_missing": [True, False, False],
+            "state": ["planned", "confirmed", "planned"],
+        }
+    ).convert_dtypes(dtype_backend="pyarrow")
+    assert list(read_page(page)) == [
+        Item(1, "a", '{"sourceId":"ä"}'.encode(), "update", True),
+        Item(3, "c", b"", "expire", False),
+    ]
+    with pytest.raises(ValueError, match="'held'"):
+        list(read_page(page.assign(action="held")))
+
+
+# --- sending ---
+
+
+def test_everything_is_marked_sent_and_recorded(sandbox: SandboxServer) -> None:
+    ledger, seen = MemoryLedger(sandbox), []
+    config = make_config(sandbox.base_url)
+    result = send(config, ledger, [make_items(95)], total=95, progress=lambda done, total, last: seen.append((done, total, len(last))))
+    assert result == LoadResult({"confirmed": 95}, requests=10, retries=0, error=None, stopped=False)
+    assert result.complete
+    assert ledger.count() == {"confirmed": 95}
+    assert ledger.writes == 10
+    assert len(ledger.threads) == 1
+    assert sandbox.state()["events"].keys() == {f"rooms-{n}" for n in range(95)}
+    assert seen[-1][:2] == (95, 95)
+    assert sum(last for _, _, last in seen) == 95
+
+
+def test_nothing_to_send_is_no_request(sandbox: SandboxServer) -> None:
+    result = send(make_config(sandbox.base_url), MemoryLedger(), [])
+    assert result == LoadResult({}, requests=0, retries=0, error=None, stopped=False)
+    assert sandbox.requests()["log"] == []
+
+
+def test_expired_events_are_confirmed_without_a_request(sandbox: SandboxServer) -> None:
+    ledger = MemoryLedger()
+    result = send(make_config(sandbox.base_url), ledger, [make_items(3, action="expire")])
+    assert (result.counts, result.requests, ledger.marks) == ({"confirmed": 3}, 0, [])
+
+
+def test_pages_are_not_read_far_ahead(sandbox: SandboxServer) -> None:
+    sandbox.add_faults([{"kind": "hang_after", "seconds": 0.1, "times": 1000}])
+    ledger = MemoryLedger()
+    ahead = []
+
+    def pages() -> Iterator[list[Item]]:
+        for first in range(0, 300, 10):
+            ahead.append(first - sum(state != "sending" for state in ledger.states.values()))
+            yield [make_item(first + n) for n in range(10)]
+
+    result = send(make_config(sandbox.base_url), ledger, pages())
+    assert result.counts == {"confirmed": 300}
+    assert sandbox.requests()["max_concurrent"] == 3
+    # One page more: a batch is closed by the first event that no longer fits.
+    assert 30 <= max(ahead) <= (3 + 2 + 1) * 10
+
+
+def test_outcomes_agree_with_essentry_whatever_goes_wrong(sandbox: SandboxServer) -> None:
+    kinds: list[dict[str, Any]] = [
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 429, "retry_after": 0},
+        {"kind": "drop_before"},
+        {"kind": "drop_after"},
+        {"kind": "hang_before", "seconds": 1.0},
+        {"kind": "hang_after", "seconds": 1.0},
+        {"kind": "partial_statuses"},
+        {"kind": "shuffle"},
+        {"kind": "garbage", "apply": True},
+    ]
+    faults = [dict(fault) for fault in kinds * 4]
+    random.Random(7).shuffle(faults)
+    refused = {f"rooms-{n}" for n in range(5, 400, 40)}
+    sandbox.add_faults([*faults, *({"kind": "reject_request", "source_id": key} for key in refused)])
+    sandbox.add_faults([{"kind": "reject_event", "source_id": "rooms-77", "times": 100}])
+    ledger = MemoryLedger()
+    result = send(make_config(sandbox.base_url, retry_budget_seconds=5), ledger, [make_items(400)])
+    by_state = {state: {f"rooms-{s}" for s, x in ledger.states.items() if x == state} for state in result.counts}
+    there = sandbox.state()["events"].keys()
+    assert result.error is None
+    assert sum(result.counts.values()) == 400
+    assert by_state["rejected"] == refused | {"rooms-77"}
+    assert by_state["confirmed"] <= there
+    assert not by_state["rejected"] & there
+    assert by_state["unknown"] <= there  # the partial answers: they were applied
+    assert result.retries >= 20
+    assert sandbox.state()["mails"] == {"invited": len(there), "updated": 0, "cancelled": 0}
+
+
+# --- deletes are confirmed just before they go ---
+
+
+def test_s2_deletes_without_proof_are_held(sandbox: SandboxServer) -> None:
+    config = make_config(sandbox.base_url)
+    send(config, MemoryLedger(), [make_items(30)])
+    asked: list[int] = []
+
+    def confirm(items: Sequence[Item]) -> Collection[int]:
+        asked.extend(item.seq for item in items)
+        return [item.seq for item in items if item.seq % 3]
+
+    ledger = MemoryLedger()
+    changes = [make_item(n, action="delete" if n < 20 else "update") for n in range(30)]
+    result = send(config, ledger, [changes], confirm_delete=confirm)
+    assert result.counts == {"confirmed": 23, "held": 7}
+    assert sorted(asked) == list(range(20))
+    assert sandbox.state()["tombstones"].keys() == {f"rooms-{n}" for n in range(20) if n % 3}
+    assert {n for n, state in ledger.states.items() if state == "held"} == set(range(0, 20, 3))
+
+
+def test_s2_source_that_cannot_be_asked_holds_the_deletes(sandbox: SandboxServer) -> None:
+    config = make_config(sandbox.base_url)
+    send(config, MemoryLedger(), [make_items(5)])
+
+    def confirm(items: Sequence[Item]) -> Collection[int]:
+        raise SourceError("rooms: no connection")
+
+    changes = [make_item(n, action="delete" if n < 3 else "update") for n in range(5)]
+    result = send(config, MemoryLedger(), [changes], confirm_delete=confirm)
+    assert result.counts == {"confirmed": 2, "held": 3}
+    assert len(sandbox.state()["events"]) == 5
+
+
+# --- ends early ---
+
+
+def test_stop_begins_no_further_batch(sandbox: SandboxServer) -> None:
+    ledger = MemoryLedger()
+    config = make_config(sandbox.base_url, concurrency=1)
+    result = send(config, ledger, [make_items(200)], stop=lambda: len(ledger.marks) >= 5)
+    assert result.stopped
+    assert not result.complete
+    assert result.error is None
+    assert 50 <= result.counts["confirmed"] <= 80
+    assert "sending" not in ledger.states.values()
+
+
+def test_refused_token_ends_the_load(sandbox: SandboxServer) -> None:
+    ledger = MemoryLedger()
+    result = send(make_config(sandbox.base_url), ledger, [make_items(200)], token="wrong")
+    assert isinstance(result.error, EssentryUnauthorised)
+    assert result.requests <= 3
+    assert set(ledger.states.values()) == {"planned"}
+    assert sandbox.state()["events"] == {}
+
+
+def test_token_refused_half_way_keeps_what_was_confirmed(sandbox: SandboxServer) -> None:
+    faults = [{"kind": "shuffle", "times": 6}, {"kind": "status", "status": 401}]
+    sandbox.add_faults(faults)
+    ledger = MemoryLedger()
+    result = send(make_config(sandbox.base_url), ledger, [make_items(200)])
+    confirmed = {f"rooms-{seq}" for seq, state in ledger.states.items() if state == "confirmed"}
+    assert isinstance(result.error, EssentryUnauthorised)
+    assert confirmed == sandbox.state()["events"].keys()
+    assert 60 <= len(confirmed) <= 90
+    assert set(ledger.states.values()) == {"confirmed", "planned"}
+
+
+def test_unreachable_essentry_is_an_error_and_nothing_is_sent() -> None:
+    with SandboxServer() as sandbox:
+        url = sandbox.base_url
+    ledger = MemoryLedger()
+    started = time.monotonic()
+    result = send(make_config(url, retry_budget_seconds=0.3), ledger, [make_items(2000)])
+    assert time.monotonic() - started < 3
+    assert result.error is not None
+    assert (result.error.exit_code, set(ledger.states.values())) == (6, {"planned"})
+    assert len(ledger.states) < 100
+
+
+def test_one_small_load_to_an_unreachable_essentry_is_an_error() -> None:
+    with SandboxServer() as sandbox:
+        url = sandbox.base_url
+    result = send(make_config(url, retry_budget_seconds=0), MemoryLedger(), [make_items(1)])
+    assert result.counts == {"planned": 1}
+    assert result.error is not None
+
+
+def test_outage_half_way_ends_the_load(sandbox: SandboxServer) -> None:
+    sandbox.add_faults([{"kind": "shuffle", "times": 5}, {"kind": "status", "status": 503, "times": 10_000}])
+    ledger = MemoryLedger()
+    result = send(make_config(sandbox.base_url, retry_budget_seconds=0.3), ledger, [make_items(2000)])
+    assert result.error is not None
+    assert result.counts["confirmed"] == 50
+    assert 30 <= result.counts["unknown"] <= 60
+    assert sum(result.counts.values()) < 150
+
+
+def test_one_batch_without_an_answer_does_not_end_the_load(sandbox: SandboxServer) -> None:
+    sandbox.add_faults([{"kind": "shuffle", "times": 4}, {"kind": "status", "status": 503}])
+    ledger = MemoryLedger()
+    result = send(make_config(sandbox.base_url, retry_budget_seconds=0), ledger, [make_items(200)])
+    assert result.counts == {"confirmed": 190, "unknown": 10}
+    assert result.error is None
+    assert not result.complete
+
+
+def test_ledger_that_cannot_be_written_sends_nothing(sandbox: SandboxServer) -> None:
+    class Full(MemoryLedger):
+        def mark_sending(self, *args: Any, **options: Any) -> None:
+            raise StateError("the disk is full")
+
+    with pytest.raises(StateError, match="full"):
+        send(make_config(sandbox.base_url), Full(), [make_items(200)])
+    assert sandbox.requests()["log"] == []
+
+
+def test_outcome_that_cannot_be_written_stays_sending(sandbox: SandboxServer) -> None:
+    class Full(MemoryLedger):
+        def record_outcomes(self, *args: Any, **options: Any) -> None:
+            if self.writes == 3:
+                raise StateError("the disk is full")
+            super().record_outcomes(*args, **options)
+
+    ledger = Full()
+    with pytest.raises(StateError, match="full"):
+        send(make_config(sandbox.base_url), ledger, [make_items(500)])
+    assert ledger.count()["confirmed"] == 30
+    marked = {f"rooms-{seq}" for seqs in ledger.marks for seq in seqs}
+    assert sandbox.state()["events"].keys() <= marked
+    assert len(marked) < 500
+
+
+def test_pages_that_fail_end_the_load_after_what_is_under_way(sandbox: SandboxServer) -> None:
+    sandbox.add_faults([{"kind": "hang_after", "seconds": 0.3, "times": 100}])
+    ledger = MemoryLedger()
+
+    def pages() -> Iterator[list[Item]]:
+        yield make_items(21)
+        while len(ledger.marks) < 1:
+            time.sleep(0.01)
+        raise StateError("the plan cannot be read")
+
+    with pytest.raises(StateError, match="plan"):
+        send(make_config(sandbox.base_url), ledger, pages())
+    confirmed = {f"rooms-{seq}" for seq, state in ledger.states.items() if state == "confirmed"}
+    assert set(ledger.states.values()) <= {"confirmed", "planned"}
+    assert confirmed == sandbox.state()["events"].keys()
+
+
+def test_ctrl_c_waits_for_the_answers_under_way(sandbox: SandboxServer) -> None:
+    sandbox.add_faults([{"kind": "hang_after", "seconds": 0.2, "times": 1000}])
+    ledger = MemoryLedger()
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        send(make_config(sandbox.base_url), ledger, [make_items(1000)])
+    assert set(ledger.states.values()) <= {"confirmed", "planned"}
+    assert {f"rooms-{seq}" for seq, x in ledger.states.items() if x == "confirmed"} == sandbox.state()["events"].keys()
+    assert 30 <= ledger.count()["confirmed"] < 300
+
+
+def test_cancelled_load_records_what_is_not_answered_as_unknown(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "GRACE_SECONDS", 0.1)
+    sandbox.add_faults([{"kind": "hang_after", "seconds": 3.0, "times": 3}])
+    ledger = MemoryLedger()
+    config = make_config(sandbox.base_url, timeout_seconds=30)
+
+    async def run() -> None:
+        async with make_client(config) as client:
+            task = asyncio.create_task(
+                send_changes_async(
+                    [make_items(100)],
+                    client=client,
+                    ledger=ledger,
+                    plan_id="plan-1",
+                    run_id="run-1",
+                    clock=lambda: NOW,
+                    config=config,
+                )
+            )
+            await asyncio.sleep(0.5)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(run())
+    assert ledger.count() == {"unknown": 30}
+    assert set(ledger.codes.values()) == {"INTERRUPTED"}
