@@ -209,9 +209,7 @@ def _add_recurring(company: Company, rng: random.Random) -> None:
         zone = ZoneInfo(SITES[site][1])
         at, length = time(rng.randint(8, 16), rng.choice((0, 30))), timedelta(minutes=rng.choice((30, 60, 90)))
         starts = [datetime.combine(day, at, tzinfo=zone).astimezone(UTC) for day in weekly[: rng.randint(8, 12)]]
-        made = company.book(
-            _title(rng), owner=owner, room=_room(rng, site), times=[(start, start + length) for start in starts]
-        )
+        made = company.book(_title(rng), owner=owner, room=_room(rng, site), times=[(start, start + length) for start in starts])
         _invite(company, rng, made, outside=0.8)
 
 
@@ -251,16 +249,12 @@ def _add_interviews(company: Company, rng: random.Random) -> None:
             time(rng.randint(9, 16), rng.choice((0, 30))),
         )
         others = rng.sample(range(host + 1, 121), 2) if candidate % 3 == 0 else []
-        round_name = rng.choice(
-            ("Erstgespräch", "Zweitgespräch", "Fachinterview", "First interview", "Rozmowa kwalifikacyjna")
-        )
+        round_name = rng.choice(("Erstgespräch", "Zweitgespräch", "Fachinterview", "First interview", "Rozmowa kwalifikacyjna"))
         company.interviews.append(Interview(candidate, candidate, round_name, day, at, [*others, host]))
         if candidate <= 40:
             start = datetime.combine(day, at, tzinfo=ZoneInfo(SITES[site][1])).astimezone(UTC)
             times = [(start, start + timedelta(minutes=60))]
-            (made,) = company.book(
-                "Vorstellungsgespräch", owner=host, room=_room(rng, site), times=times, link=candidate
-            )
+            (made,) = company.book("Vorstellungsgespräch", owner=host, room=_room(rng, site), times=times, link=candidate)
             made.guests, made.ordinary = [email_of(company.candidates[candidate])], False
     for interview in company.interviews[60:63]:
         interview.status = "REJECTED"
@@ -332,9 +326,7 @@ def spend_a_day(company: Company, rng: random.Random) -> None:
     for _ in range(CHANGES["created"]):
         owner = rng.choice(company.employees)
         site = company.users[owner].site
-        made = company.book(
-            _title(rng), owner=owner, room=_room(rng, site), times=[_slot(rng, rng.choice(company.days), site)]
-        )
+        made = company.book(_title(rng), owner=owner, room=_room(rng, site), times=[_slot(rng, rng.choice(company.days), site)])
         _invite(company, rng, made, outside=1)
 
 
@@ -407,9 +399,7 @@ def _room_rows(company: Company, anchor: date) -> Rows:
     return {
         "layouts": [(100 + key, zone) for key, (_, zone, _) in SITES.items()],
         "schedules": [(key, name, 100 + key) for key, (name, _, _) in SITES.items()],
-        "resources": [
-            (key * 10 + n, room, key) for key, (_, _, rooms) in SITES.items() for n, room in enumerate(rooms)
-        ],
+        "resources": [(key * 10 + n, room, key) for key, (_, _, rooms) in SITES.items() for n, room in enumerate(rooms)],
         "users": [
             (key, p.first, p.last, email_of(p), p.organisation, p.phone, p.language, _ACTIVE if p.active else _INACTIVE)
             for key, p in company.users.items()
@@ -418,11 +408,7 @@ def _room_rows(company: Company, anchor: date) -> Rows:
         "reservation_instances": [(o.id, _text(o.start), _text(o.end), o.reference, o.series.id) for o in every],
         "reservation_resources": [(s.id, s.room, 1) for s in company.series if s.room]
         # big meetings take a second room, which must not make a second event
-        + [
-            (s.id, s.room + 1, 2)
-            for s in company.series
-            if s.room and s.room % 10 == 0 and s.room < 70 and s.id % 9 == 0
-        ],
+        + [(s.id, s.room + 1, 2) for s in company.series if s.room and s.room % 10 == 0 and s.room < 70 and s.id % 9 == 0],
         "reservation_users": [(o.id, o.series.owner, 1) for o in every]
         + [(o.id, user, 3) for o in every for user in o.accounts if user != o.series.owner],
         "reservation_guests": [(o.id, email, 3) for o in every for email in dict.fromkeys(o.guests)],
@@ -434,17 +420,12 @@ def _hr_rows(company: Company, anchor: date) -> Rows:
     staff = [(key, person) for key, person in company.users.items() if person.site]
     return {
         "ohrm_location": [(key, name) for key, (name, _, _) in SITES.items() if key < 7],
-        "hs_hr_employee": [
-            (key, p.first, p.last, email_of(p), p.phone, None, None if p.active else 1, None) for key, p in staff
-        ],
+        "hs_hr_employee": [(key, p.first, p.last, email_of(p), p.phone, None, None if p.active else 1, None) for key, p in staff],
         "hs_hr_emp_locations": [(key, person.site) for key, person in staff],
-        "ohrm_job_candidate": [
-            (key, p.first, p.last, email_of(p), p.phone, True) for key, p in company.candidates.items()
-        ],
+        "ohrm_job_candidate": [(key, p.first, p.last, email_of(p), p.phone, True) for key, p in company.candidates.items()],
         "ohrm_job_candidate_vacancy": [(i.id + 500, i.candidate, i.status) for i in company.interviews],
         "ohrm_job_interview": [
-            (i.id, i.id + 500, i.candidate, i.name, str(i.day), i.at.isoformat() if i.at else None, None)
-            for i in company.interviews
+            (i.id, i.id + 500, i.candidate, i.name, str(i.day), i.at.isoformat() if i.at else None, None) for i in company.interviews
         ],
         "ohrm_job_interview_interviewer": [(i.id, key) for i in company.interviews for key in i.interviewers],
     }

@@ -26,8 +26,7 @@ class Person:
 
 _NAMES: dict[str, tuple[str, str]] = {
     "de_de": (
-        "Anna Björn Christa Dörte Emil Frieda Günther Hanna Ingo Jürgen Käthe Lukas Mia Nils Özlem Paula Rüdiger "
-        "Sören Tanja Ulf",
+        "Anna Björn Christa Dörte Emil Frieda Günther Hanna Ingo Jürgen Käthe Lukas Mia Nils Özlem Paula Rüdiger Sören Tanja Ulf",
         "Müller Schröder Weiß Bäcker Köhler Groß Lindner Vogt Jäger Krüger Öztürk Straub Hübner Böhm Fuchs Brandt",
     ),
     "en_gb": (

@@ -288,9 +288,7 @@ def load_config(path: Path) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigurationError(
-            f"no configuration at {path}: write one with `essentry-sync init`, or name yours with --config"
-        ) from None
+        raise ConfigurationError(f"no configuration at {path}: write one with `essentry-sync init`, or name yours with --config") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error}") from None
     try:

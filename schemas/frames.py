@@ -111,9 +111,7 @@ Events = pa.DataFrameSchema(
         **_PERSON,
         "custom_fields": pa.Column(str, nullable=True, description="JSON object: custom field id → text"),
         "updated_at": pa.Column(INSTANT, nullable=True),
-        "members": pa.Column(
-            str, nullable=True, description="JSON list of sourceIds of records that are this meeting too"
-        ),
+        "members": pa.Column(str, nullable=True, description="JSON list of sourceIds of records that are this meeting too"),
     },
     strict=True,
     name="Events",
@@ -123,9 +121,7 @@ Events = pa.DataFrameSchema(
 Invitations = pa.DataFrameSchema(
     {
         "source_id": pa.Column(str, description="the event"),
-        "invitation_id": pa.Column(
-            str, pa.Check.str_length(1, MAX_TEXT), description="essentry's sourceId of the guest"
-        ),
+        "invitation_id": pa.Column(str, pa.Check.str_length(1, MAX_TEXT), description="essentry's sourceId of the guest"),
         "identity": pa.Column(str, description="who it is, for merging and counting: address or name"),
         "email": pa.Column(str, nullable=True),
         "first_name": pa.Column(str, nullable=True),

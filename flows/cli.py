@@ -1,0 +1,237 @@
+"""The command line. It alone catches errors: one readable message and the exit code of schemas.errors, never a traceback.
+
+Commands that need no engine do not import Prefect; every heavy import waits until its command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schemas.errors import EXIT_BUG, ConfigurationError, SyncError
+
+if TYPE_CHECKING:
+    from flows.nightly import Result
+    from schemas.config import Config
+
+app = typer.Typer(
+    help="Keeps essentry in step with HR and room-booking databases.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="configuration file", envvar="ESSENTRY_SYNC_CONFIG")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="the clock, ISO 8601 with a zone; for tests and re-runs")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+DEFAULT_CONFIG = Path("essentry-sync.toml")
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path | None, typer.Option("--folder", help="where the demo lives; default data/demo")] = None,
+    nights: Annotated[int, typer.Option("--nights", min=1, max=3)] = 3,
+) -> None:
+    """Run nights of a fictional company against a local sandbox of essentry."""
+    from flows.demo import run_demo
+
+    raise typer.Exit(run_demo(folder, nights=nights))
+
+
+@app.command()
+def sync(
+    config: ConfigFile = DEFAULT_CONFIG,
+    full: Annotated[bool, typer.Option("--full", help="send every current event again, whatever the snapshot says")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="plan and report, send nothing")] = False,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """One night: read, compare, guard, send, report."""
+    settings, clock = _load(config), _clock(as_of)
+    if dry_run:
+        from flows.nightly import run_plan
+
+        _end(run_plan(settings, as_of=clock, full=full), as_json=as_json)
+    from flows.sync import run_sync
+    from flows.terminal import Progress
+
+    with Progress(quiet=as_json) as progress:
+        result = run_sync(settings, as_of=clock, full=full, progress=progress)
+    _end(result, as_json=as_json)
+
+
+@app.command()
+def plan(
+    config: ConfigFile = DEFAULT_CONFIG,
+    full: Annotated[bool, typer.Option("--full", help="plan to send every current event again")] = False,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Compute and store a plan; send nothing."""
+    from flows.nightly import run_plan
+
+    _end(run_plan(_load(config), as_of=_clock(as_of), full=full), as_json=as_json)
+
+
+@app.command()
+def apply(
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN")], config: ConfigFile = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False
+) -> None:
+    """Send exactly the changes of a stored plan ("latest" for the newest)."""
+    from flows.nightly import run_apply
+    from flows.terminal import Progress
+
+    with Progress(quiet=as_json) as progress:
+        result = run_apply(_load(config), plan_id, as_of=_clock(as_of), progress=progress)
+    _end(result, as_json=as_json)
+
+
+@app.command()
+def approve(
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN")],
+    by: Annotated[str, typer.Option("--by", help="who approves")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="why")] = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Release one waiting plan, and no more; `apply` sends it."""
+    import getpass
+
+    from flows.nightly import open_state
+    from flows.terminal import say
+
+    with open_state(_load(config), migrate=False) as state:
+        stored, _ = state.load_plan(plan_id)
+        if stored["status"] not in ("waiting", "partly"):
+            raise ConfigurationError(f"the plan {stored['plan_id']} is {stored['status']}: there is nothing to approve")
+        state.approve_plan(stored["plan_id"], by=by or getpass.getuser(), reason=reason, now=datetime.now(UTC))
+    say(f"approved {stored['plan_id']}, digest {stored['digest'][:16]}; send it with `essentry-sync apply {stored['plan_id']}`")
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest", config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False
+) -> None:
+    """Print the report of a run."""
+    from flows.nightly import open_state
+
+    with open_state(_load(config), migrate=False) as state:
+        runs = state.runs()
+    chosen = runs if run == "latest" else runs[runs["run_id"].str.startswith(run)]
+    chosen = chosen[chosen["report_dir"].notna()]
+    if chosen.empty:
+        raise ConfigurationError(f"there is no report of the run {run!r}: `essentry-sync runs` lists them")
+    folder = Path(chosen.sort_values("started_at").iloc[-1]["report_dir"])
+    file = folder / ("report.json" if as_json else "report.md")
+    if not file.exists():
+        raise ConfigurationError(f"the report {file} is gone")
+    typer.echo(file.read_text(encoding="utf-8"))
+
+
+@app.command()
+def runs(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """List the runs."""
+    from flows.nightly import open_state
+    from flows.terminal import print_runs
+
+    with open_state(_load(config), migrate=False) as state:
+        print_runs(state.runs(), as_json=as_json)
+
+
+@app.command()
+def quarantine(
+    run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest", config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False
+) -> None:
+    """List the rows that were set aside, why, and what to do."""
+    from flows.nightly import open_state
+    from flows.terminal import print_frame
+
+    with open_state(_load(config), migrate=False) as state:
+        history = state.runs().sort_values("started_at")
+        chosen = history if run == "latest" else history[history["run_id"].str.startswith(run)]
+        if chosen.empty:
+            raise ConfigurationError(f"there is no run {run!r}: `essentry-sync runs` lists them")
+        frame = state.quarantine(chosen.iloc[-1]["run_id"])
+    print_frame(
+        frame[["source", "part", "source_event_id", "guest_id", "check", "value", "remedy"]],
+        as_json=as_json,
+        empty="nothing is quarantined",
+    )
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8765,
+    host: Annotated[str, typer.Option("--host", help="address to listen on; this machine only unless you say so")] = "127.0.0.1",
+    keep: Annotated[Path | None, typer.Option("--keep", help="SQLite file that keeps the state")] = None,
+) -> None:
+    """A local essentry for tests: strict about payloads, mails nobody."""
+    from flows.sandbox import SandboxSettings, run_sandbox
+    from flows.terminal import say
+
+    settings = SandboxSettings(persist_path=keep)
+    say(f"essentry sandbox on http://{host}:{port} (API under /api/v2); token {settings.token}, agent token {settings.agent_token}")
+    run_sandbox(settings, host=host, port=port)
+
+
+@app.command()
+def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Test every connection, SELECT and setting, and say what to mend."""
+    from flows.doctor import examine
+    from flows.terminal import print_checks
+
+    raise typer.Exit(print_checks(examine(_load(config)), as_json=as_json))
+
+
+def _load(path: Path) -> Config:
+    from schemas.config import load_config
+
+    return load_config(path)
+
+
+def _clock(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        clock = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"--as-of {text!r} is no ISO 8601 instant: write 2026-11-24T02:00:00+00:00") from None
+    if clock.tzinfo is None:
+        raise ConfigurationError(f"--as-of {text!r} has no zone: add Z or an offset such as +01:00")
+    return clock.astimezone(UTC)
+
+
+def _end(result: Result, *, as_json: bool) -> None:
+    from flows.terminal import print_result
+
+    print_result(result, as_json=as_json)
+    raise typer.Exit(result.exit_code)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run a command; the process ends with its exit code."""
+    try:
+        app(args=arguments, standalone_mode=True)
+    except SyncError as error:
+        typer.secho(f"essentry-sync: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("essentry-sync: interrupted; what was under way is in the ledger, the next run goes on from there", err=True)
+        sys.exit(130)
+    except Exception as error:  # a bug: tell where without a wall of text, and keep the details reachable
+        import os
+
+        if os.environ.get("ESSENTRY_SYNC_DEBUG"):
+            raise
+        kind = type(error).__name__
+        typer.echo(
+            f"essentry-sync: this is a bug ({kind}: {error}); run again with ESSENTRY_SYNC_DEBUG=1 and report what it prints", err=True
+        )
+        sys.exit(EXIT_BUG)
+
+
+if __name__ == "__main__":
+    main()

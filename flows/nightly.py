@@ -1,0 +1,277 @@
+"""The job from open state to written report, without Prefect: what `plan`, `apply` and the flow's tasks call.
+
+`Session` holds what the steps share: configuration, state store, run, and the seconds each step took.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from flows.apply import acquire_lease, apply_plan
+from flows.extract import Extracted, complete_config, parse_url, read_sources
+from flows.load import LoadResult
+from flows.plan import Planned, Run, check_clock, make_plan, new_run
+from flows.report_files import write_report
+from flows.secrets import hash_token, read_agent_token, read_tokens
+from flows.state import State
+from schemas.config import Config, read_secret
+from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, EssentryError, GuardTripped, SyncError
+from transforms.report import build_report
+
+
+@dataclass
+class Session:
+    """One run at work. `holder` names this process for the lease."""
+
+    config: Config
+    state: State
+    run: Run
+    kind: str
+    holder: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    planned: Planned | None = None
+    load: LoadResult | None = None
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Count the seconds of a step."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run ended with: its report, the folder of the files, and the exit code."""
+
+    report: dict[str, Any]
+    folder: Path
+    exit_code: int
+
+
+def open_state(config: Config, *, migrate: bool = True) -> State:
+    """The state store of a configuration."""
+    text = read_secret(config.state.url_env, purpose="the state store's URL") if config.state.url_env else config.state.url
+    url = parse_url(text, key="state.url", root=config.root)
+    return State.open(url.render_as_string(hide_password=False), migrate=migrate)
+
+
+@contextmanager
+def open_session(config: Config, *, kind: str, as_of: datetime | None = None) -> Iterator[Session]:
+    """Begin a run: state store, identity, clock, lease; lost requests of killed runs become unknown. Ends the lease after."""
+    config = complete_config(config)
+    agent_token = read_agent_token(config)
+    if kind != "plan":
+        read_tokens(config)  # a missing token ends the run before anything is read
+    with open_state(config) as state:
+        state.check_identity(config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids)
+        run = new_run(as_of)
+        check_clock(config, run, _last_clock(state))
+        session = Session(config, state, run, kind, f"{socket.gethostname()}:{os.getpid()}:{run.run_id}")
+        acquire_lease(state, run, config, holder=session.holder)
+        try:
+            state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
+            state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
+            yield session
+        finally:
+            with suppress(SyncError):
+                state.release_lease(session.holder)
+
+
+def _last_clock(state: State) -> datetime | None:
+    runs = state.runs()
+    done = runs[(runs["kind"] != "plan") & runs["status"].isin(["done", "incomplete"])] if len(runs) else runs
+    return done["as_of"].max().to_pydatetime() if len(done) else None
+
+
+def extract(session: Session) -> tuple[dict[str, Extracted], dict[str, str]]:
+    """Read every source."""
+    with session.timed("extract"):
+        return read_sources(session.config)
+
+
+def plan(session: Session, extracted: Mapping[str, Extracted], failed: Mapping[str, str], *, full: bool = False) -> Planned:
+    """Validate, build, compare, judge and store."""
+    with session.timed("plan"):
+        session.planned = make_plan(session.config, session.state, session.run, extracted, failed, full=full)
+    return session.planned
+
+
+def load(session: Session, planned: Planned, *, progress: Callable[..., None] | None = None) -> LoadResult | None:
+    """Send the plan unless a guard holds it. None: nothing was sent."""
+    only = None
+    if planned.findings:
+        hold_deletes = session.config.guards.on_trip == "hold-deletes" and all(f.about_deletes for f in planned.findings)
+        if not hold_deletes:
+            return None
+        session.state.approve_plan(planned.plan_id, by="on_trip", reason="hold-deletes: deletes stay planned", now=datetime.now(UTC))
+
+        def only(rows: pd.DataFrame) -> pd.Series:
+            return rows["action"] != "delete"
+
+    with session.timed("load"):
+        if planned.diff.changes.empty:
+            session.load = LoadResult({}, 0, 0, None, False)
+        else:
+            session.load = send(session, planned.plan_id, progress=progress, only=only)
+    return session.load
+
+
+def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None = None, only: Any = None) -> LoadResult:
+    """Apply a stored plan under this session's lease."""
+    token, agent_token = read_tokens(session.config)
+    return apply_plan(
+        session.config,
+        session.state,
+        plan_id,
+        session.run,
+        token=token,
+        agent_token=agent_token,
+        progress=progress,
+        only=only,
+        holder=session.holder,
+    )
+
+
+def finish(session: Session, *, error: SyncError | None = None) -> Result:
+    """Write the report and close the run. Called whatever happened, so that every failure is in a report."""
+    planned, state, run = session.planned, session.state, session.run
+    start = time.perf_counter()
+    empty = pd.DataFrame()
+    if planned is not None:
+        stored, changes = state.load_plan(planned.plan_id)
+        if session.kind != "plan":
+            state.save_source_reads(run.run_id, planned.reads, planned.health)
+            state.count_absent(planned.diff.absent_now, planned.desired.events["source_id"].tolist())
+    exit_code = _exit_code(session, changes if planned is not None else empty, error)
+    summary = {"run_id": run.run_id, "kind": session.kind, "as_of": run.as_of.isoformat(), "started_at": run.started_at.isoformat()}
+    folder = (session.config.root / session.config.report.directory / run.run_id).resolve()
+    if planned is None:
+        report: dict[str, Any] = {"version": 1, "run": summary, "verdict": f"stopped: {error}", "error": str(error), "load": None}
+        from flows.report_files import _write
+
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    else:
+        session.seconds["report"] = time.perf_counter() - start
+        load_facts = session.load and {"requests": session.load.requests, "retries": session.load.retries, "counts": session.load.counts}
+        report = build_report(
+            run=summary | {"exit_code": exit_code},
+            plan={"plan_id": planned.plan_id, "digest": planned.digest, "changes": int(stored["changes"]), "full": planned.full},
+            decisions=planned.diff.decisions,
+            mails=planned.diff.mails,
+            rejects=planned.rejects,
+            changes=changes,
+            findings=[finding.as_record() for finding in planned.findings],
+            balance=planned.balance,
+            notes=planned.desired.notes | ({"ids_kept": planned.diff.rebound} if planned.diff.rebound else {}),
+            failed_sources=planned.failed_sources,
+            seconds=session.seconds,
+            load=load_facts,
+            error=str(error) if error else None,
+        )
+        write_report(folder, report, changes, masked=session.config.report.personal_data == "masked")
+    status = {0: "done", 3: "incomplete", 4: "stopped"}.get(exit_code, "failed")
+    state.finish_run(
+        run.run_id,
+        finished_at=datetime.now(UTC),
+        status=status,
+        exit_code=exit_code,
+        summary_json=orjson.dumps({k: report.get(k) for k in ("verdict", "counts", "outcomes", "people_mailed")}, default=str).decode(),
+        report_dir=str(folder),
+        plan_id=planned.plan_id if planned else None,
+    )
+    if session.kind != "plan" and exit_code in (0, 3):
+        state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days)
+    return Result(report, folder, exit_code)
+
+
+def _exit_code(session: Session, changes: pd.DataFrame, error: SyncError | None) -> int:
+    if error is not None:
+        return error.exit_code
+    if session.load is not None and session.load.error is not None:
+        return session.load.error.exit_code
+    if session.kind == "plan":
+        return EXIT_DONE
+    if session.planned is not None and session.planned.findings:
+        return GuardTripped.exit_code
+    if len(changes) and changes["state"].isin(["rejected", "unknown", "planned", "sending"]).any():
+        return EXIT_INCOMPLETE
+    return EXIT_DONE
+
+
+def run_plan(config: Config, *, as_of: datetime | None = None, full: bool = False, kind: str = "plan") -> Result:
+    """`plan` and `sync --dry-run`: everything but the sending."""
+    with open_session(config, kind=kind, as_of=as_of) as session:
+        try:
+            plan(session, *extract(session), full=full)
+        except SyncError as error:
+            finish(session, error=error)
+            raise
+        return finish(session)
+
+
+def run_apply(config: Config, plan_id: str, *, as_of: datetime | None = None, progress: Callable[..., None] | None = None) -> Result:
+    """`apply PLAN`: send exactly a stored plan."""
+    with open_session(config, kind="apply", as_of=as_of) as session:
+        with session.timed("load"):
+            session.load = send(session, plan_id, progress=progress)
+        return finish_apply(session, plan_id)
+
+
+def finish_apply(session: Session, plan_id: str) -> Result:
+    """Report of a plan that was applied in a run of its own."""
+    stored, changes = session.state.load_plan(plan_id)
+    exit_code = session.load.error.exit_code if session.load and session.load.error else EXIT_DONE
+    if exit_code == EXIT_DONE and changes["state"].isin(["rejected", "unknown", "planned", "sending"]).any():
+        exit_code = EXIT_INCOMPLETE
+    run = session.run
+    summary = {"run_id": run.run_id, "kind": "apply", "as_of": run.as_of.isoformat(), "started_at": run.started_at.isoformat()}
+    decisions = changes[["source_id", "source", "action", "reason"]]
+    load_facts = session.load and {"requests": session.load.requests, "retries": session.load.retries, "counts": session.load.counts}
+    report = build_report(
+        run=summary | {"exit_code": exit_code},
+        plan={"plan_id": stored["plan_id"], "digest": stored["digest"], "changes": int(stored["changes"]), "full": bool(stored["full"])},
+        decisions=decisions,
+        mails=pd.DataFrame(columns=["source_id", "identity", "kind"]),
+        rejects=pd.DataFrame(columns=["source", "part", "check", "remedy", "source_event_id", "guest_id", "value"]),
+        changes=changes,
+        findings=[],
+        balance=orjson.loads(stored["balance_json"]),
+        notes={},
+        failed_sources={},
+        seconds=session.seconds,
+        load=load_facts,
+        error=str(session.load.error) if session.load and session.load.error else None,
+    )
+    folder = (session.config.root / session.config.report.directory / run.run_id).resolve()
+    write_report(folder, report, changes, masked=session.config.report.personal_data == "masked")
+    session.state.finish_run(
+        run.run_id,
+        finished_at=datetime.now(UTC),
+        status="done" if exit_code == 0 else "incomplete" if exit_code == EXIT_INCOMPLETE else "failed",
+        exit_code=exit_code,
+        summary_json=orjson.dumps({"verdict": report["verdict"], "outcomes": report["outcomes"]}).decode(),
+        report_dir=str(folder),
+        plan_id=stored["plan_id"],
+    )
+    return Result(report, folder, exit_code)
+
+
+def check_reachable(result: Result) -> None:
+    """Raise the error that a finished run carries, for callers that want an exception. EssentryError or nothing."""
+    if result.report.get("error") and result.exit_code == EssentryError.exit_code:
+        raise EssentryError(str(result.report["error"]))

@@ -1,0 +1,44 @@
+"""Write a run's report to its folder: report.json, report.md, changes.csv. Files are readable by the owner alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from transforms.report import describe_change, render_markdown
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_report(folder: Path, report: Mapping[str, Any], changes: pd.DataFrame, *, masked: bool) -> Path:
+    """Write all files of one run, each whole or not at all; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY, default=str))
+    _write(folder / "report.md", render_markdown(report).encode())
+    _write(folder / "changes.csv", list_changes(changes, masked=masked).to_csv(index=False).encode())
+    return folder
+
+
+def list_changes(changes: pd.DataFrame, *, masked: bool) -> pd.DataFrame:
+    """Changes as a person reads them, safe to open in a spreadsheet: a text that looks like a formula gets an apostrophe."""
+    if changes.empty:
+        return pd.DataFrame(
+            columns=["source_id", "action", "reason", "starts_at", "name", "location_id", "what", "state", "code", "message"]
+        )
+    table = changes.assign(what=[describe_change(row, masked=masked) for row in changes.to_dict("records")])
+    table = table[["source_id", "action", "reason", "starts_at", "name", "location_id", "what", "state", "code", "message"]]
+    text = table.select_dtypes(include=["str", "object"]).columns
+    return table.assign(**{c: table[c].map(lambda v: f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v) for c in text})
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_name(path.name + ".part")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    draft.replace(path)

@@ -1,0 +1,528 @@
+"""The state store: what essentry confirmed, what was intended, what became of it. SQLite or PostgreSQL, through SQLAlchemy.
+
+The order is the point: an intent is committed before its request leaves, and an outcome, the snapshot row it proves and the end of older
+intents go in one transaction. Everything else of essentry-sync may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from flows import state_tables as t
+from schemas.errors import StateError
+from schemas.ledger import Outcome
+
+CHUNK = 500
+_INSTANTS = {column.name for table in t.metadata.sorted_tables for column in table.columns if isinstance(column.type, t.Instant)}
+_NUMBERS = {"location_id", "fingerprint_version", "guests", "absent_runs", "seq", "tries", "exit_code", "changes"}
+_FLAGS = {"ignore_missing", "full", "events_healthy", "guests_healthy"}
+
+
+class State:
+    """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
+
+    def __init__(self, engine: sa.Engine, label: str) -> None:
+        self.engine, self.label = engine, label
+
+    @classmethod
+    def open(cls, url: str, *, migrate: bool = True) -> State:
+        """Open the store and bring it to its newest form; `migrate=False` only reads, and wants it to be there already."""
+        parsed = sa.make_url(url)
+        label = parsed.render_as_string(hide_password=True)
+        options: dict[str, Any] = {}
+        backend = parsed.get_backend_name()
+        if backend not in ("sqlite", "postgresql"):
+            raise StateError(f"state.url names {backend}: the state store is SQLite or PostgreSQL")
+        if backend == "sqlite":
+            _prepare_file(Path(str(parsed.database)), create=migrate)
+            options["connect_args"] = {"timeout": 30}
+        else:
+            options["connect_args"] = {"connect_timeout": 20}
+        engine = sa.create_engine(parsed, **options)
+        if backend == "sqlite":
+            sa.event.listen(engine, "connect", _set_up_sqlite)
+            sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        state = cls(engine, label)
+        try:
+            state._migrate(write=migrate)
+        except BaseException:
+            engine.dispose()
+            raise
+        return state
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        """One transaction; a failure leaves nothing of it."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise StateError(self._explain(error)) from None
+
+    def _explain(self, error: Exception) -> str:
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+        text = str(cause).strip().splitlines()[0]
+        remedies = {
+            "locked": "another program holds it; end that program and run again",
+            "readonly": "it is read-only: give this user the right to write to it",
+            "read-only": "it is read-only: give this user the right to write to it",
+            "full": "the disk is full: make room and run again",
+            "malformed": "the file is damaged: put a backup in its place",
+            "not a database": "the file is no SQLite database: correct state.url or put a backup in its place",
+            "unable to open": "correct state.url, or give this user the right to open it",
+        }
+        remedy = next(
+            (remedy for word, remedy in remedies.items() if word in text.lower()), "check that the database runs and state.url is right"
+        )
+        return f"the state store {self.label} cannot be used ({text[:200]}): {remedy}; nothing was sent that is not written down"
+
+    def _migrate(self, *, write: bool) -> None:
+        config = AlembicConfig()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        newest = ScriptDirectory.from_config(config).get_current_head()
+        with self._begin() as connection:
+            context = MigrationContext.configure(connection)
+            current = context.get_current_revision()
+            if current == newest:
+                return
+            known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+            if current is not None and current not in known:
+                raise StateError(f"the state store {self.label} was written by a newer essentry-sync (form {current}): upgrade this one")
+            if not write:
+                raise StateError(f"the state store {self.label} is empty or of an older form: run `essentry-sync plan` once")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    # -- who we are ---------------------------------------------------------------------------------------------------
+
+    def check_identity(self, base_url: str, agent_token_hash: str, invitation_ids: str) -> None:
+        """Be created for, or belong to, this essentry, integration and id policy (S13). Raises StateError otherwise."""
+        given = {"base_url": base_url, "agent_token_hash": agent_token_hash, "invitation_ids": invitation_ids}
+        names = {
+            "base_url": "another essentry",
+            "agent_token_hash": "another agent token",
+            "invitation_ids": "another invitation_ids policy",
+        }
+        with self._begin() as connection:
+            row = connection.execute(sa.select(t.identity)).mappings().first()
+            if row is None:
+                connection.execute(t.identity.insert().values(id=1, **given, salt=secrets.token_hex(16), created_at=datetime.now(UTC)))
+                return
+            for key, value in given.items():
+                # the demo's sandbox has another port each time: this machine is this machine
+                same = row[key] == value or (key == "base_url" and _is_local(value) and _is_local(row[key]))
+                if not same:
+                    raise StateError(
+                        f"the state store {self.label} belongs to {names[key]}: its ids would cancel and re-invite everybody; "
+                        "correct the setting, or use another state.url"
+                    )
+
+    def salt(self) -> str:
+        """The key of the digests of guests' addresses."""
+        return str(self._one(sa.select(t.identity.c.salt)))
+
+    def policy_digest(self) -> str | None:
+        """Digest of the settings that the last applied run used."""
+        return self._one(sa.select(t.identity.c.policy_digest))
+
+    def save_policy(self, digest: str, policy_json: str) -> None:
+        """Remember the settings that decide who is invited."""
+        with self._begin() as connection:
+            connection.execute(t.identity.update().values(policy_digest=digest, policy_json=policy_json))
+
+    def _one(self, query: sa.Select[Any]) -> Any:
+        with self._begin() as connection:
+            return connection.execute(query).scalar()
+
+    # -- one run at a time ----------------------------------------------------------------------------------------------
+
+    def acquire_lease(self, holder: str, run_id: str, *, now: datetime, seconds: float) -> bool:
+        """Take the lease when it is free, expired or ours. Atomic: the primary key and a conditional update decide."""
+        values = {"holder": holder, "run_id": run_id, "acquired_at": now, "expires_at": now + timedelta(seconds=seconds)}
+        with self._begin() as connection:
+            free = (t.lease.c.expires_at < now) | (t.lease.c.holder == holder)
+            if connection.execute(t.lease.update().where(free).values(**values)).rowcount:
+                return True
+            insert = self._insert(t.lease).values(id=1, **values).on_conflict_do_nothing()
+            return bool(connection.execute(insert).rowcount > 0)
+
+    def renew_lease(self, holder: str, run_id: str, *, now: datetime, seconds: float) -> None:
+        """Hold the lease longer. Raises StateError when another run has taken it."""
+        with self._begin() as connection:
+            mine = t.lease.update().where(t.lease.c.holder == holder).values(expires_at=now + timedelta(seconds=seconds))
+            if not connection.execute(mine).rowcount:
+                raise StateError("another run has taken over this state store: this one stops sending; raise state.lease_seconds")
+
+    def release_lease(self, holder: str) -> None:
+        """Let go of the lease."""
+        with self._begin() as connection:
+            connection.execute(t.lease.delete().where(t.lease.c.holder == holder))
+
+    def lease_holder(self) -> str:
+        """Who holds the lease, in words."""
+        with self._begin() as connection:
+            row = connection.execute(sa.select(t.lease)).mappings().first()
+        return "nobody" if row is None else f"run {row['run_id']} on {row['holder'].split(':')[0]}, until {row['expires_at']:%H:%M:%S} UTC"
+
+    def _insert(self, table: sa.Table) -> Any:
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        return (sqlite if self.engine.dialect.name == "sqlite" else postgresql).insert(table)
+
+    # -- runs -------------------------------------------------------------------------------------------------------------
+
+    def start_run(self, run_id: str, *, kind: str, started_at: datetime, as_of: datetime) -> None:
+        """Begin a run's line."""
+        with self._begin() as connection:
+            connection.execute(t.runs.insert().values(run_id=run_id, kind=kind, started_at=started_at, as_of=as_of, status="running"))
+
+    def finish_run(self, run_id: str, **values: Any) -> None:
+        """Complete a run's line: finished_at, status, exit_code, summary_json, report_dir, plan_id."""
+        with self._begin() as connection:
+            connection.execute(t.runs.update().where(t.runs.c.run_id == run_id).values(**values))
+
+    def runs(self) -> pd.DataFrame:
+        """All runs."""
+        return self._frame(sa.select(t.runs).order_by(t.runs.c.started_at))
+
+    def save_source_reads(self, run_id: str, reads: Mapping[str, Mapping[str, int]], health: Mapping[str, Any]) -> None:
+        """What each source returned and whether it was healthy: the measure of the next night."""
+        now = datetime.now(UTC)
+        rows = [
+            {
+                "run_id": run_id,
+                "source": name,
+                **counts,
+                "events_healthy": health[name].events,
+                "guests_healthy": health[name].guests,
+                "read_at": now,
+            }
+            for name, counts in reads.items()
+        ]
+        if rows:
+            with self._begin() as connection:
+                connection.execute(t.source_reads.insert(), rows)
+
+    def last_good_reads(self) -> dict[str, dict[str, int]]:
+        """Counts of the newest healthy read of each source."""
+        query = (
+            sa.select(t.source_reads)
+            .where(t.source_reads.c.events_healthy, t.source_reads.c.guests_healthy)
+            .order_by(t.source_reads.c.read_at)
+        )
+        with self._begin() as connection:
+            return {row["source"]: dict(row) for row in connection.execute(query).mappings()}
+
+    # -- guests without a key ---------------------------------------------------------------------------------------------
+
+    def guest_numbers(self, source: str, digests: Sequence[str]) -> dict[str, int]:
+        """The number of each digest; new ones get the next, in the given order, in one transaction."""
+        with self._begin() as connection:
+            query = sa.select(t.guest_keys.c.key_digest, t.guest_keys.c.number).where(t.guest_keys.c.source == source)
+            known = {row[0]: row[1] for row in connection.execute(query)}
+            number = max(known.values(), default=0)
+            fresh = []
+            for digest in dict.fromkeys(digests):
+                if digest not in known:
+                    number += 1
+                    known[digest] = number
+                    fresh.append({"source": source, "key_digest": digest, "number": number})
+            if fresh:
+                connection.execute(t.guest_keys.insert(), fresh)
+        return {digest: known[digest] for digest in digests}
+
+    # -- what essentry has -------------------------------------------------------------------------------------------------
+
+    def read_fingerprints(self) -> pd.DataFrame:
+        """Every snapshot row without its payload."""
+        columns = [c for c in t.snapshot_events.c if c.name not in ("payload", "confirmed_at")]
+        return self._frame(sa.select(*columns).order_by(t.snapshot_events.c.source_id))
+
+    def read_payloads(self, source_ids: Sequence[str]) -> dict[str, str]:
+        """The confirmed canonical JSON of these events."""
+        found: dict[str, str] = {}
+        query = sa.select(t.snapshot_events.c.source_id, t.snapshot_events.c.payload)
+        with self._begin() as connection:
+            for start in range(0, len(source_ids), CHUNK):
+                wanted = list(source_ids[start : start + CHUNK])
+                found.update((row[0], row[1] or "{}") for row in connection.execute(query.where(t.snapshot_events.c.source_id.in_(wanted))))
+        return found
+
+    def open_intents(self) -> pd.DataFrame:
+        """Changes whose outcome is not known, oldest first."""
+        is_open = t.plan_changes.c.state.in_(["sending", "unknown"])
+        return self._frame(sa.select(t.plan_changes).where(is_open).order_by(t.plan_changes.c.sent_at, t.plan_changes.c.seq))
+
+    def settle_lost(self, *, now: datetime, run_id: str) -> int:
+        """Requests of a killed run: nobody waits for their answer any more, so they are unknown. Call it under the lease."""
+        with self._begin() as connection:
+            lost = t.plan_changes.update().where(t.plan_changes.c.state == "sending")
+            count = connection.execute(
+                lost.values(state="unknown", message="the run was killed before the answer", answered_at=now)
+            ).rowcount
+            dead = (t.runs.c.status == "running") & (t.runs.c.run_id != run_id)
+            connection.execute(t.runs.update().where(dead).values(status="failed", finished_at=now))
+        return count
+
+    # -- plans and the ledger -----------------------------------------------------------------------------------------------
+
+    def save_plan(self, plan: Mapping[str, Any], changes: pd.DataFrame) -> None:
+        """Store a plan with its changes in one transaction; plans that still wait are superseded."""
+        names = [c.name for c in t.plan_changes.c if c.name in changes.columns]
+        with self._begin() as connection:
+            waiting = t.plans.update().where(t.plans.c.status.in_(["waiting", "approved", "partly", "applying"]))
+            connection.execute(waiting.values(status="superseded"))
+            connection.execute(t.plans.insert().values(**plan))
+            for start in range(0, len(changes), 10_000):
+                chunk = changes.iloc[start : start + 10_000][names].astype("object")
+                chunk = chunk.where(chunk.notna(), None)
+                records = [dict(zip(names, row, strict=True)) for row in chunk.itertuples(index=False, name=None)]
+                connection.execute(t.plan_changes.insert(), [{**row, "plan_id": plan["plan_id"], "state": "planned"} for row in records])
+
+    def load_plan(self, plan_id: str) -> tuple[dict[str, Any], pd.DataFrame]:
+        """A plan by its id, a unique beginning of it, or `latest`. Raises StateError when there is none."""
+        query = sa.select(t.plans).order_by(t.plans.c.created_at.desc())
+        if plan_id != "latest":
+            query = query.where(t.plans.c.plan_id.startswith(plan_id, autoescape=True))
+        with self._begin() as connection:
+            rows = connection.execute(query.limit(2)).mappings().all()
+        if not rows:
+            raise StateError(f"there is no plan {plan_id!r}: make one with `essentry-sync plan`")
+        if plan_id != "latest" and len(rows) > 1 and rows[0]["plan_id"] != plan_id:
+            raise StateError(f"{plan_id!r} is the beginning of several plans: write more of it")
+        plan = dict(rows[0])
+        changes = sa.select(t.plan_changes).where(t.plan_changes.c.plan_id == plan["plan_id"]).order_by(t.plan_changes.c.seq)
+        return plan, self._frame(changes)
+
+    def approve_plan(self, plan_id: str, *, by: str, reason: str, now: datetime) -> None:
+        """Release one plan, with who and why."""
+        self._set_plan(plan_id, status="approved", approved_by=by, approve_reason=reason, approved_at=now)
+
+    def set_plan_status(self, plan_id: str, status: str) -> None:
+        """Where a plan stands."""
+        self._set_plan(plan_id, status=status)
+
+    def _set_plan(self, plan_id: str, **values: Any) -> None:
+        with self._begin() as connection:
+            connection.execute(t.plans.update().where(t.plans.c.plan_id == plan_id).values(**values))
+
+    def mark_sending(self, plan_id: str, seqs: Sequence[int], *, run_id: str, now: datetime) -> None:
+        """Write down what is about to be sent; committed on return."""
+        table = t.plan_changes
+        with self._begin() as connection:
+            for start in range(0, len(seqs), CHUNK):
+                mine = (table.c.plan_id == plan_id) & table.c.seq.in_([int(s) for s in seqs[start : start + CHUNK]])
+                connection.execute(table.update().where(mine).values(state="sending", run_id=run_id, sent_at=now))
+
+    def record_outcomes(self, plan_id: str, outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> None:
+        """Outcomes, the snapshot rows they prove, the end of older intents and the list of rejections, in one transaction."""
+        table = t.plan_changes
+        with self._begin() as connection:
+            update = table.update().where(table.c.plan_id == plan_id, table.c.seq == sa.bindparam("b_seq"))
+            update = update.values(
+                state=sa.bindparam("b_state"),
+                code=sa.bindparam("b_code"),
+                message=sa.bindparam("b_message"),
+                answered_at=now,
+                run_id=run_id,
+            )
+            rows = [{"b_seq": o.seq, "b_state": o.state, "b_code": o.code, "b_message": o.message} for o in outcomes]
+            if rows:
+                connection.execute(update, rows)
+            confirmed = [o.seq for o in outcomes if o.state == "confirmed"]
+            for start in range(0, len(confirmed), CHUNK):
+                self._confirm(connection, plan_id, confirmed[start : start + CHUNK], run_id=run_id, now=now)
+            self._reject(connection, plan_id, [o for o in outcomes if o.state == "rejected"], run_id=run_id, now=now)
+
+    def _confirm(self, connection: sa.Connection, plan_id: str, seqs: list[int], *, run_id: str, now: datetime) -> None:
+        table, snapshot = t.plan_changes, t.snapshot_events
+        mine = (table.c.plan_id == plan_id) & table.c.seq.in_(seqs)
+        copied = [
+            "source_id",
+            "source",
+            "location_id",
+            "name",
+            "starts_at",
+            "ends_at",
+            "fingerprint",
+            "fingerprint_version",
+            "guests",
+            "members_json",
+        ]
+        held = sa.select(
+            *(table.c[name] for name in copied),
+            table.c.after,
+            *_constants(state="active", confirmed_run=run_id),
+            sa.literal(0),
+            sa.literal(now, t.Instant),
+        )
+        names = [*copied, "payload", "state", "confirmed_run", "absent_runs", "confirmed_at"]
+        insert = self._insert(snapshot).from_select(names, held.where(mine, table.c.action.in_(["create", "update"])))
+        connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=["source_id"], set_={name: insert.excluded[name] for name in names if name != "source_id"}
+            )
+        )
+        for action, state in (("delete", "deleted"), ("expire", "expired")):
+            trace = sa.select(
+                *(table.c[name] for name in copied),
+                *_constants(state=state, confirmed_run=run_id),
+                sa.literal(0),
+                sa.literal(now, t.Instant),
+            )
+            names = [*copied, "state", "confirmed_run", "absent_runs", "confirmed_at"]
+            insert = self._insert(snapshot).from_select(names, trace.where(mine, table.c.action == action))
+            changed = {name: insert.excluded[name] for name in ("state", "confirmed_run", "absent_runs", "confirmed_at")}
+            connection.execute(insert.on_conflict_do_update(index_elements=["source_id"], set_=changed))
+        ids = sa.select(table.c.source_id).where(mine).scalar_subquery()
+        older = table.update().where(table.c.source_id.in_(ids), table.c.state.in_(["sending", "unknown"]), table.c.plan_id != plan_id)
+        connection.execute(older.values(state="superseded"))
+        connection.execute(t.rejections.delete().where(t.rejections.c.source_id.in_(ids)))
+
+    def _reject(self, connection: sa.Connection, plan_id: str, outcomes: list[Outcome], *, run_id: str, now: datetime) -> None:
+        """Keep why, and when to try again: at once when the content changes, else after 1, 2, 4 … runs' nights, at most a week."""
+        for outcome in outcomes:  # few; each has its own number of tries
+            table = t.plan_changes
+            row = connection.execute(
+                sa.select(table.c.source, table.c.fingerprint).where(table.c.plan_id == plan_id, table.c.seq == outcome.seq)
+            ).one()
+            old = connection.execute(sa.select(t.rejections).where(t.rejections.c.source_id == outcome.source_id)).mappings().first()
+            tries = (old["tries"] if old else 0) + 1
+            # the first retry comes with the next nightly run, hence a little under whole days
+            wait = timedelta(days=min(2 ** (tries - 1), 7)) - timedelta(hours=4) if tries > 1 else timedelta(0)
+            values = {
+                "source": row.source, "code": outcome.code, "message": outcome.message, "tries": tries, "last_run": run_id, "last_at": now,
+                "next_at": now + wait, "fingerprint": row.fingerprint, "first_run": old["first_run"] if old else run_id,
+            }  # fmt: skip
+            insert = self._insert(t.rejections).values(source_id=outcome.source_id, **values)
+            connection.execute(insert.on_conflict_do_update(index_elements=["source_id"], set_=values))
+
+    def rejections(self) -> pd.DataFrame:
+        """Events that essentry rejected and that are not solved."""
+        return self._frame(sa.select(t.rejections))
+
+    def count_absent(self, absent: Iterable[str], present: Sequence[str]) -> None:
+        """Complete runs in which an event was missing; one that is there again starts over."""
+        table = t.snapshot_events
+        with self._begin() as connection:
+            missing = list(absent)
+            gone = table.update().where(table.c.absent_runs > 0)
+            if missing and len(missing) <= 30_000:
+                gone = gone.where(table.c.source_id.not_in(missing))
+            connection.execute(gone.values(absent_runs=0))
+            for start in range(0, len(missing), CHUNK):
+                some = table.c.source_id.in_(missing[start : start + CHUNK])
+                connection.execute(table.update().where(some).values(absent_runs=table.c.absent_runs + 1))
+
+    # -- quarantine, ends ------------------------------------------------------------------------------------------------------
+
+    def save_quarantine(self, run_id: str, rejects: pd.DataFrame) -> None:
+        """Rows that were set aside in a run; their values are masked already."""
+        if rejects.empty:
+            return
+        frame = rejects.astype("object")
+        frame = frame.where(frame.notna(), None)
+        rows = [{**row, "run_id": run_id, "id": number} for number, row in enumerate(frame.to_dict("records"))]
+        with self._begin() as connection:
+            connection.execute(t.quarantine.insert(), rows)
+
+    def quarantine(self, run_id: str) -> pd.DataFrame:
+        """What a run set aside."""
+        return self._frame(sa.select(t.quarantine).where(t.quarantine.c.run_id == run_id).order_by(t.quarantine.c.id))
+
+    def prune(self, now: datetime, keep_inactive_days: int, keep_runs_days: int) -> None:
+        """Forget traces of old events, old ledgers and old quarantines; never an event that is active or unanswered."""
+        with self._begin() as connection:
+            old = now - timedelta(days=keep_inactive_days)
+            inactive = t.snapshot_events.c.state != "active"
+            connection.execute(
+                t.snapshot_events.delete().where(inactive, t.snapshot_events.c.confirmed_at < old, t.snapshot_events.c.ends_at < old)
+            )
+            ancient = now - timedelta(days=keep_runs_days)
+            ids = sa.select(t.plans.c.plan_id).where(t.plans.c.created_at < ancient)
+            settled = t.plan_changes.c.state.not_in(["sending", "unknown"])
+            connection.execute(t.plan_changes.delete().where(t.plan_changes.c.plan_id.in_(ids), settled))
+            connection.execute(
+                t.quarantine.delete().where(t.quarantine.c.run_id.in_(sa.select(t.runs.c.run_id).where(t.runs.c.started_at < ancient)))
+            )
+
+    def retire_source(self, source: str) -> int:
+        """Forget a source without a call: its events stay in essentry as they are. Returns how many."""
+        with self._begin() as connection:
+            count = connection.execute(t.snapshot_events.delete().where(t.snapshot_events.c.source == source)).rowcount
+            is_open = t.plan_changes.c.state.in_(["sending", "unknown"])
+            connection.execute(t.plan_changes.update().where(t.plan_changes.c.source == source, is_open).values(state="superseded"))
+        return count
+
+    def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:
+        """Rows as a frame with text, Int64, boolean and UTC instants, whatever the database gave."""
+        with self._begin() as connection:
+            raw = [sa.type_coerce(c, sa.BigInteger).label(c.name) if c.name in _INSTANTS else c for c in query.selected_columns]
+            result = connection.execute(query.with_only_columns(*raw, maintain_column_froms=True))
+            names = list(result.keys())
+            rows = result.all()
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+        return pd.DataFrame({name: _typed(name, values) for name, values in zip(names, columns, strict=True)})
+
+
+def _typed(name: str, values: Sequence[Any]) -> pd.Series:
+    if name in _INSTANTS:
+        return pd.to_datetime(pd.Series(values, dtype="Int64"), unit="us", utc=True).astype("datetime64[us, UTC]")
+    if name in _NUMBERS:
+        return pd.Series(values, dtype="Int64")
+    if name in _FLAGS:
+        return pd.Series(values, dtype="boolean")
+    return pd.Series(values, dtype="str")
+
+
+def _constants(**values: str) -> list[sa.ColumnElement[str]]:
+    return [sa.literal(value, sa.Text) for value in values.values()]
+
+
+def _is_local(url: str) -> bool:
+    from schemas.config import is_loopback
+
+    return is_loopback(url)
+
+
+def _prepare_file(path: Path, *, create: bool) -> None:
+    """A new state file is readable by its owner alone."""
+    if path.exists():
+        return
+    if not create:
+        raise StateError(f"there is no state store at {path} yet: run `essentry-sync plan` or `sync` first")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StateError(
+            f"cannot create the state store {path} ({error.strerror}): correct state.url or the rights of its folder"
+        ) from None
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's begin event opens every transaction, at once for writing
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 30000"):
+        connection.execute(f"PRAGMA {pragma}")

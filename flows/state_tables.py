@@ -1,0 +1,95 @@
+"""The tables of the state store. Instants are stored as microseconds since 1970 UTC, so that SQLite and PostgreSQL agree."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """A UTC-aware datetime as a big integer of microseconds."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> int | None:
+        if value is None or value != value:
+            return None
+        return round(value.timestamp() * 1_000_000)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
+def _table(name: str, *columns: Any) -> sa.Table:
+    return sa.Table(name, metadata, *columns)
+
+
+def _text(name: str, **options: Any) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, **options)
+
+
+def _number(name: str, **options: Any) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, **options)
+
+
+def _instant(name: str) -> sa.Column[datetime]:
+    return sa.Column(name, Instant)
+
+
+identity = _table(
+    "identity", sa.Column("id", sa.Integer, primary_key=True), _text("base_url"), _text("agent_token_hash"), _text("invitation_ids"),
+    _text("policy_digest"), _text("policy_json"), _text("salt"), _instant("created_at"),
+)  # fmt: skip
+lease = _table(
+    "lease",
+    sa.Column("id", sa.Integer, primary_key=True),
+    _text("holder"),
+    _text("run_id"),
+    _instant("acquired_at"),
+    _instant("expires_at"),
+)
+runs = _table(
+    "runs", _text("run_id", primary_key=True), _text("kind"), _text("plan_id"), _instant("started_at"), _instant("finished_at"), _instant("as_of"),
+    _text("status"), _number("exit_code"), _text("summary_json"), _text("report_dir"),
+)  # fmt: skip
+source_reads = _table(
+    "source_reads", _text("run_id", primary_key=True), _text("source", primary_key=True), _number("events"), _number("guests"),
+    _number("outside_guests"), _number("quarantined"), sa.Column("events_healthy", sa.Boolean), sa.Column("guests_healthy", sa.Boolean),
+    _instant("read_at"),
+)  # fmt: skip
+plans = _table(
+    "plans", _text("plan_id", primary_key=True), _text("run_id"), _text("digest"), _instant("created_at"), _instant("as_of"), _text("status"),
+    sa.Column("full", sa.Boolean), _text("findings_json"), _text("balance_json"), _text("policy_digest"), _number("changes"),
+    _text("approved_by"), _instant("approved_at"), _text("approve_reason"),
+)  # fmt: skip
+plan_changes = _table(
+    "plan_changes", _text("plan_id", primary_key=True), sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    _text("source_id", nullable=False), _text("source"), _number("location_id"), _text("action"), _text("reason"), _text("base_fingerprint"),
+    _text("base_run"), _text("fingerprint"), _number("fingerprint_version"), _instant("starts_at"), _instant("ends_at"), _text("name"),
+    _text("fields_json"), _text("guests_json"), _text("after"), _text("body"), _text("members_json"), sa.Column("ignore_missing", sa.Boolean),
+    _number("guests"), _text("state", nullable=False), _text("code"), _text("message"), _text("run_id"), _instant("sent_at"), _instant("answered_at"),
+)  # fmt: skip
+sa.Index("plan_changes_source_id", plan_changes.c.source_id)
+_open = plan_changes.c.state.in_(["sending", "unknown"])
+sa.Index("plan_changes_open", plan_changes.c.state, sqlite_where=_open, postgresql_where=_open)
+snapshot_events = _table(
+    "snapshot_events", _text("source_id", primary_key=True), _text("source"), _number("location_id"), _text("name"), _instant("starts_at"),
+    _instant("ends_at"), _text("fingerprint"), _number("fingerprint_version"), _text("payload"), _number("guests"), _text("members_json"),
+    _text("state", nullable=False), _number("absent_runs"), _text("confirmed_run"), _instant("confirmed_at"),
+)  # fmt: skip
+quarantine = _table(
+    "quarantine", _number("id", primary_key=True, autoincrement=False), _text("run_id", primary_key=True), _text("source"), _text("part"),
+    _text("source_event_id"), _text("guest_id"), _text("source_id"), _text("column"), _text("check"), _text("value"), _text("remedy"),
+)  # fmt: skip
+rejections = _table(
+    "rejections", _text("source_id", primary_key=True), _text("source"), _text("code"), _text("message"), _number("tries"), _text("first_run"),
+    _text("last_run"), _instant("last_at"), _instant("next_at"), _text("fingerprint"),
+)  # fmt: skip
+guest_keys = _table(
+    "guest_keys", _text("source", primary_key=True), _text("key_digest", primary_key=True), _number("number", nullable=False)
+)
