@@ -83,7 +83,6 @@ def _add_interview(tables: Tables, rng: random.Random, n: int, today: datetime) 
     candidate: int | None = n
     vacancy: int | None = n + 5000
     status, email = rng.choice(("INTERVIEW SCHEDULED", "SHORTLISTED", "INTERVIEW PASSED")), f"Kandidat{n}@mail.example"
-    year = today.year + 1
     match n:
         case 1:
             hosts = []
@@ -124,11 +123,11 @@ def _add_interview(tables: Tables, rng: random.Random, n: int, today: datetime) 
         case 20:
             at = "-01:00:00"
         case 21:
-            day, at, hosts = str(_last_sunday(year, 10)), "02:30:00", [3]  # twice in Berlin
+            day, at, hosts = str(_last_sunday(today, 10)), "02:30:00", [3]  # twice in Berlin
         case 22:
-            day, at, hosts = str(_last_sunday(year, 3)), "02:30:00", [3]  # never in Berlin
+            day, at, hosts = str(_last_sunday(today, 3)), "02:30:00", [3]  # never in Berlin
         case 23:
-            day, at, hosts = str(_last_sunday(year, 3)), "01:30:00", [1]  # never in London
+            day, at, hosts = str(_last_sunday(today, 3)), "01:30:00", [1]  # never in London
         case 24:
             email = "n/a"  # has a name
         case 25:
@@ -143,6 +142,8 @@ def _add_interview(tables: Tables, rng: random.Random, n: int, today: datetime) 
             email = "familie@mail.example"  # two people, one address
         case 31:
             hosts = [41]  # a zone with half-hour summer time
+        case 32:
+            day = str((today + timedelta(days=400)).date())  # beyond the window
     tables["ohrm_job_interview"].append(
         {
             "id": n, "candidate_vacancy_id": vacancy, "candidate_id": candidate, "interview_name": NAMES[n % len(NAMES)],
@@ -226,9 +227,11 @@ def truth(tables: Tables, *, as_of: datetime) -> Truth:
     return settle(drafts, as_of=as_of)
 
 
-def _last_sunday(year: int, month: int) -> date:
-    day = date(year, month, 31)
-    return day - timedelta(days=(day.weekday() + 1) % 7)
+def _last_sunday(today: datetime, month: int) -> date:
+    """The next last Sunday of a month with 31 days, when Europe's clocks change."""
+    days = [date(year, month, 31) for year in (today.year, today.year + 1)]
+    sundays = [day - timedelta(days=(day.weekday() + 1) % 7) for day in days]
+    return next(day for day in sundays if day > today.date())
 
 
 def _stamp(at: datetime) -> str:

@@ -44,11 +44,12 @@ class Truth:
     cancelled: set[str] = field(default_factory=set)
     pending: set[str] = field(default_factory=set)
     past: set[str] = field(default_factory=set)
+    beyond: set[str] = field(default_factory=set)
     guestless: set[str] = field(default_factory=set)
 
     def keys(self) -> list[str]:
         """All keys, with repetitions if a key were in two places."""
-        groups = (self.meetings, self.quarantined, self.cancelled, self.pending, self.past, self.guestless)
+        groups = (self.meetings, self.quarantined, self.cancelled, self.pending, self.past, self.beyond, self.guestless)
         return [key for group in groups for key in group]
 
 
@@ -68,8 +69,11 @@ class Draft:
     problems: set[str] = field(default_factory=set)
 
 
-def settle(drafts: Iterable[Draft], *, as_of: datetime) -> Truth:
-    """Apply the common rules. A draft's guests are (address as stored, name, known as employee)."""
+def settle(drafts: Iterable[Draft], *, as_of: datetime, days_ahead: int = 365) -> Truth:
+    """Apply the common rules. A draft's guests are (address as stored, name, known as employee).
+
+    Events that start more than `days_ahead` days after `as_of` are beyond the window.
+    """
     truth = Truth()
     for draft in drafts:
         if draft.status == "cancelled":
@@ -96,6 +100,8 @@ def settle(drafts: Iterable[Draft], *, as_of: datetime) -> Truth:
             truth.pending.add(draft.key)
         elif draft.ends_at <= as_of:
             truth.past.add(draft.key)
+        elif draft.starts_at > as_of + timedelta(days=days_ahead):
+            truth.beyond.add(draft.key)
         elif guests:
             name = PRIVATE if draft.private else title(draft.name)
             assert draft.place is not None
