@@ -186,7 +186,7 @@ def _guests(validated: Validated, numbers: Mapping[str, int], config: Config, sh
         }
     )
     if settings.guests == "external":
-        domain = frame["email"].str.rpartition("@")[2]
+        domain = frame["email"].str.replace(r"^.*@", "", regex=True)
         inside = guests["internal"] | domain.isin(settings.internal_domains).fillna(False)
         frame = frame[~inside.to_numpy(dtype=bool)]
     if shared and frame.duplicated("invitation_id").any():  # one contact: the same data in every event

@@ -74,8 +74,8 @@ def build_event_ids(source: pd.Series, source_event_ids: pd.Series) -> pd.Series
 def join_parts(*parts: pd.Series) -> pd.Series:
     """Join escaped parts with `-`; over 255 characters the end is replaced by a digest of the whole. A missing part: missing."""
     arrays = [pa.array(part.astype("str"), type=pa.large_string(), from_pandas=True) for part in parts]
-    joined = pc.binary_join_element_wise(*arrays, "-")
-    ids = pd.Series(joined.to_pandas(types_mapper=None), index=parts[0].index, dtype="str")
+    joined = pc.binary_join_element_wise(*arrays, pa.scalar("-", pa.large_string()))
+    ids = pd.Series(joined.to_pandas(), index=parts[0].index, dtype="str")
     too_long = ids.str.len() > MAX_LENGTH
     if too_long.fillna(False).any():
         ids = ids.mask(too_long.fillna(False), ids[too_long.fillna(False)].map(_shorten))

@@ -19,10 +19,16 @@ def to_arrow(values: pd.Series) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
+def join(*pieces: pa.Array | str) -> pa.Array:
+    """Texts joined row by row; a plain `str` is the same in every row. A null makes the row null."""
+    same_type = [pa.scalar(piece, TEXT) if isinstance(piece, str) else piece.cast(TEXT) for piece in pieces]
+    return pc.binary_join_element_wise(*same_type, pa.scalar("", TEXT))
+
+
 def quote(array: pa.Array) -> pa.Array:
     """Texts as JSON strings; nulls stay null. Only texts that need escaping are looked at one by one."""
     odd = pc.fill_null(pc.match_substring_regex(array, _NEEDS_ESCAPE), False)
-    quoted = pc.binary_join_element_wise('"', array, '"', "")
+    quoted = join('"', array, '"')
     if pc.any(odd).as_py():
         escaped = [orjson.dumps(text).decode() for text in array.filter(odd).to_pylist()]
         quoted = pc.replace_with_mask(quoted, odd, pa.array(escaped, type=TEXT))
@@ -31,13 +37,13 @@ def quote(array: pa.Array) -> pa.Array:
 
 def member(key: str, value: pa.Array) -> pa.Array:
     """`,"key":value` where there is a value (JSON text), nothing where it is null."""
-    return pc.fill_null(pc.binary_join_element_wise(f',"{key}":', value.cast(TEXT), ""), "")
+    return pc.fill_null(join(f',"{key}":', value), "")
 
 
 def build_objects(members: Iterable[pa.Array]) -> pa.Array:
     """`{…}` of `member` pieces; an object without members is `{}`."""
-    joined = pc.binary_join_element_wise(*members, "")
-    return pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(joined, 1), "}", "")
+    joined = join(*members)
+    return join("{", pc.utf8_slice_codeunits(joined, 1), "}")
 
 
 def null_if_empty(objects: pa.Array) -> pa.Array:
@@ -47,5 +53,5 @@ def null_if_empty(objects: pa.Array) -> pa.Array:
 
 def join_groups(texts: pa.Array, counts: pa.Array, separator: str = ",") -> pa.Array:
     """Join consecutive runs of `texts`, `counts[i]` of them each, into one text a run."""
-    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(counts.cast(pa.int64()))])
-    return pc.binary_join(pa.LargeListArray.from_arrays(offsets, texts), separator)
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(counts.cast(pa.int32()))])
+    return pc.binary_join(pa.ListArray.from_arrays(offsets, texts), pa.scalar(separator, TEXT))

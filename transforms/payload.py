@@ -13,10 +13,9 @@ import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
-from transforms.json_text import TEXT, build_objects, join_groups, member, null_if_empty, quote, to_arrow
+from transforms.json_text import TEXT, build_objects, join, join_groups, member, null_if_empty, quote, to_arrow
 from transforms.times import format_instants
 
 FINGERPRINT_VERSION = 1
@@ -63,7 +62,7 @@ def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series
         member("host", _person(events, "host")),
         member("creator", _person(events, "creator")),
         member("customFields", to_arrow(events["custom_fields"])),
-        member("invitations", pc.binary_join_element_wise("[", guests, "]", "")),
+        member("invitations", join("[", guests, "]")),
     ]
     return pd.Series(build_objects(members).to_pandas(), index=events.index, dtype="str")
 

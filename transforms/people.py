@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -34,10 +35,9 @@ _ADDRESS = re.compile(r"[^@\s\x00-\x1f<>()\[\],;:\"\\]+@[^@\s\x00-\x1f<>()\[\],;
 _BLANKS = r"[\s\x00-\x1f\x7f\u200b\ufeff]+"
 
 
-def map_distinct(values: pd.Series, rule: dict | None = None, *, by: object = None) -> pd.Series:
+def map_distinct(values: pd.Series, *, by: Callable[[str], str | None]) -> pd.Series:
     """Apply `by` to each distinct non-missing value; the result is text, missing where the rule gives None."""
-    distinct = values.dropna().unique()
-    table = {value: by(value) for value in distinct} if callable(by) else (rule or {})
+    table = {value: by(value) for value in values.dropna().unique()}
     return values.map(table).astype("str")
 
 
@@ -84,8 +84,8 @@ def map_languages(values: pd.Series) -> pd.Series:
 
 def split_names(full: pd.Series) -> tuple[pd.Series, pd.Series]:
     """First and last name of one field, split at the last blank; a single word is a last name."""
-    parts = full.str.rpartition(" ")
-    return parts[0].mask(parts[0] == "").astype("str"), parts[2].mask(parts[2] == "").astype("str")
+    first = map_distinct(full, by=lambda name: name.rpartition(" ")[0] or None)
+    return first, map_distinct(full, by=lambda name: name.rpartition(" ")[2])
 
 
 def read_flags(values: pd.Series) -> pd.Series:

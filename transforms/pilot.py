@@ -25,7 +25,7 @@ def limit_to_pilot(diff: Diff, desired: Desired, config: Config) -> Diff:
         sites = [entry.sites[key].location_id for entry in config.sources.values() for key in pilot.sites if key in entry.sites]
         inside &= changes["location_id"].isin(sites).fillna(False)
     if pilot.recipient_domains:
-        outside = diff.mails.loc[~diff.mails["identity"].str.rpartition("@")[2].isin(pilot.recipient_domains), "source_id"]
+        outside = diff.mails.loc[~diff.mails["identity"].str.replace(r"^.*@", "", regex=True).isin(pilot.recipient_domains), "source_id"]
         inside &= ~changes["source_id"].isin(outside)
         # guests who are not mailed by this change belong to the event too
         for source_id, text in changes[["source_id", "after"]].dropna().itertuples(index=False):
