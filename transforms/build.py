@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 import pandas as pd
 import pyarrow as pa
 
@@ -151,7 +150,7 @@ def _custom_fields(frame: pd.DataFrame, fields: Mapping[str, int]) -> pd.Series:
     if not members:
         return pd.Series(pd.NA, index=frame.index, dtype="str")
     objects = json_text.null_if_empty(json_text.build_objects([*members, pa.scalar("", json_text.TEXT)]))
-    return pd.Series(objects.to_pandas(), index=frame.index, dtype="str")
+    return json_text.to_series(objects, frame.index)
 
 
 def _quarantined_ids(validated: Validated) -> set[str]:
@@ -287,8 +286,3 @@ def _link_rejects(linked: Linked, records: pd.DataFrame) -> tuple[pd.DataFrame, 
         }
     ).astype("str")
     return table, set(linked.problems["own_id"])
-
-
-def canonical_list(ids: list[str]) -> str:
-    """A JSON list of ids, sorted."""
-    return orjson.dumps(sorted(ids)).decode()

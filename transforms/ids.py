@@ -20,6 +20,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.json_text import TEXT, to_arrow, to_series
+
 MAX_LENGTH = 255
 _SAFE = re.compile(rb"[A-Za-z0-9._]")
 _UNSAFE_PATTERN = r"[^A-Za-z0-9._]"
@@ -73,13 +75,11 @@ def build_event_ids(source: pd.Series, source_event_ids: pd.Series) -> pd.Series
 
 def join_parts(*parts: pd.Series) -> pd.Series:
     """Join escaped parts with `-`; over 255 characters the end is replaced by a digest of the whole. A missing part: missing."""
-    arrays = [pa.array(part.astype("str"), type=pa.large_string(), from_pandas=True) for part in parts]
-    joined = pc.binary_join_element_wise(*arrays, pa.scalar("-", pa.large_string()))
-    ids = pd.Series(joined.to_pandas(), index=parts[0].index, dtype="str")
-    too_long = ids.str.len() > MAX_LENGTH
-    if too_long.fillna(False).any():
-        ids = ids.mask(too_long.fillna(False), ids[too_long.fillna(False)].map(_shorten))
-    return ids
+    arrays = [to_arrow(part) for part in parts]
+    joined = pc.binary_join_element_wise(*arrays, pa.scalar("-", TEXT))
+    ids = to_series(joined, parts[0].index)
+    too_long = (ids.str.len() > MAX_LENGTH).fillna(False).astype(bool)
+    return ids.mask(too_long, ids[too_long].map(_shorten)) if too_long.any() else ids
 
 
 def _shorten(text: str) -> str:

@@ -19,6 +19,11 @@ def to_arrow(values: pd.Series) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
+def to_series(array: pa.Array, index: pd.Index) -> pd.Series:
+    """An Arrow array of texts as a column of that index, by position."""
+    return pd.Series(pd.array(array, dtype="str"), index=index)
+
+
 def join(*pieces: pa.Array | str) -> pa.Array:
     """Texts joined row by row; a plain `str` is the same in every row. A null makes the row null."""
     same_type = [pa.scalar(piece, TEXT) if isinstance(piece, str) else piece.cast(TEXT) for piece in pieces]

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
-from transforms.json_text import TEXT, build_objects, join, join_groups, member, null_if_empty, quote, to_arrow
+from transforms.json_text import TEXT, build_objects, join, join_groups, member, null_if_empty, quote, to_arrow, to_series
 from transforms.times import format_instants
 
 FINGERPRINT_VERSION = 1
@@ -64,7 +64,7 @@ def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series
         member("customFields", to_arrow(events["custom_fields"])),
         member("invitations", join("[", guests, "]")),
     ]
-    return pd.Series(build_objects(members).to_pandas(), index=events.index, dtype="str")
+    return to_series(build_objects(members), events.index)
 
 
 def iterate_payloads(events: pd.DataFrame, invitations: pd.DataFrame, *, chunk: int = CHUNK) -> Iterator[pd.Series]:
