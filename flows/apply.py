@@ -6,9 +6,9 @@ has moved since; deletes are confirmed by a fresh look at the source just before
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -16,22 +16,13 @@ import pandas as pd
 
 from flows.client import EssentryClient, Item
 from flows.load import LoadResult, send_changes
-from flows.plan import Run, find_still_there
+from flows.plan import Run, digest_changes, find_still_there
 from flows.state import State
 from schemas.config import Config
 from schemas.errors import GuardTripped, LeaseHeld, StalePlanError
 from schemas.ledger import Outcome
 
 PAGE_ROWS = 5_000
-
-
-def digest_changes(changes: pd.DataFrame) -> str:
-    """The digest of a plan's changes: what is sent, on the ground of what, in which order."""
-    digest = sha256()
-    columns = ["seq", "source_id", "action", "reason", "base_fingerprint", "fingerprint", "ignore_missing", "body"]
-    for row in zip(*(changes[c].astype("str").fillna("").tolist() for c in columns), strict=True):
-        digest.update(orjson.dumps(row))
-    return digest.hexdigest()
 
 
 def check_plan(plan: dict[str, Any], changes: pd.DataFrame, state: State, config: Config, *, now: datetime) -> None:
@@ -64,8 +55,6 @@ def check_plan(plan: dict[str, Any], changes: pd.DataFrame, state: State, config
 
 def acquire_lease(state: State, run: Run, config: Config, *, holder: str) -> None:
     """Become the one run that works on this state store. Raises LeaseHeld naming the other."""
-    import time
-
     deadline = time.monotonic() + config.state.lease_wait_seconds
     while not state.acquire_lease(holder, run.run_id, now=datetime.now(UTC), seconds=config.state.lease_seconds):
         if time.monotonic() >= deadline:
@@ -101,11 +90,13 @@ def apply_plan(
     if only is not None:
         open_rows = open_rows[only(open_rows)]
     reasons = open_rows.set_index("seq")["reason"]
+    over = set(open_rows.loc[open_rows["ends_at"] <= run.clock, "seq"])
     state.set_plan_status(plan["plan_id"], "applying")
     client = EssentryClient(config.essentry, token=token, agent_token=agent_token)
 
     def confirm(items: Sequence[Item]) -> set[int]:
-        """S2: an absent event is deleted only when a second look does not find it."""
+        """S2: an absent event is deleted only when a second look does not find it. S17: what is over by now is not cancelled."""
+        items = [item for item in items if item.seq not in over]
         absent = [item for item in items if reasons.get(item.seq) == "absent"]
         still = find_still_there(config, [item.source_id for item in absent])
         return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}

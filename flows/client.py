@@ -28,7 +28,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Self
 
 import httpx
 import orjson
@@ -38,14 +38,12 @@ from tenacity.wait import wait_random_exponential
 from schemas.config import EssentryConfig, is_loopback
 from schemas.errors import ConfigurationError, EssentryError, EssentryUnauthorised
 from schemas.essentry import AGENT_TOKEN_PATTERN, STATUS_ERROR_PREFIX, STATUS_SUCCESS
-from schemas.ledger import Outcome
+from schemas.ledger import Outcome, OutcomeState
 
 MESSAGE_CHARS = 300
 CONNECT_SECONDS = 10.0
 REFUSALS = frozenset({400, 413, 422})
 """Refusals whatever the body looks like; another 4xx in HTML is taken for a proxy's."""
-
-Judged: TypeAlias = Literal["confirmed", "rejected", "unknown", "planned"]
 
 _EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]{}]{1,64}@[^\s@<>\"'(),;:\[\]{}]+")
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]+")
@@ -377,7 +375,7 @@ class EssentryClient:
             return _outcomes(items, "unknown", "UNREADABLE", "the answer holds no statuses")
         return [Outcome(item.seq, item.source_id, *self._judge_status(item.action, statuses.get(item.source_id))) for item in items]
 
-    def _judge_status(self, action: str, given: str | None) -> tuple[Judged, str | None, str | None]:
+    def _judge_status(self, action: str, given: str | None) -> tuple[OutcomeState, str | None, str | None]:
         if given == STATUS_SUCCESS:
             return "confirmed", None, None
         if given is None:
@@ -434,7 +432,7 @@ def read_statuses(content: bytes) -> dict[str, str] | None:
     return statuses
 
 
-def _outcomes(items: Sequence[Item], state: Judged, code: str | None, message: str | None) -> list[Outcome]:
+def _outcomes(items: Sequence[Item], state: OutcomeState, code: str | None, message: str | None) -> list[Outcome]:
     return [Outcome(item.seq, item.source_id, state, code, message) for item in items]
 
 

@@ -22,11 +22,11 @@ from flows.apply import acquire_lease, apply_plan
 from flows.extract import Extracted, complete_config, parse_url, read_sources
 from flows.load import LoadResult
 from flows.plan import Planned, Run, check_clock, make_plan, new_run
-from flows.report_files import write_report
+from flows.report_files import write_failure, write_report
 from flows.secrets import hash_token, read_agent_token, read_tokens
 from flows.state import State
 from schemas.config import Config, read_secret
-from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, EssentryError, GuardTripped, SyncError
+from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, SyncError
 from transforms.report import build_report
 
 
@@ -42,6 +42,7 @@ class Session:
     seconds: dict[str, float] = field(default_factory=dict)
     planned: Planned | None = None
     load: LoadResult | None = None
+    error: SyncError | None = None
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -161,13 +162,12 @@ def finish(session: Session, *, error: SyncError | None = None) -> Result:
     folder = (session.config.root / session.config.report.directory / run.run_id).resolve()
     if planned is None:
         report: dict[str, Any] = {"version": 1, "run": summary, "verdict": f"stopped: {error}", "error": str(error), "load": None}
-        from flows.report_files import _write
-
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        write_failure(folder, report)
     else:
         session.seconds["report"] = time.perf_counter() - start
-        load_facts = session.load and {"requests": session.load.requests, "retries": session.load.retries, "counts": session.load.counts}
+        if session.load is not None:
+            state.save_policy(str(stored["policy_digest"]), "")  # what was sent was sent under these settings
+            error = error or session.load.error
         report = build_report(
             run=summary | {"exit_code": exit_code},
             plan={"plan_id": planned.plan_id, "digest": planned.digest, "changes": int(stored["changes"]), "full": planned.full},
@@ -180,10 +180,12 @@ def finish(session: Session, *, error: SyncError | None = None) -> Result:
             notes=planned.desired.notes | ({"ids_kept": planned.diff.rebound} if planned.diff.rebound else {}),
             failed_sources=planned.failed_sources,
             seconds=session.seconds,
-            load=load_facts,
+            load=_load_facts(session),
             error=str(error) if error else None,
         )
-        write_report(folder, report, changes, masked=session.config.report.personal_data == "masked")
+        write_report(
+            folder, report, changes, masked=session.config.report.personal_data == "masked", timezone=session.config.report.timezone
+        )
     status = {0: "done", 3: "incomplete", 4: "stopped"}.get(exit_code, "failed")
     state.finish_run(
         run.run_id,
@@ -241,7 +243,7 @@ def finish_apply(session: Session, plan_id: str) -> Result:
     run = session.run
     summary = {"run_id": run.run_id, "kind": "apply", "as_of": run.as_of.isoformat(), "started_at": run.started_at.isoformat()}
     decisions = changes[["source_id", "source", "action", "reason"]]
-    load_facts = session.load and {"requests": session.load.requests, "retries": session.load.retries, "counts": session.load.counts}
+    session.state.save_policy(str(stored["policy_digest"]), "")
     report = build_report(
         run=summary | {"exit_code": exit_code},
         plan={"plan_id": stored["plan_id"], "digest": stored["digest"], "changes": int(stored["changes"]), "full": bool(stored["full"])},
@@ -254,11 +256,11 @@ def finish_apply(session: Session, plan_id: str) -> Result:
         notes={},
         failed_sources={},
         seconds=session.seconds,
-        load=load_facts,
+        load=_load_facts(session),
         error=str(session.load.error) if session.load and session.load.error else None,
     )
     folder = (session.config.root / session.config.report.directory / run.run_id).resolve()
-    write_report(folder, report, changes, masked=session.config.report.personal_data == "masked")
+    write_report(folder, report, changes, masked=session.config.report.personal_data == "masked", timezone=session.config.report.timezone)
     session.state.finish_run(
         run.run_id,
         finished_at=datetime.now(UTC),
@@ -271,7 +273,6 @@ def finish_apply(session: Session, plan_id: str) -> Result:
     return Result(report, folder, exit_code)
 
 
-def check_reachable(result: Result) -> None:
-    """Raise the error that a finished run carries, for callers that want an exception. EssentryError or nothing."""
-    if result.report.get("error") and result.exit_code == EssentryError.exit_code:
-        raise EssentryError(str(result.report["error"]))
+def _load_facts(session: Session) -> dict[str, Any] | None:
+    load = session.load
+    return None if load is None else {"requests": load.requests, "retries": load.retries, "counts": load.counts}

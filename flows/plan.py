@@ -188,7 +188,7 @@ def make_plan(
 
     diff = diff_events(desired, known, health, config, events=events, payload_of=payload_of, as_of=run.clock, full=full)
     diff = limit_to_pilot(diff, desired, config)
-    digest, policy = digest_policy(config)
+    digest, _ = digest_policy(config)
     before = state.policy_digest()
     first = known.snapshot.empty
     findings += check_guards(
@@ -201,8 +201,6 @@ def make_plan(
         full=full and not first,
         contents=_contents(diff, desired, known),
     )
-    if first:
-        state.save_policy(digest, policy)
     rejects = pd.concat(
         [frame for frame in [*(v.rejects for v in sources), desired.rejects] if len(frame)] or [empty_frame(REJECT_COLUMNS)],
         ignore_index=True,
@@ -245,11 +243,16 @@ def _with_payloads(changes: pd.DataFrame, desired: Desired, config: Config) -> t
             stamp = changes["source_id"].map(stamps).astype("str")
             body = payload.where(stamp.isna(), payload.str.slice(0, -1) + "," + stamp + "}")
         changes = changes.assign(after=changes["after"].fillna(payload), body=changes["body"].fillna(body.where(create)))
+    return changes, digest_changes(changes)
+
+
+def digest_changes(changes: pd.DataFrame) -> str:
+    """The digest of a plan's changes: what is sent, on the ground of what, in which order."""
     digest = sha256()
     columns = ["seq", "source_id", "action", "reason", "base_fingerprint", "fingerprint", "ignore_missing", "body"]
     for row in zip(*(changes[c].astype("str").fillna("").tolist() for c in columns), strict=True):
         digest.update(orjson.dumps(row))
-    return changes, digest.hexdigest()
+    return digest.hexdigest()
 
 
 def _contents(diff: Diff, desired: Desired, known: Known) -> dict[str, tuple]:

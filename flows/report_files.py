@@ -15,22 +15,31 @@ from transforms.report import describe_change, render_markdown
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_report(folder: Path, report: Mapping[str, Any], changes: pd.DataFrame, *, masked: bool) -> Path:
+def write_report(folder: Path, report: Mapping[str, Any], changes: pd.DataFrame, *, masked: bool, timezone: str = "UTC") -> Path:
     """Write all files of one run, each whole or not at all; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY, default=str))
     _write(folder / "report.md", render_markdown(report).encode())
-    _write(folder / "changes.csv", list_changes(changes, masked=masked).to_csv(index=False).encode())
+    _write(folder / "changes.csv", list_changes(changes, masked=masked, timezone=timezone).to_csv(index=False).encode())
     return folder
 
 
-def list_changes(changes: pd.DataFrame, *, masked: bool) -> pd.DataFrame:
+def write_failure(folder: Path, report: Mapping[str, Any]) -> None:
+    """The report of a run that ended before there was a plan: why, in JSON and in words."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    run = report["run"]
+    _write(folder / "report.md", f"# essentry-sync {run['kind']} {run['run_id']}\n\n**{report['verdict']}**\n".encode())
+
+
+def list_changes(changes: pd.DataFrame, *, masked: bool, timezone: str = "UTC") -> pd.DataFrame:
     """Changes as a person reads them, safe to open in a spreadsheet: a text that looks like a formula gets an apostrophe."""
     if changes.empty:
         return pd.DataFrame(
             columns=["source_id", "action", "reason", "starts_at", "name", "location_id", "what", "state", "code", "message"]
         )
-    table = changes.assign(what=[describe_change(row, masked=masked) for row in changes.to_dict("records")])
+    starts_at = changes["starts_at"].dt.tz_convert(timezone)
+    table = changes.assign(starts_at=starts_at, what=[describe_change(row, masked=masked) for row in changes.to_dict("records")])
     table = table[["source_id", "action", "reason", "starts_at", "name", "location_id", "what", "state", "code", "message"]]
     text = table.select_dtypes(include=["str", "object"]).columns
     return table.assign(**{c: table[c].map(lambda v: f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v) for c in text})

@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -218,7 +218,6 @@ class GuardsConfig(Section):
     approve_policy_change: bool = True
     on_trip: Literal["stop", "hold-deletes"] = "stop"
     plan_max_age_hours: float = Field(24, gt=0)
-    approval_timeout_seconds: int = Field(0, ge=0, description="how long a Prefect run waits for an approval; 0 ends it at once")
 
 
 class PilotConfig(Section):
@@ -241,14 +240,12 @@ class ReportConfig(Section):
     directory: Path = Path("data/runs")
     timezone: Zone = "UTC"
     personal_data: Literal["full", "masked"] = Field("full", description="in report files; logs and artifacts are always masked")
-    keep_days: int = Field(180, ge=1, description="reports older than this lose personal data")
 
 
 class Config(BaseSettings):
     """The whole file. `load_config` reads it; `root` is the folder relative paths start from."""
 
     model_config = SettingsConfigDict(env_prefix="ESSENTRY_SYNC_", env_nested_delimiter="__", extra="forbid", frozen=True)
-    _toml: ClassVar[dict[str, Any]] = {}
 
     root: Path = Field(default_factory=Path.cwd, exclude=True)
     on_source_failure: Literal["stop", "others"] = "stop"

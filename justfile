@@ -1,0 +1,22 @@
+# What CI runs, by name. `uv run just` lists it.
+default:
+    @just --list
+
+# format, lint, types
+check:
+    uv run ruff format --check .
+    uv run ruff check .
+    uv run mypy
+
+# the tests, as the README says
+test:
+    uv run pytest
+
+# mend what can be mended by itself
+fix:
+    uv run ruff format .
+    uv run ruff check --fix .
+
+# three nights of a fictional company
+demo:
+    uv run essentry-sync demo
