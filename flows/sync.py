@@ -29,9 +29,12 @@ from transforms.report import render_markdown
 # of an unexpected one is Prefect's to show.
 
 
-@task(name="extract", task_run_name="extract", tags=["source"], cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="extract", task_run_name="extract", tags=["source"], retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False
+)
 def extract(session: Session) -> tuple[dict[str, Extracted], dict[str, str]] | State:
-    """Read every source."""
+    """Read every source; a database that is just restarting gets a second chance."""
+    session.error = None
     try:
         return nightly.extract(session)
     except SyncError as error:
