@@ -178,6 +178,22 @@ def sandbox(
 
 
 @app.command()
+def init(
+    preset: Annotated[str, typer.Option("--preset", help="librebooking, mrbs, orangehrm or frappe_hrms")],
+    url: Annotated[str, typer.Option("--url", help="database URL of the source; a password in it is not written down")],
+    source: Annotated[str | None, typer.Option("--source", help="name of the source; default: the preset's")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = DEFAULT_CONFIG,
+) -> None:
+    """Write a first configuration, with the sites and rooms of the source to fill in."""
+    from flows.init import write_config
+
+    written = write_config(preset, url, source=source, output=output)
+    typer.echo(f"wrote {written.file}: {written.sites:,} sites and {written.rooms:,} rooms")
+    for remedy in written.remedies:
+        typer.echo(remedy)
+
+
+@app.command()
 def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Test every connection, SELECT and setting, and say what to mend."""
     from flows.doctor import examine

@@ -5,7 +5,9 @@ Every value arrives as text, missing as NA, so that SQLite, PostgreSQL and Maria
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ from schemas.errors import ConfigurationError, SourceError, SyncError
 from schemas.source import CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS, REQUIRED_EVENT_COLUMNS, REQUIRED_GUEST_COLUMNS
 
 CHUNK_ROWS = 20_000
+_SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|\()*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
     if backend in ("mysql", "mariadb"):
         options["connect_args"] = {"charset": "utf8mb4", "connect_timeout": 20, "read_timeout": 600}
     elif backend == "postgresql":
-        options["connect_args"] = {"connect_timeout": 20}
+        # also for what a SELECT puts behind a COMMIT
+        options["connect_args"] = {"connect_timeout": 20, "options": "-c default_transaction_read_only=on"}
     engine = sa.create_engine(url, **options)
     try:
         with engine.connect() as connection:
@@ -157,12 +161,13 @@ def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
     except SyncError:
         raise
     except (SQLAlchemyError, OSError) as error:
-        raise SourceError(f"source {name} ({url.render_as_string(hide_password=True)}): {_brief(error)}") from None
+        raise SourceError(f"source {name} ({url.render_as_string(hide_password=True)}): {brief(error)}") from None
     finally:
         engine.dispose()
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """The first line of a driver's message, without the statement."""
     cause = getattr(error, "orig", None) or error
     return str(cause).strip().splitlines()[0][:300]
 
@@ -208,11 +213,12 @@ def confirm_absent(name: str, config: SourceConfig, source_event_ids: Sequence[s
     url = source_url(name, config, root=root)
     selects = load_selects(name, config, root=root, dialect=url.get_backend_name())
     found: set[str] = set()
-    key = "CAST(q.source_event_id AS CHAR)" if url.get_backend_name() in ("mysql", "mariadb") else "CAST(q.source_event_id AS TEXT)"
+    kind = "CHAR" if url.get_backend_name() in ("mysql", "mariadb") else "TEXT"
+    key = f"TRIM(CAST(q.source_event_id AS {kind}))"
     with open_snapshot(name, url) as connection:
         for start in range(0, len(source_event_ids), 500):
             wanted = [str(value) for value in source_event_ids[start : start + 500]]
-            query = sa.text(f"SELECT {key} FROM ({selects.events}) AS q WHERE {key} IN :keys").bindparams(
+            query = sa.text(f"SELECT {key} FROM (\n{selects.events}\n) AS q WHERE {key} IN :keys").bindparams(
                 sa.bindparam("keys", expanding=True)
             )
             rows = connection.execute(query, {**_parameters(query, selects), "keys": wanted})
@@ -225,6 +231,8 @@ def _parameters(query: sa.TextClause, selects: Selects) -> dict[str, Any]:
 
 
 def _read(connection: sa.Connection, name: str, sql: str, file: Path, params: dict[str, Any]) -> pd.DataFrame:
+    if not _SELECT.match(sql):
+        raise ConfigurationError(f"{file} is no SELECT: it must return rows and change nothing")
     query = sa.text(sql)
     wanted = query.compile().params
     missing = [key for key in wanted if key not in params]
@@ -240,18 +248,18 @@ def _read(connection: sa.Connection, name: str, sql: str, file: Path, params: di
             raise ConfigurationError(f"{file} returns the column {twice[0]} twice: name each column once")
         chunks = [_to_table(columns, rows) for rows in result.partitions(CHUNK_ROWS)]
     except SQLAlchemyError as error:
-        raise SourceError(f"source {name}, {file}: {_brief(error)}") from None
+        raise SourceError(f"source {name}, {file}: {brief(error)}") from None
     table = pa.concat_tables(chunks) if chunks else _to_table(columns, [])
     return table.to_pandas(types_mapper={pa.large_string(): pd.StringDtype(na_value=float("nan"))}.get)
 
 
 def _to_table(columns: list[str], rows: Sequence[Any]) -> pa.Table:
     values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    arrays = [pa.array([_to_text(value) for value in column], type=pa.large_string()) for column in values]
+    arrays = [pa.array([to_text(value) for value in column], type=pa.large_string()) for column in values]
     return pa.table(dict(zip(columns, arrays, strict=True)))
 
 
-def _to_text(value: Any) -> str | None:
+def to_text(value: Any) -> str | None:
     """One driver value as text: instants as ISO 8601 (with their offset, if they have one), numbers without a needless .0."""
     if value is None or type(value) is str:
         return value
@@ -265,7 +273,7 @@ def _to_text(value: Any) -> str | None:
         seconds = int(value.total_seconds())
         return f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
     if isinstance(value, (float, Decimal)):
-        return str(int(value)) if value == int(value) else str(value)
+        return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("utf-8", errors="replace")
     return str(value)
