@@ -20,3 +20,7 @@ fix:
 # three nights of a fictional company
 demo:
     uv run essentry-sync demo
+
+# random histories with faults against the truth; prints a table
+chaos count="500":
+    uv run python -m tests.histories {{count}}

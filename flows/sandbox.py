@@ -476,6 +476,10 @@ class SandboxServer:
         """Add fault rules; raises ValueError for a rule that is not one."""
         self._faults.add(parse_faults(rules))
 
+    def clear_faults(self) -> None:
+        """Forget the fault rules that have not been used."""
+        self._faults.clear()
+
     def reset(self) -> None:
         """Forget state, logs, counts and faults."""
         self._state.reset()

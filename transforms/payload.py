@@ -69,12 +69,11 @@ def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series
 
 def iterate_payloads(events: pd.DataFrame, invitations: pd.DataFrame, *, chunk: int = CHUNK) -> Iterator[pd.Series]:
     """`build_payloads` by runs of `chunk` events, so that the texts of all never stand in memory at once."""
+    if events.empty:
+        return
     bounds = np.arange(0, len(events), chunk)
-    starts = (
-        np.searchsorted(invitations["source_id"].to_numpy(dtype=object), events["source_id"].to_numpy(dtype=object)[bounds])
-        if len(bounds)
-        else []
-    )
+    keys = events["source_id"].to_numpy(dtype=object)[bounds]
+    starts = np.searchsorted(invitations["source_id"].to_numpy(dtype=object), keys)
     ends = [*starts[1:], len(invitations)]
     for bound, first, last in zip(bounds, starts, ends, strict=True):
         yield build_payloads(events.iloc[bound : bound + chunk], invitations.iloc[first:last])
