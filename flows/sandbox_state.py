@@ -145,7 +145,7 @@ class SandboxState:
             self._log_mail(cast(Mail, tuple(row)))
         self.requests = store.read_log("request")
         self.counts.update(dict(store.read("counts")).get("all", {}))
-        stored = [
+        stored: list[StoredEvent | StoredContact | StoredGuest] = [
             *self.events.values(),
             *self.contacts.values(),
             *(g for e in self.events.values() for g in e.guests.values()),
@@ -350,7 +350,7 @@ class SandboxState:
         email = _email_of(person)
         if email:
             known = self.employees.get(email)
-            self.employees[email] = (known or {"id": self._new_id()}) | person
+            self.employees[email] = {**(known or {"id": self._new_id()}), **person}
             self._touched.add(("employee", email))
 
     def _mail(self, kind: str, event: str, key: str, guest: StoredGuest, number: int, now: str) -> None:

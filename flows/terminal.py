@@ -107,7 +107,9 @@ def print_frame(frame: pd.DataFrame, *, as_json: bool, empty: str) -> None:
     elif frame.empty:
         say(empty)
     else:
-        table = Table(*frame.columns, box=None, pad_edge=False, header_style="dim")
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in frame.columns:
+            table.add_column(column, no_wrap=column == "run_id")
         for row in frame.itertuples(index=False):
             table.add_row(*("" if pd.isna(value) else _cell(value) for value in row))
         console.print(table)
