@@ -85,7 +85,7 @@ def judge_health(
     before_events, before_outside = (last_good or {}).get("events", 0), (last_good or {}).get("outside_guests", 0)
     if before_outside >= max(guards.min_count, 1) and before_events and validated.event_rows:
         ratio = (outside_guests / validated.event_rows) / (before_outside / before_events)
-        if 1 - ratio > guards.max_shrink_share and guests_ok:
+        if round(1 - ratio, 9) > guards.max_shrink_share and guests_ok:
             text = f"outside guests an event fell by {1 - ratio:.0%} ({before_outside} before, {outside_guests} now)"
             findings.append(Finding("max_shrink_share", f"{source} outside guests", round(1 - ratio, 4), guards.max_shrink_share, text))
             guests_ok = False
