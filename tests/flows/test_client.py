@@ -9,43 +9,20 @@ import re
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from wire import AGENT, http_answer, make_item, make_items, raw_server
 
 from flows.client import EssentryClient, Item, Retry, read_statuses
 from flows.sandbox import SandboxServer, SandboxSettings
 from schemas.config import EssentryConfig
 from schemas.errors import ConfigurationError, EssentryError, EssentryUnauthorised
 from schemas.ledger import Outcome
-
-AGENT = "5a4db0c5-0000-4000-8000-000000000001"
-
-
-def make_item(seq: int, *, action: str = "create", ignore_missing: bool = False, **fields: Any) -> Item:
-    source_id = f"rooms-{seq}"
-    event: dict[str, Any] = {"sourceId": source_id}
-    if action == "delete":
-        event["deletedAt"] = "2026-11-24T00:00:00Z"
-    else:
-        event |= {
-            "name": f"Meeting {seq}",
-            "startsAt": "2026-12-01T09:00:00Z",
-            "endsAt": "2026-12-01T10:00:00Z",
-            "locationId": 7,
-            "host": {"email": "host@example.com"},
-            "invitations": [{"sourceId": f"{source_id}-1", "email": f"guest{seq}@example.org"}],
-        }
-    return Item(seq, source_id, orjson.dumps(event | fields), action, ignore_missing)
-
-
-def make_items(count: int, **options: Any) -> list[Item]:
-    return [make_item(seq, **options) for seq in range(count)]
 
 
 def make_client(base_url: str, *, token: str = "sandbox-token", agent_token: str = AGENT, **options: Any) -> EssentryClient:
@@ -71,37 +48,6 @@ def states(outcomes: Sequence[Outcome]) -> list[str]:
 def sandbox() -> Iterator[SandboxServer]:
     with SandboxServer() as server:
         yield server
-
-
-@asynccontextmanager
-async def raw_server(answer: bytes, *, drip_seconds: float = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A socket that gives every request the same bytes, slowly if wished, and closes."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            if found := re.search(rb"content-length: (\d+)", head.lower()):
-                await reader.readexactly(int(found[1]))
-            for part in [answer[i : i + 1] for i in range(len(answer))] if drip_seconds else [answer]:
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(drip_seconds)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/api/v2"
-    finally:
-        server.close()
-
-
-def http_answer(status: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def put_raw(answer: bytes, items: Sequence[Item], **options: Any) -> tuple[list[Outcome], EssentryClient]:
@@ -161,21 +107,15 @@ def test_status_of_no_known_kind_is_unknown() -> None:
     rows = [("rooms-0", "PENDING"), ("rooms-1", "SUCCESS"), ("rooms-1", "ERROR_X"), ("rooms-2", "success")]
     body = orjson.dumps({"events": [{"sourceId": key, "status": status} for key, status in rows]})
     outcomes, _ = put_raw(http_answer("200 OK", body), make_items(3))
-    assert [(o.state, o.code) for o in outcomes] == [
-        ("unknown", "PENDING"),
-        ("unknown", "CONTRADICTION"),
-        ("unknown", "success"),
-    ]
+    assert states(outcomes) == ["unknown"] * 3
+    assert [o.code for o in outcomes] == ["PENDING", "CONTRADICTION", "success"]
 
 
 def test_deletes_that_are_done_already_are_confirmed_with_the_code(sandbox: SandboxServer) -> None:
     client = make_client(sandbox.base_url)
     outcomes = put(client, [make_item(0)], [make_item(0, action="delete"), make_item(1, action="delete")])
-    assert [(o.state, o.code) for o in outcomes] == [
-        ("confirmed", None),
-        ("confirmed", None),
-        ("confirmed", "ERROR_EVENT_NOT_FOUND"),
-    ]
+    assert states(outcomes) == ["confirmed"] * 3
+    assert [o.code for o in outcomes] == [None, None, "ERROR_EVENT_NOT_FOUND"]
     assert [mail["kind"] for mail in sandbox.mails()] == ["invited", "cancelled"]
 
 
@@ -252,13 +192,8 @@ def test_retry_after_as_a_date_is_measured_from_the_answers_own_clock() -> None:
 def test_retry_after_as_a_date_without_a_date_uses_our_clock() -> None:
     answer = http_answer("503 Busy", b"", "Retry-After: Wed, 21 Oct 2015 07:28:01 GMT")
     retries: list[Retry] = []
-    put_raw(
-        answer,
-        make_items(1),
-        on_retry=retries.append,
-        retry_budget_seconds=1.5,
-        clock=lambda: datetime(2015, 10, 21, 7, 28, tzinfo=UTC),
-    )
+    now = datetime(2015, 10, 21, 7, 28, tzinfo=UTC)
+    put_raw(answer, make_items(1), on_retry=retries.append, retry_budget_seconds=1.5, clock=lambda: now)
     assert 1 <= retries[0].wait_seconds < 1.1
 
 

@@ -10,46 +10,27 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-import orjson
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wire import AGENT, make_item, make_items
 
 from flows import load
 from flows.client import EssentryClient, Item
 from flows.load import LoadResult, build_batches, read_page, send_changes, send_changes_async
 from flows.sandbox import SandboxServer
+from flows.state import State
 from schemas.config import EssentryConfig
 from schemas.errors import EssentryUnauthorised, SourceError, StateError
 from schemas.ledger import Outcome
 
 NOW = datetime(2026, 11, 24, 0, 18, tzinfo=UTC)
-
-
-def make_item(seq: int, *, action: str = "create", ignore_missing: bool = False, size: int = 0) -> Item:
-    source_id = f"rooms-{seq}"
-    event: dict[str, Any] = {"sourceId": source_id}
-    if action == "delete":
-        event["deletedAt"] = "2026-11-24T00:00:00Z"
-    else:
-        event |= {
-            "name": f"Meeting {seq}",
-            "description": "x" * size,
-            "startsAt": "2026-12-01T09:00:00Z",
-            "endsAt": "2026-12-01T10:00:00Z",
-            "locationId": 7,
-            "host": {"email": "host@example.com"},
-            "invitations": [{"sourceId": f"{source_id}-1", "email": f"guest{seq}@example.org"}],
-        }
-    return Item(seq, source_id, b"" if action == "expire" else orjson.dumps(event), action, ignore_missing)
-
-
-def make_items(count: int, **options: Any) -> list[Item]:
-    return [make_item(seq, **options) for seq in range(count)]
 
 
 class MemoryLedger:
@@ -91,8 +72,7 @@ def make_config(url: str, **options: Any) -> EssentryConfig:
 
 
 def make_client(config: EssentryConfig, *, token: str = "sandbox-token") -> EssentryClient:
-    agent_token = "5a4db0c5-0000-4000-8000-000000000001"
-    return EssentryClient(config, token=token, agent_token=agent_token, backoff_seconds=0.02)
+    return EssentryClient(config, token=token, agent_token=AGENT, backoff_seconds=0.02)
 
 
 def send(config: EssentryConfig, ledger: Any, changes: Any, *, token: str = "sandbox-token", **options: Any) -> LoadResult:
@@ -127,7 +107,13 @@ def test_batches_are_cut_by_number() -> None:
 
 
 def test_batches_are_cut_by_bytes_and_large_events_go_alone() -> None:
-    items = [make_item(0), make_item(1, size=5000), make_item(2, size=5000), make_item(3, size=20_000), make_item(4)]
+    items = [
+        make_item(0),
+        make_item(1, description="x" * 5000),
+        make_item(2, description="x" * 5000),
+        make_item(3, description="x" * 20_000),
+        make_item(4),
+    ]
     assert cut(items) == [[0, 1], [2], [3], [4]]
 
 
@@ -253,6 +239,31 @@ def test_outcomes_agree_with_essentry_whatever_goes_wrong(sandbox: SandboxServer
     assert sandbox.state()["mails"] == {"invited": len(there), "updated": 0, "cancelled": 0}
 
 
+def test_state_store_as_the_ledger(sandbox: SandboxServer, tmp_path: Path) -> None:
+    sandbox.add_faults([{"kind": "partial_statuses", "source_ids": ["rooms-3"]}])
+    sandbox.add_faults([{"kind": "reject_event", "source_id": "rooms-12", "code": "ERROR_X"}])
+    items = make_items(25)
+    plan = pd.DataFrame([{**asdict(item), "body": item.body.decode()} for item in items]).assign(
+        source="rooms", fingerprint="f", fingerprint_version=1
+    )
+    plan["after"] = plan["body"]
+    with State.open(f"sqlite:///{tmp_path}/state.sqlite") as state:
+        state.save_plan({"plan_id": "plan-1", "status": "applying", "created_at": NOW}, plan)
+        _, rows = state.load_plan("plan-1")
+        result = send(make_config(sandbox.base_url), state, [rows])
+        _, rows = state.load_plan("plan-1")
+        assert result.counts == {"confirmed": 23, "unknown": 1, "rejected": 1}
+        assert rows.set_index("seq")["state"].drop([3, 12]).eq("confirmed").all()
+        assert rows.set_index("seq").loc[[3, 12], ["state", "code"]].to_numpy().tolist() == [
+            ["unknown", "NO_STATUS"],
+            ["rejected", "ERROR_X"],
+        ]
+        assert state.open_intents()["source_id"].tolist() == ["rooms-3"]
+        assert set(state.read_fingerprints()["source_id"]) == sandbox.state()["events"].keys() - {"rooms-3"}
+        assert state.rejections()["source_id"].tolist() == ["rooms-12"]
+        assert send(make_config(sandbox.base_url), state, [rows]).requests == 0
+
+
 # --- deletes are confirmed just before they go ---
 
 
@@ -361,6 +372,22 @@ def test_one_batch_without_an_answer_does_not_end_the_load(sandbox: SandboxServe
     assert not result.complete
 
 
+def test_batches_without_an_answer_here_and_there_do_not_end_the_load(sandbox: SandboxServer) -> None:
+    sandbox.add_faults([{"kind": "status", "status": 503}, {"kind": "shuffle", "times": 3}] * 4)
+    config = make_config(sandbox.base_url, retry_budget_seconds=0, concurrency=1)
+    result = send(config, MemoryLedger(), [make_items(200)])
+    assert result.counts == {"confirmed": 160, "unknown": 40}
+    assert result.error is None
+
+
+def test_essentry_lost_at_the_very_end_is_an_error(sandbox: SandboxServer) -> None:
+    # The second batch is marked after the first is recorded, in the same thread: `stop` comes between them.
+    config = make_config(sandbox.base_url, retry_budget_seconds=0.2, concurrency=1)
+    result = send(config, MemoryLedger(), [make_items(11)], progress=lambda done, total, last: sandbox.stop())
+    assert result.counts == {"confirmed": 10, "planned": 1}
+    assert result.error is not None
+
+
 def test_ledger_that_cannot_be_written_sends_nothing(sandbox: SandboxServer) -> None:
     class Full(MemoryLedger):
         def mark_sending(self, *args: Any, **options: Any) -> None:
@@ -374,14 +401,15 @@ def test_ledger_that_cannot_be_written_sends_nothing(sandbox: SandboxServer) -> 
 def test_outcome_that_cannot_be_written_stays_sending(sandbox: SandboxServer) -> None:
     class Full(MemoryLedger):
         def record_outcomes(self, *args: Any, **options: Any) -> None:
-            if self.writes == 3:
+            if self.writes == 2:
                 raise StateError("the disk is full")
             super().record_outcomes(*args, **options)
 
     ledger = Full()
     with pytest.raises(StateError, match="full"):
         send(make_config(sandbox.base_url), ledger, [make_items(500)])
-    assert ledger.count()["confirmed"] == 30
+    assert ledger.count()["confirmed"] >= 20
+    assert ledger.count()["sending"] >= 10
     marked = {f"rooms-{seq}" for seqs in ledger.marks for seq in seqs}
     assert sandbox.state()["events"].keys() <= marked
     assert len(marked) < 500
@@ -416,30 +444,50 @@ def test_ctrl_c_waits_for_the_answers_under_way(sandbox: SandboxServer) -> None:
     assert 30 <= ledger.count()["confirmed"] < 300
 
 
+def cancel_after(seconds: float, config: EssentryConfig, ledger: MemoryLedger, changes: Any) -> float:
+    """Cancel a load; the seconds it took to end after that."""
+
+    async def run() -> float:
+        async with make_client(config) as client:
+            options: dict[str, Any] = {"plan_id": "plan-1", "run_id": "run-1", "clock": lambda: NOW, "config": config}
+            task = asyncio.create_task(send_changes_async(changes, client=client, ledger=ledger, **options))
+            await asyncio.sleep(seconds)
+            task.cancel()
+            cancelled = time.monotonic()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return time.monotonic() - cancelled
+
+    return asyncio.run(run())
+
+
 def test_cancelled_load_records_what_is_not_answered_as_unknown(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "GRACE_SECONDS", 0.1)
     sandbox.add_faults([{"kind": "hang_after", "seconds": 3.0, "times": 3}])
     ledger = MemoryLedger()
-    config = make_config(sandbox.base_url, timeout_seconds=30)
-
-    async def run() -> None:
-        async with make_client(config) as client:
-            task = asyncio.create_task(
-                send_changes_async(
-                    [make_items(100)],
-                    client=client,
-                    ledger=ledger,
-                    plan_id="plan-1",
-                    run_id="run-1",
-                    clock=lambda: NOW,
-                    config=config,
-                )
-            )
-            await asyncio.sleep(0.5)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-    asyncio.run(run())
+    cancel_after(0.5, make_config(sandbox.base_url, timeout_seconds=30), ledger, [make_items(100)])
     assert ledger.count() == {"unknown": 30}
     assert set(ledger.codes.values()) == {"INTERRUPTED"}
+
+
+def test_cancelled_load_does_not_wait_for_another_try(sandbox: SandboxServer) -> None:
+    sandbox.add_faults([{"kind": "status", "status": 503, "retry_after": 60, "times": 3}])
+    ledger = MemoryLedger()
+    config = make_config(sandbox.base_url, retry_budget_seconds=300)
+    assert cancel_after(0.5, config, ledger, [make_items(100)]) < load.GRACE_SECONDS - 1
+    assert ledger.count()["unknown"] == 30
+    assert set(ledger.states.values()) <= {"unknown", "planned"}
+
+
+def test_load_cancelled_while_it_marks_takes_the_rows_back(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "GRACE_SECONDS", 0.05)
+
+    class Slow(MemoryLedger):
+        def mark_sending(self, *args: Any, **options: Any) -> None:
+            time.sleep(0.5)
+            super().mark_sending(*args, **options)
+
+    ledger = Slow()
+    cancel_after(0.2, make_config(sandbox.base_url, concurrency=1), ledger, [make_items(10)])
+    assert ledger.count() == {"planned": 10}
+    assert sandbox.requests()["log"] == []
