@@ -75,9 +75,9 @@ def apply_plan(
     agent_token: str,
     progress: Callable[[int, int | None, Sequence[Outcome]], None] | None = None,
     only: Callable[[pd.DataFrame], pd.Series] | None = None,
-    holder: str = "",
+    stop: Callable[[], bool] | None = None,
 ) -> LoadResult:
-    """Send a plan's open changes. The caller holds the lease.
+    """Send a plan's open changes. The caller holds the lease; `stop` is asked before each batch whether it still does.
 
     only: which rows of the plan to send (a mask), for `on_trip = "hold-deletes"`. Raises as `check_plan` does, and EssentryError when
     essentry refused or could not be reached.
@@ -101,11 +101,6 @@ def apply_plan(
         still = find_still_there(config, [item.source_id for item in absent])
         return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
 
-    def report_progress(done: int, total: int | None, outcomes: Sequence[Outcome]) -> None:
-        state.renew_lease(holder, run.run_id, now=datetime.now(UTC), seconds=config.state.lease_seconds)
-        if progress is not None:
-            progress(done, total, outcomes)
-
     pages = (open_rows.iloc[start : start + PAGE_ROWS] for start in range(0, len(open_rows), PAGE_ROWS))
     result = send_changes(
         pages,
@@ -116,7 +111,8 @@ def apply_plan(
         clock=lambda: datetime.now(UTC),
         config=config.essentry,
         total=len(open_rows),
-        progress=report_progress,
+        progress=progress,
+        stop=stop,
         confirm_delete=confirm,
     )
     done = result.complete and len(open_rows) == int((changes["state"] == "planned").sum())

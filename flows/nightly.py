@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -43,6 +44,7 @@ class Session:
     planned: Planned | None = None
     load: LoadResult | None = None
     error: SyncError | None = None
+    lease_lost: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -86,10 +88,34 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
         try:
             state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
             state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
-            yield session
+            with _keep_lease(session):
+                yield session
         finally:
             with suppress(SyncError):
                 state.release_lease(session.holder)
+
+
+@contextmanager
+def _keep_lease(session: Session) -> Iterator[None]:
+    """Renew the lease from a thread of its own, so that a long silence of essentry does not look like a dead run."""
+    ended = threading.Event()
+    seconds = session.config.state.lease_seconds
+
+    def renew() -> None:
+        while not ended.wait(seconds / 4):
+            try:
+                session.state.renew_lease(session.holder, session.run.run_id, now=datetime.now(UTC), seconds=seconds)
+            except SyncError:
+                session.lease_lost.set()
+                return
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _last_clock(state: State) -> datetime | None:
@@ -143,7 +169,7 @@ def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None
         agent_token=agent_token,
         progress=progress,
         only=only,
-        holder=session.holder,
+        stop=session.lease_lost.is_set,
     )
 
 

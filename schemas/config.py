@@ -48,6 +48,7 @@ def _dashboard_id(kind: str) -> Any:
 
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -80,7 +81,7 @@ class EssentryConfig(Section):
         "hold", description="an event that comes back after it was deleted in essentry: hold and report, or send it again"
     )
     delete_done_codes: list[str] = Field(
-        default_factory=lambda: ["ERROR_EVENT_NOT_FOUND", "ERROR_NOT_FOUND"],
+        default_factory=lambda: ["ERROR_EVENT_NOT_FOUND", "ERROR_NOT_FOUND", "ERROR_EVENT_DELETED"],
         description="answers to a delete that mean it is done already",
     )
 
@@ -202,11 +203,11 @@ class PeopleLimit(Section):
 class GuardsConfig(Section):
     """`[guards]`: how much a run may do without asking. 0 means none at all."""
 
-    max_deletes: int | ScopedLimit = Field(default_factory=lambda: ScopedLimit(run=50, source=50, location=25))
-    max_delete_share: float | ScopedLimit = Field(default_factory=lambda: ScopedLimit(run=0.1, source=0.1, location=0.25))
+    max_deletes: Count | ScopedLimit = Field(default_factory=lambda: ScopedLimit(run=50, source=50, location=25))
+    max_delete_share: Share | ScopedLimit = Field(default_factory=lambda: ScopedLimit(run=0.1, source=0.1, location=0.25))
     max_guest_removals: int = Field(100, ge=0)
     max_new_invitations: int = Field(500, ge=0)
-    max_people_mailed: int | PeopleLimit = Field(default_factory=lambda: PeopleLimit(total=1000))
+    max_people_mailed: Count | PeopleLimit = Field(default_factory=lambda: PeopleLimit(total=1000))
     max_mails_per_guest: int = Field(10, ge=0)
     max_quarantine_share: Share = 0.2
     max_shrink_share: Share = 0.3

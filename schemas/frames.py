@@ -57,7 +57,7 @@ SourceEvents = pa.DataFrameSchema(
         "description": pa.Column(str, **_text),
         "starts_at": pa.Column(INSTANT, nullable=True),
         "ends_at": pa.Column(INSTANT, nullable=True),
-        "status": pa.Column(str, pa.Check.isin(["confirmed", "pending", "cancelled"], name="status")),
+        "status": pa.Column(str, pa.Check(lambda column: column.isin(["confirmed", "pending", "cancelled"]), name="status")),
         "host_email": pa.Column(str, nullable=True),
         "key_is_unique": pa.Column(bool, _true("unique_key")),
         "usable": pa.Column(bool, _true("problem")),
