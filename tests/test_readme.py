@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from flows.cli import app
 from schemas import config
 

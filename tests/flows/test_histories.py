@@ -1,8 +1,8 @@
 """A seeded share of the random histories; `just chaos` runs them by the hundred."""
 
 import pytest
-from flows.sandbox import SandboxServer, SandboxSettings
 
+from flows.sandbox import SandboxServer, SandboxSettings
 from tests.histories import run_history
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from flows.demo_data import build_demo
 from flows.sandbox import SandboxServer, SandboxSettings
 from schemas.config import load_config
@@ -17,8 +18,9 @@ AS_OF = datetime(2026, 11, 24, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def prefect_server():
-    import flows.sync  # noqa: F401  sets the engine's environment first
     from prefect.testing.utilities import prefect_test_harness
+
+    import flows.sync  # noqa: F401  sets the engine's environment first
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
@@ -36,8 +38,9 @@ def demo_config(tmp_path, monkeypatch):
 
 
 def test_flow_runs_steps_and_sends_everything_once(prefect_server, demo_config):
-    from flows.sync import run_sync
     from prefect.client.orchestration import get_client
+
+    from flows.sync import run_sync
 
     path, sandbox = demo_config
     first = run_sync(load_config(path), as_of=AS_OF)
@@ -56,8 +59,9 @@ def test_flow_runs_steps_and_sends_everything_once(prefect_server, demo_config):
 
 
 def test_failed_source_fails_the_flow_run_with_one_message(prefect_server, demo_config, capfd):
-    from flows.sync import run_sync
     from prefect.client.orchestration import get_client
+
+    from flows.sync import run_sync
 
     path, sandbox = demo_config
     (path.parent / "hr.sqlite").unlink()
