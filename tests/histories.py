@@ -251,4 +251,4 @@ def main(count: int, first: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]) or (500,))
+    main(*([int(argument) for argument in sys.argv[1:]] or [500]))
