@@ -70,7 +70,7 @@ def read(folder: Path, engine: Engine, **settings: Any):
     [
         ({"events": "SELECT 1 AS source_event_id, 'x' AS host_email, 1 AS room_key"}, r"events\.sql lacks the column starts_at"),
         ({"events": EVENTS.replace("room AS room_key,", "")}, r"events\.sql returns neither room_key nor site_key"),
-        ({"events": EVENTS.replace("at AS starts_at", "at AS starts_at, 1 AS colour")}, r"events\.sql unknown column colour: .*custom_"),
+        ({"events": EVENTS.replace("at AS starts_at", "at AS starts_at, 1 AS colour")}, r"events\.sql returns an unknown column colour: .*custom_"),
         ({"events": EVENTS.replace("at AS starts_at", "at AS starts_at, at AS STARTS_AT")}, r"events\.sql returns the column starts_at twice"),
         ({"guests": "SELECT mail AS email FROM guests"}, r"guests\.sql lacks the column source_event_id"),
         ({"guests": GUESTS.replace("email", "mail")}, r"guests\.sql returns an unknown column mail"),
