@@ -141,8 +141,7 @@ def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
     if backend in ("mysql", "mariadb"):
         options["connect_args"] = {"charset": "utf8mb4", "connect_timeout": 20, "read_timeout": 600}
     elif backend == "postgresql":
-        # also for what a SELECT puts behind a COMMIT
-        options["connect_args"] = {"connect_timeout": 20, "options": "-c default_transaction_read_only=on"}
+        options["connect_args"] = {"connect_timeout": 20}
     engine = sa.create_engine(url, **options)
     try:
         with engine.connect() as connection:

@@ -70,6 +70,20 @@ def test_rooms_are_listed_as_comments(tmp_path) -> None:
     assert '"3" = { location_id = "fill in: Haus 3" }    # Haus 3, zone Mars/Olympus\n' in text
 
 
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
+def test_the_same_configuration_from_a_server_as_from_sqlite(kind, tmp_path) -> None:
+    texts = []
+    for name in ("sqlite", kind):
+        with database(name, tmp_path) as engine:
+            mrbs.create_schema(engine)
+            mrbs.fill(engine, seed=3, today=TODAY, events=5)
+            url = engine.url.render_as_string(hide_password=False)
+            written = write_config("mrbs", url, output=tmp_path / f"{name}.toml")
+            texts.append(written.file.read_text(encoding="utf-8").replace(url, ""))
+    assert texts[0] == texts[1]
+    assert written.rooms > 1
+
+
 def test_names_cannot_break_out_of_their_line(tmp_path) -> None:
     with database("sqlite", tmp_path) as engine:
         librebooking.create_schema(engine)
