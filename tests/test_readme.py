@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import app
+from flows.extract import complete_source
 from schemas import config
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -39,3 +40,13 @@ def test_readme_documents_every_command():
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
     section = README[README.index("## Commands") : README.index("| exit code")]
     assert {name.split()[0] for name in re.findall(r"^\| `([a-z][^`]*)` \|", section, flags=re.M)} == names
+
+
+def test_readme_examples_are_valid_configurations(tmp_path):
+    examples = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
+    assert len(examples) >= 4
+    for example in examples:
+        path = tmp_path / "essentry-sync.toml"
+        path.write_text(example, encoding="utf-8")
+        for source in config.load_config(path).sources.values():
+            assert complete_source(source).times in ("utc", "epoch", "local")
