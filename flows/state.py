@@ -165,8 +165,8 @@ class State:
             free = (t.lease.c.expires_at < now) | (t.lease.c.holder == holder)
             if connection.execute(t.lease.update().where(free).values(**values)).rowcount:
                 return True
-            insert = self._insert(t.lease).values(id=1, **values).on_conflict_do_nothing()
-            return bool(connection.execute(insert).rowcount > 0)
+            connection.execute(self._insert(t.lease).values(id=1, **values).on_conflict_do_nothing())
+            return connection.execute(sa.select(t.lease.c.holder)).scalar() == holder
 
     def renew_lease(self, holder: str, run_id: str, *, now: datetime, seconds: float) -> None:
         """Hold the lease longer. Raises StateError when another run has taken it."""
