@@ -6,7 +6,6 @@ intents go in one transaction. Everything else of essentry-sync may be killed at
 
 from __future__ import annotations
 
-import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,16 +21,16 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
 from flows import state_tables as t
+from flows.state_open import READS, explain, open_engine
 from schemas.errors import StateError
 from schemas.ledger import Outcome
 
 CHUNK = 500
-_INSTANTS = {column.name for table in t.metadata.sorted_tables for column in table.columns if isinstance(column.type, t.Instant)}
-_NUMBERS = {"location_id", "fingerprint_version", "guests", "absent_runs", "seq", "tries", "exit_code", "changes"}
-_FLAGS = {"ignore_missing", "full", "events_healthy", "guests_healthy"}
+WAITING = ("waiting", "approved", "partly", "applying")
 
 
 class State:
@@ -43,26 +42,11 @@ class State:
     @classmethod
     def open(cls, url: str, *, migrate: bool = True) -> State:
         """Open the store and bring it to its newest form; `migrate=False` only reads, and wants it to be there already."""
-        parsed = sa.make_url(url)
-        label = parsed.render_as_string(hide_password=True)
-        options: dict[str, Any] = {}
-        backend = parsed.get_backend_name()
-        if backend not in ("sqlite", "postgresql"):
-            raise StateError(f"state.url names {backend}: the state store is SQLite or PostgreSQL")
-        if backend == "sqlite":
-            _prepare_file(Path(str(parsed.database)), create=migrate)
-            options["connect_args"] = {"timeout": 30}
-        else:
-            options["connect_args"] = {"connect_timeout": 20}
-        engine = sa.create_engine(parsed, **options)
-        if backend == "sqlite":
-            sa.event.listen(engine, "connect", _set_up_sqlite)
-            sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        state = cls(engine, label)
+        state = cls(*open_engine(url, create=migrate))
         try:
             state._migrate(write=migrate)
         except BaseException:
-            engine.dispose()
+            state.engine.dispose()
             raise
         return state
 
@@ -74,46 +58,45 @@ class State:
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
-        """One transaction; a failure leaves nothing of it."""
+        """One transaction that writes; a failure leaves nothing of it."""
         try:
             with self.engine.begin() as connection:
                 yield connection
         except (SQLAlchemyError, sqlite3.Error) as error:
-            raise StateError(self._explain(error)) from None
+            raise StateError(explain(error, self.label)) from None
 
-    def _explain(self, error: Exception) -> str:
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        text = str(cause).strip().splitlines()[0]
-        remedies = {
-            "locked": "another program holds it; end that program and run again",
-            "readonly": "it is read-only: give this user the right to write to it",
-            "read-only": "it is read-only: give this user the right to write to it",
-            "full": "the disk is full: make room and run again",
-            "malformed": "the file is damaged: put a backup in its place",
-            "not a database": "the file is no SQLite database: correct state.url or put a backup in its place",
-            "unable to open": "correct state.url, or give this user the right to open it",
-        }
-        remedy = next(
-            (remedy for word, remedy in remedies.items() if word in text.lower()), "check that the database runs and state.url is right"
-        )
-        return f"the state store {self.label} cannot be used ({text[:200]}): {remedy}; nothing was sent that is not written down"
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        """One transaction that only reads: it waits for no writer."""
+        try:
+            with self.engine.execution_options(**READS).begin() as connection:
+                yield connection
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise StateError(explain(error, self.label)) from None
 
     def _migrate(self, *, write: bool) -> None:
         config = AlembicConfig()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        newest = ScriptDirectory.from_config(config).get_current_head()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        scripts = ScriptDirectory.from_config(config)
+        newest = scripts.get_current_head()
+        with self._read() as connection:
+            current = self._revision(connection, scripts)
+        if current == newest:
+            return
+        if not write:
+            raise StateError(f"the state store {self.label} is empty or of an older form: run `essentry-sync plan` once")
         with self._begin() as connection:
-            context = MigrationContext.configure(connection)
-            current = context.get_current_revision()
-            if current == newest:
-                return
-            known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-            if current is not None and current not in known:
-                raise StateError(f"the state store {self.label} was written by a newer essentry-sync (form {current}): upgrade this one")
-            if not write:
-                raise StateError(f"the state store {self.label} is empty or of an older form: run `essentry-sync plan` once")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if self.engine.dialect.name == "postgresql":  # SQLite's transaction is alone already
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('essentry-sync migrations'))")
+            if self._revision(connection, scripts) != newest:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+    def _revision(self, connection: sa.Connection, scripts: ScriptDirectory) -> str | None:
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise StateError(f"the state store {self.label} was written by a newer essentry-sync (form {current}): upgrade this one")
+        return current
 
     # -- who we are ---------------------------------------------------------------------------------------------------
 
@@ -126,10 +109,9 @@ class State:
             "invitation_ids": "another invitation_ids policy",
         }
         with self._begin() as connection:
-            row = connection.execute(sa.select(t.identity)).mappings().first()
-            if row is None:
-                connection.execute(t.identity.insert().values(id=1, **given, salt=secrets.token_hex(16), created_at=datetime.now(UTC)))
-                return
+            first = {"id": 1, **given, "salt": secrets.token_hex(16), "created_at": datetime.now(UTC)}
+            connection.execute(self._insert(t.identity).values(**first).on_conflict_do_nothing())
+            row = connection.execute(sa.select(t.identity)).mappings().one()
             for key, value in given.items():
                 # the demo's sandbox has another port each time: this machine is this machine
                 same = row[key] == value or (key == "base_url" and _is_local(value) and _is_local(row[key]))
@@ -153,7 +135,7 @@ class State:
             connection.execute(t.identity.update().values(policy_digest=digest, policy_json=policy_json))
 
     def _one(self, query: sa.Select[Any]) -> Any:
-        with self._begin() as connection:
+        with self._read() as connection:
             return connection.execute(query).scalar()
 
     # -- one run at a time ----------------------------------------------------------------------------------------------
@@ -182,13 +164,11 @@ class State:
 
     def lease_holder(self) -> str:
         """Who holds the lease, in words."""
-        with self._begin() as connection:
+        with self._read() as connection:
             row = connection.execute(sa.select(t.lease)).mappings().first()
         return "nobody" if row is None else f"run {row['run_id']} on {row['holder'].split(':')[0]}, until {row['expires_at']:%H:%M:%S} UTC"
 
     def _insert(self, table: sa.Table) -> Any:
-        from sqlalchemy.dialects import postgresql, sqlite
-
         return (sqlite if self.engine.dialect.name == "sqlite" else postgresql).insert(table)
 
     # -- runs -------------------------------------------------------------------------------------------------------------
@@ -232,7 +212,7 @@ class State:
             .where(t.source_reads.c.events_healthy, t.source_reads.c.guests_healthy)
             .order_by(t.source_reads.c.read_at)
         )
-        with self._begin() as connection:
+        with self._read() as connection:
             return {row["source"]: dict(row) for row in connection.execute(query).mappings()}
 
     # -- guests without a key ---------------------------------------------------------------------------------------------
@@ -264,7 +244,7 @@ class State:
         """The confirmed canonical JSON of these events."""
         found: dict[str, str] = {}
         query = sa.select(t.snapshot_events.c.source_id, t.snapshot_events.c.payload)
-        with self._begin() as connection:
+        with self._read() as connection:
             for start in range(0, len(source_ids), CHUNK):
                 wanted = list(source_ids[start : start + CHUNK])
                 found.update((row[0], row[1] or "{}") for row in connection.execute(query.where(t.snapshot_events.c.source_id.in_(wanted))))
@@ -292,21 +272,19 @@ class State:
         """Store a plan with its changes in one transaction; plans that still wait are superseded."""
         names = [c.name for c in t.plan_changes.c if c.name in changes.columns]
         with self._begin() as connection:
-            waiting = t.plans.update().where(t.plans.c.status.in_(["waiting", "approved", "partly", "applying"]))
+            waiting = t.plans.update().where(t.plans.c.status.in_(WAITING))
             connection.execute(waiting.values(status="superseded"))
             connection.execute(t.plans.insert().values(**plan))
             for start in range(0, len(changes), 10_000):
-                chunk = changes.iloc[start : start + 10_000][names].astype("object")
-                chunk = chunk.where(chunk.notna(), None)
-                records = [dict(zip(names, row, strict=True)) for row in chunk.itertuples(index=False, name=None)]
-                connection.execute(t.plan_changes.insert(), [{**row, "plan_id": plan["plan_id"], "state": "planned"} for row in records])
+                chunk = changes.iloc[start : start + 10_000][names]
+                t.insert_frame(connection, t.plan_changes, chunk.assign(plan_id=plan["plan_id"], state="planned"))
 
     def load_plan(self, plan_id: str) -> tuple[dict[str, Any], pd.DataFrame]:
         """A plan by its id, a unique beginning of it, or `latest`. Raises StateError when there is none."""
         query = sa.select(t.plans).order_by(t.plans.c.created_at.desc())
         if plan_id != "latest":
             query = query.where(t.plans.c.plan_id.startswith(plan_id, autoescape=True))
-        with self._begin() as connection:
+        with self._read() as connection:
             rows = connection.execute(query.limit(2)).mappings().all()
         if not rows:
             raise StateError(f"there is no plan {plan_id!r}: make one with `essentry-sync plan`")
@@ -427,14 +405,13 @@ class State:
         """Complete runs in which an event was missing; one that is there again starts over."""
         table = t.snapshot_events
         with self._begin() as connection:
-            missing = list(absent)
-            gone = table.update().where(table.c.absent_runs > 0)
-            if missing and len(missing) <= 30_000:
-                gone = gone.where(table.c.source_id.not_in(missing))
-            connection.execute(gone.values(absent_runs=0))
-            for start in range(0, len(missing), CHUNK):
-                some = table.c.source_id.in_(missing[start : start + CHUNK])
-                connection.execute(table.update().where(some).values(absent_runs=table.c.absent_runs + 1))
+            missing = list(dict.fromkeys(absent))
+            counted = connection.execute(sa.select(table.c.source_id).where(table.c.absent_runs > 0)).scalars()
+            back = sorted(set(counted) - set(missing))
+            for ids, runs in ((back, sa.literal(0)), (missing, sa.func.coalesce(table.c.absent_runs, 0) + 1)):
+                for start in range(0, len(ids), CHUNK):
+                    some = table.c.source_id.in_(ids[start : start + CHUNK])
+                    connection.execute(table.update().where(some).values(absent_runs=runs))
 
     # -- quarantine, ends ------------------------------------------------------------------------------------------------------
 
@@ -456,10 +433,10 @@ class State:
         """Forget traces of old events, old ledgers and old quarantines; never an event that is active or unanswered."""
         with self._begin() as connection:
             old = now - timedelta(days=keep_inactive_days)
-            inactive = t.snapshot_events.c.state != "active"
-            connection.execute(
-                t.snapshot_events.delete().where(inactive, t.snapshot_events.c.confirmed_at < old, t.snapshot_events.c.ends_at < old)
-            )
+            events = t.snapshot_events.c
+            is_open = sa.select(t.plan_changes.c.source_id).where(t.plan_changes.c.state.in_(["sending", "unknown"]))
+            ended = (events.state != "active") & (events.confirmed_at < old) & (events.ends_at < old)
+            connection.execute(t.snapshot_events.delete().where(ended, events.source_id.not_in(is_open)))
             ancient = now - timedelta(days=keep_runs_days)
             ids = sa.select(t.plans.c.plan_id).where(t.plans.c.created_at < ancient)
             settled = t.plan_changes.c.state.not_in(["sending", "unknown"])
@@ -468,33 +445,27 @@ class State:
                 t.quarantine.delete().where(t.quarantine.c.run_id.in_(sa.select(t.runs.c.run_id).where(t.runs.c.started_at < ancient)))
             )
 
+    def count_active(self, source: str) -> int:
+        """How many events of a source essentry has."""
+        mine = (t.snapshot_events.c.source == source) & (t.snapshot_events.c.state == "active")
+        return int(self._one(sa.select(sa.func.count()).select_from(t.snapshot_events).where(mine)))
+
     def retire_source(self, source: str) -> int:
-        """Forget a source without a call: its events stay in essentry as they are. Returns how many."""
+        """Forget a source without a call: its events stay in essentry as they are. Returns how many rows it had.
+
+        Plans that wait are superseded: they may name its events. Numbers of its guests stay, so that they never name another guest.
+        """
         with self._begin() as connection:
             count = connection.execute(t.snapshot_events.delete().where(t.snapshot_events.c.source == source)).rowcount
             is_open = t.plan_changes.c.state.in_(["sending", "unknown"])
             connection.execute(t.plan_changes.update().where(t.plan_changes.c.source == source, is_open).values(state="superseded"))
+            connection.execute(t.rejections.delete().where(t.rejections.c.source == source))
+            connection.execute(t.plans.update().where(t.plans.c.status.in_(WAITING)).values(status="superseded"))
         return count
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:
-        """Rows as a frame with text, Int64, boolean and UTC instants, whatever the database gave."""
-        with self._begin() as connection:
-            raw = [sa.type_coerce(c, sa.BigInteger).label(c.name) if c.name in _INSTANTS else c for c in query.selected_columns]
-            result = connection.execute(query.with_only_columns(*raw, maintain_column_froms=True))
-            names = list(result.keys())
-            rows = result.all()
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-        return pd.DataFrame({name: _typed(name, values) for name, values in zip(names, columns, strict=True)})
-
-
-def _typed(name: str, values: Sequence[Any]) -> pd.Series:
-    if name in _INSTANTS:
-        return pd.to_datetime(pd.Series(values, dtype="Int64"), unit="us", utc=True).astype("datetime64[us, UTC]")
-    if name in _NUMBERS:
-        return pd.Series(values, dtype="Int64")
-    if name in _FLAGS:
-        return pd.Series(values, dtype="boolean")
-    return pd.Series(values, dtype="str")
+        with self._read() as connection:
+            return t.read_frame(connection, query)
 
 
 def _constants(**values: str) -> list[sa.ColumnElement[str]]:
@@ -505,24 +476,3 @@ def _is_local(url: str) -> bool:
     from schemas.config import is_loopback
 
     return is_loopback(url)
-
-
-def _prepare_file(path: Path, *, create: bool) -> None:
-    """A new state file is readable by its owner alone."""
-    if path.exists():
-        return
-    if not create:
-        raise StateError(f"there is no state store at {path} yet: run `essentry-sync plan` or `sync` first")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise StateError(
-            f"cannot create the state store {path} ({error.strerror}): correct state.url or the rights of its folder"
-        ) from None
-
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's begin event opens every transaction, at once for writing
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 30000"):
-        connection.execute(f"PRAGMA {pragma}")
