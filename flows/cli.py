@@ -163,6 +163,31 @@ def quarantine(
 
 
 @app.command()
+def retire(
+    source: Annotated[str, typer.Argument(metavar="SOURCE")],
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Forget a source without a call: its events stay in essentry as they are, and nobody is mailed."""
+    from flows.nightly import open_state
+    from flows.terminal import say
+
+    with open_state(_load(config), migrate=False) as state:
+        known = state.read_fingerprints()
+        count = int((known["source"] == source).sum())
+        if not count:
+            raise ConfigurationError(
+                f"the state holds no events of a source {source!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
+            )
+        if not yes and not typer.confirm(
+            f"forget {count:,} events of {source}? essentry keeps them, and they are no longer updated or cancelled"
+        ):
+            raise typer.Exit(0)
+        state.retire_source(source)
+    say(f"{count:,} events of {source} are forgotten here; essentry was not called")
+
+
+@app.command()
 def sandbox(
     port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8765,
     host: Annotated[str, typer.Option("--host", help="address to listen on; this machine only unless you say so")] = "127.0.0.1",

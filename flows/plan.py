@@ -85,8 +85,8 @@ def check_sources(config: Config, snapshot: pd.DataFrame) -> None:
     known = set(snapshot.loc[snapshot["state"] == "active", "source"])
     for name in sorted(known - set(config.sources)):
         raise ConfigurationError(
-            f"the state holds events of the source {name!r}, which the configuration does not name: put it back, "
-            f"`essentry-sync rename {name} NEW` it, or `essentry-sync retire {name}` (leaves its events in essentry as they are)"
+            f"the state holds events of the source {name!r}, which the configuration does not name: put it back (a source's name is part of "
+            f"its ids, so a new name would invite everybody again), or `essentry-sync retire {name}` (its events stay in essentry as they are)"
         )
 
 

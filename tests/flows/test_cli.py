@@ -1,0 +1,128 @@
+"""The command line as its users meet it: exit codes, messages, no traceback, no secret; real processes against a real sandbox."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from flows.cli import app
+from flows.demo_data import build_demo
+from flows.sandbox import SandboxServer, SandboxSettings
+
+DEMO = Path(__file__).parent.parent.parent / "data" / "demo" / "essentry-sync.toml"
+AS_OF = "2026-11-24T01:00:00+00:00"
+SECRET = "tok-very-secret"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=120)
+    assert "Traceback" not in done.stderr + done.stdout
+    assert SECRET not in done.stderr + done.stdout
+    return done
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with SandboxServer(SandboxSettings(token=SECRET)) as server:
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path, sandbox, monkeypatch):
+    sandbox.reset()
+    (tmp_path / DEMO.name).write_bytes(DEMO.read_bytes())
+    build_demo(tmp_path, night=1, anchor=datetime(2026, 11, 24, tzinfo=UTC).date())
+    monkeypatch.setenv("ESSENTRY_SYNC_ESSENTRY__BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("ESSENTRY_SYNC_ESSENTRY__RETRY_BUDGET_SECONDS", "0.5")
+    monkeypatch.setenv("ESSENTRY_TOKEN", SECRET)
+    monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
+    monkeypatch.setenv("ESSENTRY_SYNC_CONFIG", str(tmp_path / DEMO.name))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", sorted(c.name or c.callback.__name__ for c in app.registered_commands))
+def test_every_command_explains_itself(name):
+    done = run(name, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_plan_sends_nothing_and_apply_sends_it_once(home, sandbox):
+    planned = run("plan", "--as-of", AS_OF, "--json")
+    assert planned.returncode == 0, planned.stderr
+    report = json.loads(planned.stdout)
+    assert sandbox.requests()["puts"] == 0
+    applied = run("apply", "latest", "--as-of", AS_OF)
+    assert applied.returncode == 0, applied.stderr + applied.stdout
+    assert len(sandbox.state()["events"]) == report["counts"]["create"]
+    again = run("apply", report["plan"]["plan_id"], "--as-of", AS_OF)
+    assert again.returncode == 2
+    assert "is applied" in again.stderr
+    assert "run_id" in run("runs").stdout
+    assert run("report").stdout.startswith("# essentry-sync")
+    assert "host has left the company" in json.dumps(json.loads(run("quarantine", report["run"]["run_id"], "--json").stdout))
+
+
+def test_first_run_waits_for_an_approval_and_no_more_than_that_is_released(home, sandbox):
+    ask = {"ESSENTRY_SYNC_GUARDS__APPROVE_FIRST_RUN": "true"}
+    planned = run("plan", "--as-of", AS_OF, **ask)
+    assert "approve_first_run" in planned.stdout
+    refused = run("apply", "latest", "--as-of", AS_OF, **ask)
+    assert refused.returncode == 4
+    assert "approve" in refused.stderr
+    assert sandbox.requests()["puts"] == 0
+    assert run("approve", "latest", "--by", "test", "--reason", "numbers read", **ask).returncode == 0
+    assert run("apply", "latest", "--as-of", AS_OF, **ask).returncode == 0
+    assert sandbox.requests()["puts"] > 0
+
+
+def test_retire_forgets_a_source_without_a_call(home, sandbox):
+    run("plan", "--as-of", AS_OF)
+    run("apply", "latest", "--as-of", AS_OF)
+    puts = sandbox.requests()["puts"]
+    path = home / DEMO.name
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[: text.index("[sources.hr]")] + text[text.index("[window]") :], encoding="utf-8")
+    missing = run("plan", "--as-of", AS_OF)
+    assert missing.returncode == 2
+    assert "retire hr" in missing.stderr
+    assert run("retire", "hr", "--yes").returncode == 0
+    assert run("plan", "--as-of", AS_OF).returncode == 0
+    assert sandbox.requests()["puts"] == puts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "words"),
+    [
+        (("plan", "--config", "nowhere.toml"), {}, 2, "no configuration at"),
+        (("plan",), {"ESSENTRY_AGENT_TOKEN": ""}, 2, "ESSENTRY_AGENT_TOKEN is not set"),
+        (("plan", "--as-of", "yesterday"), {}, 2, "ISO 8601"),
+        (("plan", "--as-of", "2026-11-24"), {}, 2, "no zone"),
+        (("plan",), {"ESSENTRY_SYNC_ESSENTRY__BASE_URL": "http://app.essentry.com"}, 2, "use https"),
+        (("plan",), {"ESSENTRY_SYNC_GUARDS__MAX_MAILS_PER_GUEST": "many"}, 2, "max_mails_per_guest"),
+        (("apply", "nothing"), {}, 2, "there is no plan"),
+        (("plan",), {"ESSENTRY_SYNC_SOURCES__HR__URL": "sqlite:///gone.sqlite"}, 5, "there is no database file"),
+    ],
+)
+def test_mistakes_end_with_their_code_and_one_message(home, arguments, environment, code, words):
+    done = run(*arguments, **environment)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_unreachable_and_unauthorised_essentry(home, sandbox):
+    run("plan", "--as-of", AS_OF)
+    wrong = run("apply", "latest", "--as-of", AS_OF, ESSENTRY_TOKEN="another-token")
+    assert wrong.returncode == 6
+    assert "another-token" not in wrong.stdout + wrong.stderr
+    assert len(sandbox.state()["events"]) == 0
+    closed = run("apply", "latest", "--as-of", AS_OF, ESSENTRY_SYNC_ESSENTRY__BASE_URL="http://127.0.0.1:9/api/v2")
+    assert closed.returncode == 6
+    assert run("apply", "latest", "--as-of", AS_OF).returncode == 0
+    assert len(sandbox.state()["events"]) > 1000
