@@ -1,0 +1,470 @@
+"""The state store on SQLite and PostgreSQL: what is written when, what survives, and what its failures say."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from flows import state_open
+from flows import state_tables as t
+from flows.guest_keys import digest_guest_keys
+from flows.state import State
+from schemas.errors import StateError
+from schemas.ledger import Outcome
+from tests.sources.databases import database
+
+NOW = datetime(2026, 11, 24, 0, 18, 5, 123456, tzinfo=UTC)
+IDENTITY = ("https://app.essentry.com/api/v2", "a" * 64, "per-event")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/state.sqlite"
+        return
+    with database("postgresql", tmp_path) as engine:
+        yield engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def state(url) -> Iterator[State]:
+    with State.open(url) as store:
+        yield store
+
+
+def changes(*rows: dict[str, Any]) -> pd.DataFrame:
+    """Changes as a plan has them: seq from 1, a create unless said otherwise."""
+    base = {
+        "source": "lb", "location_id": 7, "action": "create", "reason": "new", "base_fingerprint": None, "base_run": None, "fingerprint": "f1",
+        "fingerprint_version": 1, "starts_at": NOW, "ends_at": NOW + timedelta(hours=1), "name": "Besuch – 訪問 % ? 'x'", "fields_json": None,
+        "guests_json": None, "after": '{"name":"Besuch"}', "body": '{"name":"Besuch"}', "members_json": "[1]", "ignore_missing": False, "guests": 2,
+    }  # fmt: skip
+    frame = pd.DataFrame([base | {"seq": number} | row for number, row in enumerate(rows, 1)])
+    for name in ("starts_at", "ends_at"):
+        frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
+    return frame.astype({"location_id": "Int64", "ignore_missing": "boolean", "base_fingerprint": "str", "source_id": "str"})
+
+
+def plan(state: State, plan_id: str, *rows: dict[str, Any], created_at: datetime = NOW) -> None:
+    head = {"run_id": plan_id, "digest": "d", "created_at": created_at, "as_of": created_at, "status": "waiting", "full": False}
+    state.save_plan({"plan_id": plan_id, "changes": len(rows)} | head, changes(*rows))
+
+
+def settle(state: State, plan_id: str, *outcomes: Outcome, now: datetime = NOW) -> None:
+    state.mark_sending(plan_id, [o.seq for o in outcomes], run_id=plan_id, now=now)
+    state.record_outcomes(plan_id, outcomes, run_id=plan_id, now=now)
+
+
+def hold(state: State, plan_id: str, *rows: dict[str, Any], now: datetime = NOW) -> None:
+    """A plan whose changes are all confirmed."""
+    plan(state, plan_id, *rows, created_at=now)
+    settle(state, plan_id, *(Outcome(n, row["source_id"], "confirmed") for n, row in enumerate(rows, 1)), now=now)
+
+
+def snapshot(state: State) -> dict[str, dict[str, Any]]:
+    return {row["source_id"]: row for row in state.read_fingerprints().to_dict("records")}
+
+
+def ledger(state: State, plan_id: str) -> dict[str, dict[str, Any]]:
+    return {row["source_id"]: row for row in state.load_plan(plan_id)[1].to_dict("records")}
+
+
+def test_plan_comes_back_with_its_types(state):
+    given = changes(
+        {"source_id": "lb-1"}, {"source_id": "lb-2", "ends_at": None, "location_id": None, "ignore_missing": None, "guests": None}
+    )
+    plan(state, "p1", *given.drop(columns="seq").to_dict("records"))
+    head, back = state.load_plan("latest")
+    assert head["plan_id"] == "p1"
+    assert head["created_at"] == NOW
+    assert head["full"] is False
+    assert back["source_id"].tolist() == ["lb-1", "lb-2"]
+    assert back["seq"].tolist() == [1, 2]
+    assert back["state"].tolist() == ["planned", "planned"]
+    assert str(back["starts_at"].dtype) == str(back["ends_at"].dtype) == "datetime64[us, UTC]"
+    assert back["starts_at"].tolist() == [pd.Timestamp(NOW)] * 2
+    assert back["ends_at"].isna().tolist() == [False, True]
+    assert (str(back["location_id"].dtype), str(back["ignore_missing"].dtype), str(back["name"].dtype)) == ("Int64", "boolean", "str")
+    assert back["location_id"].isna().tolist() == back["ignore_missing"].isna().tolist() == back["guests"].isna().tolist() == [False, True]
+    assert back["name"].iloc[0] == "Besuch – 訪問 % ? 'x'"
+    assert back["base_fingerprint"].isna().all()
+
+
+def test_empty_plan_keeps_its_types(state):
+    state.save_plan({"plan_id": "p1", "created_at": NOW, "status": "empty"}, changes({"source_id": "x"}).iloc[:0])
+    _, back = state.load_plan("p1")
+    assert back.empty
+    assert str(back["starts_at"].dtype) == "datetime64[us, UTC]"
+    assert str(back["location_id"].dtype) == "Int64"
+
+
+def test_plan_larger_than_a_chunk_keeps_its_order(state):
+    plan(state, "p1", *({"source_id": f"lb-{n:05}"} for n in range(10_501)))
+    back = state.load_plan("p1")[1]
+    assert back["seq"].tolist() == list(range(1, 10_502))
+    assert back["source_id"].iloc[-1] == "lb-10500"
+
+
+def test_new_plan_supersedes_waiting_ones_and_no_others(state):
+    plan(state, "p1", {"source_id": "lb-1"})
+    state.set_plan_status("p1", "applied")
+    plan(state, "p2", {"source_id": "lb-1"})
+    state.approve_plan("p2", by="anna", reason="read", now=NOW)
+    plan(state, "p3", {"source_id": "lb-1"})
+    assert [state.load_plan(p)[0]["status"] for p in ("p1", "p2", "p3")] == ["applied", "superseded", "waiting"]
+    assert state.load_plan("p2")[0]["approved_by"] == "anna"
+    with pytest.raises(StateError, match="several plans"):
+        state.load_plan("p")
+    with pytest.raises(StateError, match="there is no plan"):
+        state.load_plan("p%")
+
+
+def test_intent_is_committed_before_mark_sending_returns(state, url):
+    plan(state, "p1", {"source_id": "lb-1"}, {"source_id": "lb-2"})
+    state.mark_sending("p1", [2], run_id="r1", now=NOW)
+    other = sa.create_engine(url)
+    with other.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT source_id, state, run_id, sent_at FROM plan_changes ORDER BY seq").all()
+    other.dispose()
+    assert [tuple(row) for row in rows] == [
+        ("lb-1", "planned", None, None),
+        ("lb-2", "sending", "r1", int(NOW.timestamp()) * 1_000_000 + 123456),
+    ]
+    assert state.open_intents()["source_id"].tolist() == ["lb-2"]
+
+
+def test_confirmed_changes_are_what_essentry_has(state):
+    hold(state, "p1", {"source_id": "lb-1"}, {"source_id": "lb-2"}, {"source_id": "lb-3"})
+    held = snapshot(state)
+    assert {row["state"] for row in held.values()} == {"active"}
+    assert held["lb-1"]["confirmed_run"] == "p1"
+    assert held["lb-1"]["starts_at"] == pd.Timestamp(NOW)
+    assert held["lb-1"]["absent_runs"] == 0
+    later = NOW + timedelta(days=1)
+    hold(
+        state, "p2",
+        {"source_id": "lb-1", "action": "update", "fingerprint": "f2", "after": '{"name":"B"}', "guests": 5, "starts_at": later},
+        {"source_id": "lb-2", "action": "delete", "after": None, "fingerprint": None},
+        {"source_id": "lb-3", "action": "expire", "after": None, "fingerprint": None},
+        now=later,
+    )  # fmt: skip
+    held = snapshot(state)
+    assert {name: row["state"] for name, row in held.items()} == {"lb-1": "active", "lb-2": "deleted", "lb-3": "expired"}
+    assert (held["lb-1"]["fingerprint"], held["lb-1"]["guests"], held["lb-1"]["confirmed_run"]) == ("f2", 5, "p2")
+    assert held["lb-1"]["starts_at"] == pd.Timestamp(later)
+    assert held["lb-2"]["fingerprint"] == "f1"  # what it was, should it come back
+    assert state.read_payloads(["lb-1", "lb-2", "nobody"]) == {"lb-1": '{"name":"B"}', "lb-2": '{"name":"Besuch"}'}
+
+
+@pytest.mark.parametrize("outcome", ["rejected", "unknown", "planned", "held", "stale"])
+def test_what_is_not_confirmed_proves_nothing(state, outcome):
+    plan(state, "p1", {"source_id": "lb-1"})
+    settle(state, "p1", Outcome(1, "lb-1", outcome, "E", "why"))
+    assert snapshot(state) == {}
+    assert (ledger(state, "p1")["lb-1"]["state"], ledger(state, "p1")["lb-1"]["code"]) == (outcome, "E")
+    assert len(state.open_intents()) == (outcome == "unknown")
+
+
+@pytest.mark.parametrize("table", ["snapshot_events", "rejections"])
+def test_outcomes_are_recorded_whole_or_not_at_all(state, url, table):
+    plan(state, "p1", {"source_id": "lb-1"}, {"source_id": "lb-2"})
+    state.mark_sending("p1", [1, 2], run_id="p1", now=NOW)
+    with state.engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO elsewhere")
+    with pytest.raises(StateError, match=table):
+        state.record_outcomes("p1", [Outcome(1, "lb-1", "confirmed"), Outcome(2, "lb-2", "rejected", "E")], run_id="p1", now=NOW)
+    with state.engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE elsewhere RENAME TO {table}")
+    assert [row["state"] for row in ledger(state, "p1").values()] == ["sending", "sending"]
+    assert snapshot(state) == {}
+    assert state.rejections().empty
+
+
+def test_rejection_keeps_why_and_waits_longer_each_time_until_confirmed(state):
+    waits = []
+    for night in range(6):
+        now = NOW + timedelta(days=10 * night)
+        plan(state, f"p{night}", {"source_id": "lb-1", "fingerprint": f"f{night}"}, created_at=now)
+        settle(state, f"p{night}", Outcome(1, "lb-1", "rejected", "ERROR_X", f"no {night}"), now=now)
+        row = state.rejections().iloc[0]
+        assert (row["code"], row["message"], row["tries"], row["first_run"], row["last_run"]) == (
+            "ERROR_X", f"no {night}", night + 1, "p0", f"p{night}",
+        )  # fmt: skip
+        assert (row["fingerprint"], row["source"]) == (f"f{night}", "lb")
+        waits.append((row["next_at"] - row["last_at"]) / pd.Timedelta(days=1))
+    assert waits == sorted(waits)
+    assert waits[0] == 0
+    assert 1 < waits[1] < 2 < waits[2] < 4 < waits[3] == waits[5] < 7
+    hold(state, "p9", {"source_id": "lb-1"}, now=NOW + timedelta(days=99))
+    assert state.rejections().empty
+
+
+def test_only_a_confirmation_ends_older_open_intents(state):
+    for plan_id, outcome in (("p1", "unknown"), ("p2", "rejected"), ("p3", "unknown")):
+        plan(state, plan_id, {"source_id": "lb-1"}, {"source_id": "lb-2"})
+        settle(state, plan_id, Outcome(1, "lb-1", outcome), now=NOW)
+    assert state.open_intents()["plan_id"].tolist() == ["p1", "p3"]
+    plan(state, "p4", {"source_id": "lb-2"})
+    settle(state, "p4", Outcome(1, "lb-2", "confirmed"))
+    assert state.open_intents()["plan_id"].tolist() == ["p1", "p3"]
+    hold(state, "p5", {"source_id": "lb-1"})
+    assert state.open_intents().empty
+    assert [ledger(state, p)["lb-1"]["state"] for p in ("p1", "p2", "p3", "p5")] == ["superseded", "rejected", "superseded", "confirmed"]
+
+
+def test_requests_of_a_killed_run_become_unknown(state):
+    state.start_run("p1", kind="sync", started_at=NOW, as_of=NOW)
+    plan(state, "p1", {"source_id": "lb-1"}, {"source_id": "lb-2"})
+    state.mark_sending("p1", [1], run_id="p1", now=NOW)
+    state.start_run("p2", kind="sync", started_at=NOW + timedelta(hours=1), as_of=NOW)
+    assert state.settle_lost(now=NOW, run_id="p2") == 1
+    assert state.settle_lost(now=NOW, run_id="p2") == 0
+    assert {name: row["state"] for name, row in ledger(state, "p1").items()} == {"lb-1": "unknown", "lb-2": "planned"}
+    assert state.open_intents()["source_id"].tolist() == ["lb-1"]
+    assert state.runs()["status"].tolist() == ["failed", "running"]
+
+
+def test_guest_numbers_are_sequential_and_stay(state, url):
+    assert state.guest_numbers("hr", ["b", "a", "b"]) == {"b": 1, "a": 2}
+    assert state.guest_numbers("lb", ["a"]) == {"a": 1}
+    with State.open(url) as again:
+        assert again.guest_numbers("hr", ["c", "a"]) == {"c": 3, "a": 2}
+        assert again.guest_numbers("hr", []) == {}
+
+
+def test_digests_of_guests_depend_on_the_salt_of_the_store(state):
+    state.check_identity(*IDENTITY)
+    assert state.salt() == state.salt()
+    assert len(state.salt()) == 32
+    one, two = digest_guest_keys(["a@x.example", "b@x.example"], state.salt())
+    assert one != two
+    assert "example" not in one
+    assert digest_guest_keys(["a@x.example"], "0" * 32) != [one]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (("https://other.example/api/v2", "a" * 64, "per-event"), "another essentry"),
+        (("http://127.0.0.1:8765/api/v2", "a" * 64, "per-event"), "another essentry"),
+        ((IDENTITY[0], "b" * 64, "per-event"), "another agent token"),
+        ((IDENTITY[0], "a" * 64, "shared"), "another invitation_ids policy"),
+    ],
+)
+def test_s13_state_of_another_identity_is_refused(state, other, words):
+    state.check_identity(*IDENTITY)
+    state.check_identity(*IDENTITY)
+    with pytest.raises(StateError, match=words) as caught:
+        state.check_identity(*other)
+    assert "b" * 64 not in str(caught.value)
+    state.check_identity(*IDENTITY)
+
+
+def test_s13_demo_may_change_its_port_but_never_meets_production(state):
+    state.check_identity("http://127.0.0.1:8765/api/v2", "a" * 64, "per-event")
+    state.check_identity("http://localhost:9999/api/v2", "a" * 64, "per-event")
+    with pytest.raises(StateError, match="another essentry"):
+        state.check_identity(*IDENTITY)
+
+
+def test_prune_forgets_old_traces_never_what_is_active_or_unanswered(state):
+    old, ends = NOW - timedelta(days=500), NOW - timedelta(days=499)
+    rows = [{"source_id": f"lb-{name}", "starts_at": old, "ends_at": ends} for name in ("active", "gone", "over", "asked")]
+    hold(state, "p1", *rows, now=old)
+    hold(state, "p2", *({**row, "action": "delete"} for row in rows[1:]), now=old)
+    plan(state, "p3", rows[3], {"source_id": "lb-no"}, created_at=old)
+    settle(state, "p3", Outcome(1, "lb-asked", "unknown"), Outcome(2, "lb-no", "rejected"), now=old)
+    hold(state, "p4", {"source_id": "lb-new"}, now=NOW)
+    hold(state, "p5", {"source_id": "lb-new", "action": "delete"}, now=NOW)
+    state.start_run("p1", kind="sync", started_at=old, as_of=old)
+    state.save_quarantine("p1", pd.DataFrame({"source": ["lb"], "part": ["events"], "check": ["x"]}))
+    state.start_run("p5", kind="sync", started_at=NOW, as_of=NOW)
+    state.save_quarantine("p5", pd.DataFrame({"source": ["lb", "lb"], "part": ["events", None], "check": ["x", "y"]}))
+    assert len(state.quarantine("p1")) == 1
+    state.prune(NOW, keep_inactive_days=90, keep_runs_days=400)
+    assert set(snapshot(state)) == {"lb-active", "lb-asked", "lb-new"}
+    assert state.open_intents()["source_id"].tolist() == ["lb-asked"]
+    assert list(ledger(state, "p3")) == ["lb-asked"]
+    assert (len(ledger(state, "p1")), len(ledger(state, "p5"))) == (0, 1)
+    assert state.quarantine("p1").empty
+    assert state.quarantine("p5")["check"].tolist() == ["x", "y"]
+
+
+def test_absence_counts_complete_runs_in_a_row(state):
+    hold(state, "p1", *({"source_id": f"lb-{n}"} for n in range(1_203)))
+
+    def counts() -> dict[str, int]:
+        return {name: int(row["absent_runs"]) for name, row in snapshot(state).items() if row["absent_runs"]}
+
+    gone = [f"lb-{n}" for n in range(1_201)]
+    state.count_absent(gone, [])
+    state.count_absent([*gone[1:], "lb-1202", "lb-1"], ["lb-0"])
+    assert counts() == dict.fromkeys(gone[1:], 2) | {"lb-1202": 1}
+    state.count_absent([f"other-{n}" for n in range(40_000)] + ["lb-7"], [])
+    assert counts() == {"lb-7": 3}
+    state.count_absent([], [])
+    assert counts() == {}
+
+
+def test_retired_source_is_forgotten_and_no_plan_that_names_it_is_left(state):
+    hold(state, "p1", {"source_id": "lb-1"}, {"source_id": "hr-1", "source": "hr"})
+    plan(state, "p2", {"source_id": "lb-2"}, {"source_id": "hr-2", "source": "hr"}, {"source_id": "hr-3", "source": "hr"})
+    settle(state, "p2", Outcome(1, "lb-2", "unknown"), Outcome(2, "hr-2", "unknown"), Outcome(3, "hr-3", "rejected"))
+    numbers = state.guest_numbers("hr", ["a"])
+    assert state.retire_source("hr") == 1
+    assert set(snapshot(state)) == {"lb-1"}
+    assert state.open_intents()["source_id"].tolist() == ["lb-2"]
+    assert state.rejections().empty
+    assert state.load_plan("p2")[0]["status"] == "superseded"
+    assert state.guest_numbers("hr", ["a"]) == numbers
+    assert state.retire_source("hr") == 0
+
+
+def test_measure_of_the_next_night_is_the_newest_healthy_read(state):
+    from transforms.diff import SourceHealth
+
+    counts = {"events": 5, "guests": 6, "outside_guests": 0, "quarantined": 1}
+    state.save_source_reads("r1", {"lb": counts}, {"lb": SourceHealth(events=True, guests=True)})
+    state.save_source_reads("r2", {"lb": counts | {"events": 0}}, {"lb": SourceHealth(events=False, guests=True)})
+    assert state.last_good_reads()["lb"]["events"] == 5
+
+
+def test_readers_do_not_wait_for_a_writer(tmp_path):
+    url = f"sqlite:///{tmp_path}/state.sqlite"
+    with State.open(url) as writer:
+        hold(writer, "p1", {"source_id": "lb-1"})
+        with writer.engine.begin() as connection:
+            connection.execute(t.snapshot_events.delete())
+            with State.open(url, migrate=False) as reader:
+                assert set(snapshot(reader)) == {"lb-1"}
+    with State.open(url) as again:
+        assert snapshot(again) == {}
+
+
+# -- failures ------------------------------------------------------------------------------------------------------------
+
+
+def refusal(url: str, **options: Any) -> str:
+    with pytest.raises(StateError) as caught, State.open(url, **options):
+        pass
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_file_is_its_owners_alone(tmp_path):
+    with State.open(f"sqlite:///{tmp_path}/new/state.sqlite") as state:
+        hold(state, "p1", {"source_id": "lb-1"})
+        files = list((tmp_path / "new").iterdir())
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+def test_no_store_yet(tmp_path):
+    assert "run `essentry-sync plan`" in refusal(f"sqlite:///{tmp_path}/state.sqlite", migrate=False)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "state.sqlite").touch()
+    assert "run `essentry-sync plan`" in refusal(f"sqlite:///{tmp_path}/state.sqlite", migrate=False)
+
+
+def test_file_that_is_no_database(tmp_path):
+    (tmp_path / "state.sqlite").write_text("name,starts_at\n" * 500, encoding="utf-8")
+    assert "is no SQLite database: correct state.url" in refusal(f"sqlite:///{tmp_path}/state.sqlite")
+    (tmp_path / "folder").mkdir()
+    assert "correct state.url" in refusal(f"sqlite:///{tmp_path}/folder")
+
+
+def test_damaged_file(tmp_path):
+    file = tmp_path / "state.sqlite"
+    with State.open(f"sqlite:///{file}") as state:
+        plan(state, "p1", *({"source_id": f"lb-{n}"} for n in range(2_000)))
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(file.read_bytes())
+    content[4096 * 3 :] = os.urandom(len(content) - 4096 * 3)
+    file.write_bytes(content)
+
+    def read_everything() -> None:
+        with State.open(f"sqlite:///{file}") as state:
+            state.load_plan("p1")
+
+    with pytest.raises(StateError, match="put a backup in its place"):
+        read_everything()
+
+
+def test_store_of_a_newer_version(state, url):
+    with state.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert "newer essentry-sync (form 9999): upgrade" in refusal(url)
+    assert "newer essentry-sync" in refusal(url, migrate=False)
+
+
+def test_locked_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(state_open, "BUSY_SECONDS", 1)
+    with State.open(f"sqlite:///{tmp_path}/state.sqlite") as state:
+        holder = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateError, match="another program holds it; end that program"):
+            state.guest_numbers("hr", ["a"])
+        holder.execute("ROLLBACK")
+        holder.close()
+        assert state.guest_numbers("hr", ["a"]) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nonsense s3cret", "no database URL"),
+        ("postgresql://me:s3cret@host:port/x", "no database URL"),
+        ("mysql+pymysql://me:s3cret@127.0.0.1/x", "SQLite or PostgreSQL"),
+        ("postgresql+nodriver://me:s3cret@127.0.0.1/x", "no driver"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("postgresql+psycopg://me:s3cret@127.0.0.1:1/x", "check that the database runs"),
+        ("postgresql+psycopg://me@127.0.0.1:1/x?password=s3cret", "check that the database runs"),
+    ],
+)
+def test_bad_urls_and_dead_servers(url, words):
+    assert words in refusal(url)
+
+
+def _open_as_nobody(url: str, answers: Any) -> None:
+    os.setgid(65534)
+    os.setuid(65534)
+    try:
+        with State.open(url) as state:
+            state.guest_numbers("hr", ["a"])
+        answers.put("opened")
+    except StateError as error:
+        answers.put(str(error))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("existing", [True, False])
+def test_no_right_to_write(existing):
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "state.sqlite"
+        if existing:
+            with State.open(f"sqlite:///{file}"):
+                pass
+            file.chmod(0o644)
+        Path(name).chmod(0o755)
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        process = context.Process(target=_open_as_nobody, args=(f"sqlite:///{file}", answers))
+        process.start()
+        message = answers.get(timeout=60)
+        process.join()
+    assert "right" in message
+    assert str(file) in message
