@@ -169,21 +169,37 @@ def retire(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Forget a source without a call: its events stay in essentry as they are, and nobody is mailed."""
+    from flows.apply import acquire_lease
     from flows.nightly import open_state
+    from flows.plan import new_run
     from flows.terminal import say
 
-    with open_state(_load(config), migrate=False) as state:
+    settings = _load(config)
+    if source in settings.sources:
+        raise ConfigurationError(
+            f"the configuration still names the source {source!r}: remove it first, or the next run creates its events again"
+        )
+    with open_state(settings, migrate=False) as state:
         known = state.read_fingerprints()
         count = int((known["source"] == source).sum())
         if not count:
             raise ConfigurationError(
                 f"the state holds no events of a source {source!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
             )
-        if not yes and not typer.confirm(
-            f"forget {count:,} events of {source}? essentry keeps them, and they are no longer updated or cancelled"
-        ):
+        question = f"forget {count:,} events of {source}? essentry keeps them, and they are no longer updated or cancelled"
+        try:
+            agreed = yes or typer.confirm(question)
+        except typer.Abort:
+            raise ConfigurationError(f"nobody answered; {source} is kept: answer y, or give --yes") from None
+        if not agreed:
+            say(f"{source} is kept")
             raise typer.Exit(0)
-        state.retire_source(source)
+        run = new_run(None)
+        acquire_lease(state, run, settings, holder=f"retire:{run.run_id}")  # a run at work would write its rows again
+        try:
+            count = state.retire_source(source)
+        finally:
+            state.release_lease(f"retire:{run.run_id}")
     say(f"{count:,} events of {source} are forgotten here; essentry was not called")
 
 

@@ -445,11 +445,6 @@ class State:
                 t.quarantine.delete().where(t.quarantine.c.run_id.in_(sa.select(t.runs.c.run_id).where(t.runs.c.started_at < ancient)))
             )
 
-    def count_active(self, source: str) -> int:
-        """How many events of a source essentry has."""
-        mine = (t.snapshot_events.c.source == source) & (t.snapshot_events.c.state == "active")
-        return int(self._one(sa.select(sa.func.count()).select_from(t.snapshot_events).where(mine)))
-
     def retire_source(self, source: str) -> int:
         """Forget a source without a call: its events stay in essentry as they are. Returns how many rows it had.
 
