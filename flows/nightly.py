@@ -44,6 +44,7 @@ class Session:
     planned: Planned | None = None
     load: LoadResult | None = None
     error: SyncError | None = None
+    result: Result | None = None
     lease_lost: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager

@@ -62,7 +62,7 @@ def load(session: Session, planned: Planned, progress: Callable[..., None] | Non
 @task(name="report", task_run_name="report", tags=["report"], cache_policy=NO_CACHE, persist_result=False)
 def report(session: Session) -> Result:
     """Write the report's files; where there was a plan, an artifact with people masked."""
-    result = nightly.finish(session, error=session.error)
+    result = session.result = nightly.finish(session, error=session.error)
     if session.planned is not None:
         create_markdown_artifact(render_markdown(result.report), key="essentry-sync-report", description=result.report["verdict"])
     return result
@@ -96,7 +96,8 @@ def run_sync(config: Config, *, as_of: datetime | None = None, full: bool = Fals
         state: Any = night("sync", ", ".join(config.sources), session, full, progress, return_state=True)
         if session.error is not None:
             raise session.error
-        return state.result()
+        # a load that ended early fails the flow run, and still has a report and an exit code
+        return session.result or state.result()
 
 
 @flow(name="sync", flow_run_name="sync {config}", persist_result=False)

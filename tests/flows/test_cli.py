@@ -154,7 +154,6 @@ def test_commands_that_need_no_engine_do_not_import_it(home, arguments):
 
 
 @pytest.mark.prefect
-@pytest.mark.xfail(strict=True, reason="run_sync does not raise the load's error: exit 1 and 'this is a bug' instead of 6")
 def test_sync_with_a_wrong_token_ends_with_its_code(home, sandbox):
     wrong = run("sync", "--as-of", AS_OF, ESSENTRY_TOKEN="another-token")
     assert wrong.returncode == 6, wrong.stderr
