@@ -70,7 +70,9 @@ def test_lease_that_expired_and_that_nobody_took_is_still_ours(url):
 
 
 def _race(url: str, name: str, rounds: int, gate: Any, answers: Any) -> None:
+    gate.wait(timeout=60)
     with State.open(url) as state:  # the first to come makes the tables: a race as well
+        gate.wait(timeout=60)
         state.check_identity("https://app.essentry.com/api/v2", "a" * 64, "per-event")
         for turn in range(rounds):
             gate.wait(timeout=60)
