@@ -8,27 +8,15 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from flows import cli_review
+from flows.cli_app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, read_clock
 from schemas.errors import EXIT_BUG, ConfigurationError, SyncError
 
-if TYPE_CHECKING:
-    from flows.nightly import Result
-    from schemas.config import Config
-
-app = typer.Typer(
-    help="Keeps essentry in step with HR and room-booking databases.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="configuration file", envvar="ESSENTRY_SYNC_CONFIG")]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="the clock, ISO 8601 with a zone; for tests and re-runs")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-DEFAULT_CONFIG = Path("essentry-sync.toml")
+__all__ = ["app", "cli_review", "main"]  # importing the other command modules registers their commands
 
 
 @app.command()
@@ -51,17 +39,17 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """One night: read, compare, guard, send, report."""
-    settings, clock = _load(config), _clock(as_of)
+    settings, clock = load_settings(config), read_clock(as_of)
     if dry_run:
         from flows.nightly import run_plan
 
-        _end(run_plan(settings, as_of=clock, full=full), as_json=as_json)
+        end_with(run_plan(settings, as_of=clock, full=full), as_json=as_json)
     from flows.sync import run_sync
     from flows.terminal import Progress
 
     with Progress(quiet=as_json) as progress:
         result = run_sync(settings, as_of=clock, full=full, progress=progress)
-    _end(result, as_json=as_json)
+    end_with(result, as_json=as_json)
 
 
 @app.command()
@@ -74,7 +62,7 @@ def plan(
     """Compute and store a plan; send nothing."""
     from flows.nightly import run_plan
 
-    _end(run_plan(_load(config), as_of=_clock(as_of), full=full), as_json=as_json)
+    end_with(run_plan(load_settings(config), as_of=read_clock(as_of), full=full), as_json=as_json)
 
 
 @app.command()
@@ -86,8 +74,8 @@ def apply(
     from flows.terminal import Progress
 
     with Progress(quiet=as_json) as progress:
-        result = run_apply(_load(config), plan_id, as_of=_clock(as_of), progress=progress)
-    _end(result, as_json=as_json)
+        result = run_apply(load_settings(config), plan_id, as_of=read_clock(as_of), progress=progress)
+    end_with(result, as_json=as_json)
 
 
 @app.command()
@@ -103,63 +91,12 @@ def approve(
     from flows.nightly import open_state
     from flows.terminal import say
 
-    with open_state(_load(config), migrate=False) as state:
+    with open_state(load_settings(config), migrate=False) as state:
         stored, _ = state.load_plan(plan_id)
         if stored["status"] not in ("waiting", "partly"):
             raise ConfigurationError(f"the plan {stored['plan_id']} is {stored['status']}: there is nothing to approve")
         state.approve_plan(stored["plan_id"], by=by or getpass.getuser(), reason=reason, now=datetime.now(UTC))
     say(f"approved {stored['plan_id']}, digest {stored['digest'][:16]}; send it with `essentry-sync apply {stored['plan_id']}`")
-
-
-@app.command()
-def report(
-    run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest", config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False
-) -> None:
-    """Print the report of a run."""
-    from flows.nightly import open_state
-
-    with open_state(_load(config), migrate=False) as state:
-        runs = state.runs()
-    chosen = runs if run == "latest" else runs[runs["run_id"].str.startswith(run)]
-    chosen = chosen[chosen["report_dir"].notna()]
-    if chosen.empty:
-        raise ConfigurationError(f"there is no report of the run {run!r}: `essentry-sync runs` lists them")
-    folder = Path(chosen.sort_values("started_at").iloc[-1]["report_dir"])
-    file = folder / ("report.json" if as_json else "report.md")
-    if not file.exists():
-        raise ConfigurationError(f"the report {file} is gone")
-    typer.echo(file.read_text(encoding="utf-8"))
-
-
-@app.command()
-def runs(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """List the runs."""
-    from flows.nightly import open_state
-    from flows.terminal import print_runs
-
-    with open_state(_load(config), migrate=False) as state:
-        print_runs(state.runs(), as_json=as_json)
-
-
-@app.command()
-def quarantine(
-    run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest", config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False
-) -> None:
-    """List the rows that were set aside, why, and what to do."""
-    from flows.nightly import open_state
-    from flows.terminal import print_frame
-
-    with open_state(_load(config), migrate=False) as state:
-        history = state.runs().sort_values("started_at")
-        chosen = history if run == "latest" else history[history["run_id"].str.startswith(run)]
-        if chosen.empty:
-            raise ConfigurationError(f"there is no run {run!r}: `essentry-sync runs` lists them")
-        frame = state.quarantine(chosen.iloc[-1]["run_id"])
-    print_frame(
-        frame[["source", "part", "source_event_id", "guest_id", "check", "value", "remedy"]],
-        as_json=as_json,
-        empty="nothing is quarantined",
-    )
 
 
 @app.command()
@@ -174,7 +111,7 @@ def retire(
     from flows.plan import new_run
     from flows.terminal import say
 
-    settings = _load(config)
+    settings = load_settings(config)
     if source in settings.sources:
         raise ConfigurationError(
             f"the configuration still names the source {source!r}: remove it first, or the next run creates its events again"
@@ -240,32 +177,7 @@ def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
     from flows.doctor import examine
     from flows.terminal import print_checks
 
-    raise typer.Exit(print_checks(examine(_load(config)), as_json=as_json))
-
-
-def _load(path: Path) -> Config:
-    from schemas.config import load_config
-
-    return load_config(path)
-
-
-def _clock(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        clock = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"--as-of {text!r} is no ISO 8601 instant: write 2026-11-24T02:00:00+00:00") from None
-    if clock.tzinfo is None:
-        raise ConfigurationError(f"--as-of {text!r} has no zone: add Z or an offset such as +01:00")
-    return clock.astimezone(UTC)
-
-
-def _end(result: Result, *, as_json: bool) -> None:
-    from flows.terminal import print_result
-
-    print_result(result, as_json=as_json)
-    raise typer.Exit(result.exit_code)
+    raise typer.Exit(print_checks(examine(load_settings(config)), as_json=as_json))
 
 
 def main(arguments: list[str] | None = None) -> Any:
