@@ -6,7 +6,6 @@ has moved since; deletes are confirmed by a fresh look at the source just before
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +18,7 @@ from flows.load import LoadResult, send_changes
 from flows.plan import Run, digest_changes, find_still_there
 from flows.state import State
 from schemas.config import Config
-from schemas.errors import GuardTripped, LeaseHeld, StalePlanError
+from schemas.errors import GuardTripped, StalePlanError
 from schemas.ledger import Outcome
 
 PAGE_ROWS = 5_000
@@ -53,18 +52,6 @@ def check_plan(plan: dict[str, Any], changes: pd.DataFrame, state: State, config
         )
 
 
-def acquire_lease(state: State, run: Run, config: Config, *, holder: str) -> None:
-    """Become the one run that works on this state store. Raises LeaseHeld naming the other."""
-    deadline = time.monotonic() + config.state.lease_wait_seconds
-    while not state.acquire_lease(holder, run.run_id, now=datetime.now(UTC), seconds=config.state.lease_seconds):
-        if time.monotonic() >= deadline:
-            raise LeaseHeld(
-                f"another run works on this state ({state.lease_holder()}): wait for it to end; "
-                f"a killed run's hold ends by itself after {config.state.lease_seconds} seconds"
-            )
-        time.sleep(1)
-
-
 def apply_plan(
     config: Config,
     state: State,
@@ -77,7 +64,7 @@ def apply_plan(
     only: Callable[[pd.DataFrame], pd.Series] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> LoadResult:
-    """Send a plan's open changes. The caller holds the lease; `stop` is asked before each batch whether it still does.
+    """Send a plan's open changes. The caller holds the lease; `stop` is asked before each batch and each request; true: send no more.
 
     only: which rows of the plan to send (a mask), for `on_trip = "hold-deletes"`. Raises as `check_plan` does, and EssentryError when
     essentry refused or could not be reached.
@@ -92,7 +79,7 @@ def apply_plan(
     reasons = open_rows.set_index("seq")["reason"]
     over = set(open_rows.loc[open_rows["ends_at"] <= run.clock, "seq"])
     state.set_plan_status(plan["plan_id"], "applying")
-    client = EssentryClient(config.essentry, token=token, agent_token=agent_token)
+    client = EssentryClient(config.essentry, token=token, agent_token=agent_token, stop=stop)
 
     def confirm(items: Sequence[Item]) -> set[int]:
         """S2: an absent event is deleted only when a second look does not find it. S17: what is over by now is not cancelled."""

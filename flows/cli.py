@@ -106,7 +106,7 @@ def retire(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Forget a source without a call: its events stay in essentry as they are, and nobody is mailed."""
-    from flows.apply import acquire_lease
+    from flows.lease import hold_lease
     from flows.nightly import open_state
     from flows.plan import new_run
     from flows.terminal import say
@@ -132,11 +132,8 @@ def retire(
             say(f"{source} is kept")
             raise typer.Exit(0)
         run = new_run(None)
-        acquire_lease(state, run, settings, holder=f"retire:{run.run_id}")  # a run at work would write its rows again
-        try:
+        with hold_lease(state, run, settings):  # a run at work would write its rows again
             count = state.retire_source(source)
-        finally:
-            state.release_lease(f"retire:{run.run_id}")
     say(f"{count:,} events of {source} are forgotten here; essentry was not called")
 
 

@@ -110,7 +110,7 @@ class EssentryClient:
     `put_events` never raises for what essentry or the network does: each event has an outcome, and `failure` says why
     sending has stopped for good (refused token, redirect, too many batches refused whole). The token travels in the
     header alone. `backoff_seconds` is the upper bound of the first random wait, doubled each time up to
-    `backoff_max_seconds`.
+    `backoff_max_seconds`. `stop` is asked before every try; once true, nothing more is sent.
 
     Raises ConfigurationError for a token that no header can carry and for an agent token that is no UUID.
     """
@@ -126,6 +126,7 @@ class EssentryClient:
         backoff_seconds: float = 1.0,
         backoff_max_seconds: float = 60.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        stop: Callable[[], bool] | None = None,
     ) -> None:
         if not token or not all("!" <= char <= "~" for char in token):
             raise ConfigurationError(f"{_token_place(config)} does not hold a token: it is empty, or has blanks or odd characters")
@@ -138,6 +139,7 @@ class EssentryClient:
         self._transport = transport
         self._on_retry = on_retry
         self._clock = clock
+        self._stop = stop
         self._backoff = wait_random_exponential(multiplier=backoff_seconds, max=backoff_max_seconds)
         self._head = b'{"agentToken":' + orjson.dumps(agent_token) + b',"events":['
         self._http: httpx.AsyncClient | None = None
@@ -292,6 +294,8 @@ class EssentryClient:
         return await retrying(self._attempt, call)
 
     async def _attempt(self, call: _Call) -> httpx.Response:
+        if self._stop is not None and self._stop():
+            self.halt()
         if self._halted.is_set():
             raise _NoAnswer("HALTED", "sending was stopped", sent=False)
         url = f"{self.config.base_url}/events"

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,33 +16,35 @@ from typing import Any
 import orjson
 import pandas as pd
 
-from flows.apply import acquire_lease, apply_plan
+from flows.apply import apply_plan
 from flows.extract import Extracted, complete_config, parse_url, read_sources
+from flows.lease import Lease, hold_lease
 from flows.load import LoadResult
 from flows.plan import Planned, Run, check_clock, make_plan, new_run
 from flows.report_files import write_failure, write_report
 from flows.secrets import hash_token, read_agent_token, read_tokens
 from flows.state import State
 from schemas.config import Config, read_secret
-from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, SyncError
-from transforms.report import build_report
+from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
+from transforms.problems import find_solved, list_problems
+from transforms.report import build_report, tell_problems
 
 
 @dataclass
 class Session:
-    """One run at work. `holder` names this process for the lease."""
+    """One run at work. `lost_requests`: events under way when an earlier run was killed."""
 
     config: Config
     state: State
     run: Run
     kind: str
-    holder: str
     seconds: dict[str, float] = field(default_factory=dict)
     planned: Planned | None = None
     load: LoadResult | None = None
     error: SyncError | None = None
     result: Result | None = None
-    lease_lost: threading.Event = field(default_factory=threading.Event)
+    lease: Lease | None = None
+    lost_requests: int = 0
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -84,39 +83,11 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
         state.check_identity(config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids)
         run = new_run(as_of)
         check_clock(config, run, _last_clock(state))
-        session = Session(config, state, run, kind, f"{socket.gethostname()}:{os.getpid()}:{run.run_id}")
-        acquire_lease(state, run, config, holder=session.holder)
-        try:
+        session = Session(config, state, run, kind)
+        with hold_lease(state, run, config) as session.lease:
             state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
-            state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
-            with _keep_lease(session):
-                yield session
-        finally:
-            with suppress(SyncError):
-                state.release_lease(session.holder)
-
-
-@contextmanager
-def _keep_lease(session: Session) -> Iterator[None]:
-    """Renew the lease from a thread of its own, so that a long silence of essentry does not look like a dead run."""
-    ended = threading.Event()
-    seconds = session.config.state.lease_seconds
-
-    def renew() -> None:
-        while not ended.wait(seconds / 4):
-            try:
-                session.state.renew_lease(session.holder, session.run.run_id, now=datetime.now(UTC), seconds=seconds)
-            except SyncError:
-                session.lease_lost.set()
-                return
-
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+            session.lost_requests = state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
+            yield session
 
 
 def _last_clock(state: State) -> datetime | None:
@@ -161,7 +132,10 @@ def load(session: Session, planned: Planned, *, progress: Callable[..., None] | 
 def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None = None, only: Any = None) -> LoadResult:
     """Apply a stored plan under this session's lease."""
     token, agent_token = read_tokens(session.config)
-    return apply_plan(
+    lease = session.lease
+    if lease is None:
+        raise RuntimeError("sending needs the lease of `open_session`")
+    result = apply_plan(
         session.config,
         session.state,
         plan_id,
@@ -170,26 +144,51 @@ def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None
         agent_token=agent_token,
         progress=progress,
         only=only,
-        stop=session.lease_lost.is_set,
+        stop=lambda: not lease.is_ours(),
     )
+    lease.check()
+    return result
 
 
 def finish(session: Session, *, error: SyncError | None = None) -> Result:
-    """Write the report and close the run. Called whatever happened, so that every failure is in a report."""
+    """Write the report and close the run. Called whatever happened, so that every failure is in a report.
+
+    Raises StateError, the bare report written, when the state store fails (again).
+    """
+    try:
+        return _finish(session, error)
+    except StateError as broken:
+        _try_writing(write_failure, _summarise(session)[1], _tell_failure(session, error or broken, []))
+        raise (error or broken) from None
+
+
+def _tell_failure(session: Session, error: SyncError | None, problems: list[dict[str, Any]]) -> dict[str, Any]:
+    run, _ = _summarise(session)
+    return {"version": 1, "run": run, "verdict": f"stopped: {error}", "error": str(error), "load": None, "problems": problems}
+
+
+def _summarise(session: Session) -> tuple[dict[str, Any], Path]:
+    run = session.run
+    summary = {"run_id": run.run_id, "kind": session.kind, "as_of": run.as_of.isoformat(), "started_at": run.started_at.isoformat()}
+    return summary, (session.config.root / session.config.report.directory / run.run_id).resolve()
+
+
+def _finish(session: Session, error: SyncError | None) -> Result:
     planned, state, run = session.planned, session.state, session.run
     start = time.perf_counter()
     empty = pd.DataFrame()
     if planned is not None:
         stored, changes = state.load_plan(planned.plan_id)
-        if session.kind != "plan":
+        if session.kind != "plan" and not isinstance(error, LeaseHeld):
             state.save_source_reads(run.run_id, planned.reads, planned.health)
             state.count_absent(planned.diff.absent_now, planned.desired.events["source_id"].tolist())
-    exit_code = _exit_code(session, changes if planned is not None else empty, error)
-    summary = {"run_id": run.run_id, "kind": session.kind, "as_of": run.as_of.isoformat(), "started_at": run.started_at.isoformat()}
-    folder = (session.config.root / session.config.report.directory / run.run_id).resolve()
+            state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
+    problems = list_problems(changes if planned is not None else empty, state.rejections(), state.list_unanswered())
+    exit_code = _exit_code(session, changes if planned is not None else empty, problems, error)
+    summary, folder = _summarise(session)
     if planned is None:
-        report: dict[str, Any] = {"version": 1, "run": summary, "verdict": f"stopped: {error}", "error": str(error), "load": None}
-        write_failure(folder, report)
+        report = _tell_failure(session, error, tell_problems(problems))
+        unwritten = _try_writing(write_failure, folder, report)
     else:
         session.seconds["report"] = time.perf_counter() - start
         if session.load is not None:
@@ -204,15 +203,14 @@ def finish(session: Session, *, error: SyncError | None = None) -> Result:
             changes=changes,
             findings=[finding.as_record() for finding in planned.findings],
             balance=planned.balance,
-            notes=planned.desired.notes | ({"ids_kept": planned.diff.rebound} if planned.diff.rebound else {}),
+            notes=planned.desired.notes | _notes(session, ids_kept=planned.diff.rebound),
             failed_sources=planned.failed_sources,
             seconds=session.seconds,
             load=_load_facts(session),
             error=str(error) if error else None,
+            problems=problems,
         )
-        write_report(
-            folder, report, changes, masked=session.config.report.personal_data == "masked", timezone=session.config.report.timezone
-        )
+        unwritten = _write_report(session, folder, report, changes)
     status = {0: "done", 3: "incomplete", 4: "stopped"}.get(exit_code, "failed")
     state.finish_run(
         run.run_id,
@@ -225,10 +223,31 @@ def finish(session: Session, *, error: SyncError | None = None) -> Result:
     )
     if session.kind != "plan" and exit_code in (0, 3):
         state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days)
+    if unwritten is not None:
+        raise unwritten
     return Result(report, folder, exit_code)
 
 
-def _exit_code(session: Session, changes: pd.DataFrame, error: SyncError | None) -> int:
+def _write_report(session: Session, folder: Path, report: dict[str, Any], changes: pd.DataFrame) -> ReportError | None:
+    config = session.config.report
+    return _try_writing(write_report, folder, report, changes, masked=config.personal_data == "masked", timezone=config.timezone)
+
+
+def _try_writing(write: Callable[..., Any], *arguments: Any, **options: Any) -> ReportError | None:
+    """What keeps a report from being written is told after the run is closed: what it sent has been sent all the same."""
+    try:
+        write(*arguments, **options)
+    except ReportError as error:
+        return error
+    return None
+
+
+def _notes(session: Session, **counts: int) -> dict[str, int]:
+    counts["events_of_a_killed_run"] = session.lost_requests
+    return {name: count for name, count in counts.items() if count}
+
+
+def _exit_code(session: Session, changes: pd.DataFrame, problems: pd.DataFrame, error: SyncError | None) -> int:
     if error is not None:
         return error.exit_code
     if session.load is not None and session.load.error is not None:
@@ -237,7 +256,7 @@ def _exit_code(session: Session, changes: pd.DataFrame, error: SyncError | None)
         return EXIT_DONE
     if session.planned is not None and session.planned.findings:
         return GuardTripped.exit_code
-    if len(changes) and changes["state"].isin(["rejected", "unknown", "planned", "sending"]).any():
+    if len(problems) or (len(changes) and changes["state"].isin(["planned", "sending"]).any()):
         return EXIT_INCOMPLETE
     return EXIT_DONE
 
@@ -256,8 +275,12 @@ def run_plan(config: Config, *, as_of: datetime | None = None, full: bool = Fals
 def run_apply(config: Config, plan_id: str, *, as_of: datetime | None = None, progress: Callable[..., None] | None = None) -> Result:
     """`apply PLAN`: send exactly a stored plan."""
     with open_session(config, kind="apply", as_of=as_of) as session:
-        with session.timed("load"):
-            session.load = send(session, plan_id, progress=progress)
+        try:
+            with session.timed("load"):
+                session.load = send(session, plan_id, progress=progress)
+        except SyncError as error:
+            finish(session, error=error)
+            raise
         return finish_apply(session, plan_id)
 
 
@@ -265,10 +288,11 @@ def finish_apply(session: Session, plan_id: str) -> Result:
     """Report of a plan that was applied in a run of its own."""
     stored, changes = session.state.load_plan(plan_id)
     exit_code = session.load.error.exit_code if session.load and session.load.error else EXIT_DONE
-    if exit_code == EXIT_DONE and changes["state"].isin(["rejected", "unknown", "planned", "sending"]).any():
+    problems = list_problems(changes, session.state.rejections(), session.state.list_unanswered())
+    if exit_code == EXIT_DONE and (len(problems) or changes["state"].isin(["planned", "sending"]).any()):
         exit_code = EXIT_INCOMPLETE
     run = session.run
-    summary = {"run_id": run.run_id, "kind": "apply", "as_of": run.as_of.isoformat(), "started_at": run.started_at.isoformat()}
+    summary, folder = _summarise(session)
     decisions = changes[["source_id", "source", "action", "reason"]]
     session.state.save_policy(str(stored["policy_digest"]), "")
     report = build_report(
@@ -280,14 +304,14 @@ def finish_apply(session: Session, plan_id: str) -> Result:
         changes=changes,
         findings=[],
         balance=orjson.loads(stored["balance_json"]),
-        notes={},
+        notes=_notes(session),
         failed_sources={},
         seconds=session.seconds,
         load=_load_facts(session),
         error=str(session.load.error) if session.load and session.load.error else None,
+        problems=problems,
     )
-    folder = (session.config.root / session.config.report.directory / run.run_id).resolve()
-    write_report(folder, report, changes, masked=session.config.report.personal_data == "masked", timezone=session.config.report.timezone)
+    unwritten = _write_report(session, folder, report, changes)
     session.state.finish_run(
         run.run_id,
         finished_at=datetime.now(UTC),
@@ -297,6 +321,8 @@ def finish_apply(session: Session, plan_id: str) -> Result:
         report_dir=str(folder),
         plan_id=stored["plan_id"],
     )
+    if unwritten is not None:
+        raise unwritten
     return Result(report, folder, exit_code)
 
 

@@ -26,11 +26,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flows import state_tables as t
 from flows.state_open import READS, explain, open_engine
-from schemas.errors import StateError
+from schemas.errors import LeaseHeld, StateError
 from schemas.ledger import Outcome
 
 CHUNK = 500
 WAITING = ("waiting", "approved", "partly", "applying")
+_TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
 class State:
@@ -38,6 +39,7 @@ class State:
 
     def __init__(self, engine: sa.Engine, label: str) -> None:
         self.engine, self.label = engine, label
+        self._holder: str | None = None
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True) -> State:
@@ -141,32 +143,60 @@ class State:
     # -- one run at a time ----------------------------------------------------------------------------------------------
 
     def acquire_lease(self, holder: str, run_id: str, *, now: datetime, seconds: float) -> bool:
-        """Take the lease when it is free, expired or ours. Atomic: the primary key and a conditional update decide."""
+        """Take the lease when it is free, expired or ours. Atomic: the primary key and a conditional update decide.
+
+        A lease that ends later than any run could have asked for was written by a clock that has been put back since: it counts as expired.
+        From then on this store writes no intent, outcome or plan for a run that has lost its lease.
+        """
         values = {"holder": holder, "run_id": run_id, "acquired_at": now, "expires_at": now + timedelta(seconds=seconds)}
+        expires_at = t.lease.c.expires_at
         with self._begin() as connection:
-            free = (t.lease.c.expires_at < now) | (t.lease.c.holder == holder)
-            if connection.execute(t.lease.update().where(free).values(**values)).rowcount:
-                return True
-            connection.execute(self._insert(t.lease).values(id=1, **values).on_conflict_do_nothing())
-            return connection.execute(sa.select(t.lease.c.holder)).scalar() == holder
+            impossible = expires_at > now + timedelta(seconds=max(2 * seconds, 3600))
+            free = (expires_at < now) | impossible | (t.lease.c.holder == holder)
+            if not connection.execute(t.lease.update().where(free).values(**values)).rowcount:
+                connection.execute(self._insert(t.lease).values(id=1, **values).on_conflict_do_nothing())
+            ours = bool(connection.execute(sa.select(t.lease.c.holder)).scalar() == holder)
+        if ours:
+            self._holder = holder
+        return ours
 
     def renew_lease(self, holder: str, run_id: str, *, now: datetime, seconds: float) -> None:
-        """Hold the lease longer. Raises StateError when another run has taken it."""
+        """Hold the lease longer. Raises LeaseHeld when another run has taken it."""
         with self._begin() as connection:
             mine = t.lease.update().where(t.lease.c.holder == holder).values(expires_at=now + timedelta(seconds=seconds))
             if not connection.execute(mine).rowcount:
-                raise StateError("another run has taken over this state store: this one stops sending; raise state.lease_seconds")
+                raise LeaseHeld(_TAKEN_OVER)
 
     def release_lease(self, holder: str) -> None:
         """Let go of the lease."""
         with self._begin() as connection:
             connection.execute(t.lease.delete().where(t.lease.c.holder == holder))
+        if self._holder == holder:
+            self._holder = None
+
+    def _check_lease(self, connection: sa.Connection) -> None:
+        """Within a transaction that writes: the lease is still ours, and stays so until the commit."""
+        if self._holder is None:
+            return
+        row = connection.execute(sa.select(t.lease.c.holder).with_for_update(read=True)).scalar()
+        if row != self._holder:
+            raise LeaseHeld(_TAKEN_OVER)
 
     def lease_holder(self) -> str:
         """Who holds the lease, in words."""
         with self._read() as connection:
             row = connection.execute(sa.select(t.lease)).mappings().first()
-        return "nobody" if row is None else f"run {row['run_id']} on {row['holder'].split(':')[0]}, until {row['expires_at']:%H:%M:%S} UTC"
+        if row is None:
+            return "nobody"
+        host, process = row["holder"].split(":")[:2]
+        return f"run {row['run_id']} on {host}, process {process}, until {row['expires_at']:%H:%M:%S} UTC"
+
+    def clock(self) -> datetime:
+        """The time by which leases are judged: the database server's, so that machines whose clocks differ agree."""
+        if self.engine.dialect.name == "sqlite":
+            return datetime.now(UTC)
+        now: datetime = self._one(sa.select(sa.func.clock_timestamp()))
+        return now.astimezone(UTC)
 
     def _insert(self, table: sa.Table) -> Any:
         return (sqlite if self.engine.dialect.name == "sqlite" else postgresql).insert(table)
@@ -255,6 +285,12 @@ class State:
         is_open = t.plan_changes.c.state.in_(["sending", "unknown"])
         return self._frame(sa.select(t.plan_changes).where(is_open).order_by(t.plan_changes.c.sent_at, t.plan_changes.c.seq))
 
+    def list_unanswered(self) -> pd.DataFrame:
+        """source_id, action, code and message of every request whose outcome is not known, oldest first."""
+        c = t.plan_changes.c
+        query = sa.select(c.source_id, c.action, c.code, c.message).where(c.state.in_(["sending", "unknown"]))
+        return self._frame(query.order_by(c.sent_at, c.seq))
+
     def settle_lost(self, *, now: datetime, run_id: str) -> int:
         """Requests of a killed run: nobody waits for their answer any more, so they are unknown. Call it under the lease."""
         with self._begin() as connection:
@@ -272,6 +308,7 @@ class State:
         """Store a plan with its changes in one transaction; plans that still wait are superseded."""
         names = [c.name for c in t.plan_changes.c if c.name in changes.columns]
         with self._begin() as connection:
+            self._check_lease(connection)
             waiting = t.plans.update().where(t.plans.c.status.in_(WAITING))
             connection.execute(waiting.values(status="superseded"))
             connection.execute(t.plans.insert().values(**plan))
@@ -310,6 +347,7 @@ class State:
         """Write down what is about to be sent; committed on return."""
         table = t.plan_changes
         with self._begin() as connection:
+            self._check_lease(connection)
             for start in range(0, len(seqs), CHUNK):
                 mine = (table.c.plan_id == plan_id) & table.c.seq.in_([int(s) for s in seqs[start : start + CHUNK]])
                 connection.execute(table.update().where(mine).values(state="sending", run_id=run_id, sent_at=now))
@@ -318,6 +356,7 @@ class State:
         """Outcomes, the snapshot rows they prove, the end of older intents and the list of rejections, in one transaction."""
         table = t.plan_changes
         with self._begin() as connection:
+            self._check_lease(connection)
             update = table.update().where(table.c.plan_id == plan_id, table.c.seq == sa.bindparam("b_seq"))
             update = update.values(
                 state=sa.bindparam("b_state"),
@@ -400,6 +439,13 @@ class State:
     def rejections(self) -> pd.DataFrame:
         """Events that essentry rejected and that are not solved."""
         return self._frame(sa.select(t.rejections))
+
+    def end_rejections(self, source_ids: Sequence[str]) -> None:
+        """Forget rejections that are solved without an answer of essentry."""
+        with self._begin() as connection:
+            for start in range(0, len(source_ids), CHUNK):
+                some = t.rejections.c.source_id.in_(list(source_ids[start : start + CHUNK]))
+                connection.execute(t.rejections.delete().where(some))
 
     def count_absent(self, absent: Iterable[str], present: Sequence[str]) -> None:
         """Complete runs in which an event was missing; one that is there again starts over."""

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from flows.nightly import Result
+from transforms.problems import describe_problem
 
 console = Console(highlight=False)
 
@@ -86,7 +87,7 @@ def print_result(result: Result, *, as_json: bool) -> None:
         if report["guards"] and not sent:
             say(f"to release it: essentry-sync approve {report['plan']['plan_id']}, then essentry-sync apply {report['plan']['plan_id']}")
         for problem in report["problems"][:10]:
-            say(f"{problem['state']}: {problem['source_id']} {problem['code'] or ''} {problem['message'] or ''}".rstrip())
+            say(f"{problem['state']}: {problem['source_id']} {describe_problem(problem)}".rstrip())
         for name, text in report["failed_sources"].items():
             say(f"source {name} failed: {text}")
         say("seconds: " + ", ".join(f"{step} {value:.1f}" for step, value in report["seconds"].items()))

@@ -2,6 +2,7 @@
 
     SyncError                    1  our bug, if it ever surfaces bare
     ├── ConfigurationError       2  a wrong key, file, URL, secret or argument
+    │   ├── ReportError          2  the report's files cannot be written
     │   ├── StateError           2  the state store is missing, locked, read-only, corrupt, of another identity
     │   └── StalePlanError       2  the plan can no longer be applied as it stands
     ├── GuardTripped             4  the plan would do more than the configuration allows
@@ -35,6 +36,10 @@ class ConfigurationError(SyncError):
 
 class StateError(ConfigurationError):
     """The state store cannot be used as it is; nothing has been sent."""
+
+
+class ReportError(ConfigurationError):
+    """The files of a report cannot be written; what the run did is in the state store."""
 
 
 class StalePlanError(ConfigurationError):

@@ -173,7 +173,8 @@ class _Work:
         if source_id not in self.waiting or self.full:
             return False
         rejected, next_at = self.waiting[source_id]
-        return rejected == content and pd.notna(next_at) and next_at > self.as_of
+        same = pd.isna(rejected) if content is None else rejected == content
+        return bool(same and pd.notna(next_at) and next_at > self.as_of)
 
     def _create(self, events: pd.DataFrame) -> None:
         if events.empty:

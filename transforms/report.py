@@ -12,6 +12,7 @@ import orjson
 import pandas as pd
 
 from transforms.people import mask_address, mask_name
+from transforms.problems import describe_problem
 
 REPORT_VERSION = 1
 COUNTED = ("create", "update", "delete", "expire", "held", "dormant", "unchanged", "pilot")
@@ -33,15 +34,16 @@ def build_report(
     seconds: Mapping[str, float],
     load: Mapping[str, Any] | None,
     error: str | None,
+    problems: pd.DataFrame,
 ) -> dict[str, Any]:
-    """The report of one run. `changes` carries the ledger's state, code and message of each change."""
+    """The report of one run. `changes` carries the ledger's state of each change; problems: see `list_problems`."""
     sent = changes[changes["action"] != "expire"] if len(changes) else changes
     confirmed = set(changes.loc[changes["state"] == "confirmed", "source_id"]) if len(changes) else set()
     return {
         "version": REPORT_VERSION,
         "run": dict(run),
         "plan": dict(plan),
-        "verdict": tell_verdict(run, findings, changes, rejects, load, error),
+        "verdict": tell_verdict(run, findings, changes, rejects, load, error, len(problems)),
         "counts": {name: int((decisions["action"] == name).sum()) for name in COUNTED},
         "outcomes": {str(k): int(v) for k, v in sent["state"].value_counts().sort_index().items()} if len(sent) else {},
         "by_source": _count(changes, "source"),
@@ -51,10 +53,8 @@ def build_report(
         "people": _count_people(mails),
         "people_mailed": _count_people(mails[mails["source_id"].isin(confirmed)]),
         "quarantined": _group_rejects(rejects),
-        "problems": [
-            {k: _plain(row[k]) for k in ("source_id", "action", "state", "code", "message")}
-            for row in changes[changes["state"].isin(["rejected", "unknown"])].head(500).to_dict("records")
-        ],
+        "problems": tell_problems(problems),
+        "problems_total": len(problems),
         "guards": [dict(finding) for finding in findings],
         "balance": dict(balance),
         "notes": dict(notes),
@@ -72,6 +72,7 @@ def tell_verdict(
     rejects: pd.DataFrame,
     load: Mapping[str, Any] | None,
     error: str | None,
+    problems: int,
 ) -> str:
     """The outcome in words."""
     if error:
@@ -81,9 +82,8 @@ def tell_verdict(
         return f"plan of {_plural(len(changes), 'change')}; nothing was sent{stop}"
     if findings and load is None:
         return f"stopped by {findings[0]['guard']}: {findings[0]['message']}; nothing was sent"
-    open_ends = int(changes["state"].isin(["rejected", "unknown"]).sum()) if len(changes) else 0
-    if open_ends:
-        return f"done, but {_plural(open_ends, 'event')} rejected or unknown; they come again next run"
+    if problems:
+        return f"done, but {_plural(problems, 'event')} rejected or unknown; they come again until they are solved"
     if changes.empty:
         return "nothing to do: essentry is in step"
     tail = f"; {_plural(len(rejects), 'row')} quarantined" if len(rejects) else ""
@@ -116,6 +116,13 @@ def _group_rejects(rejects: pd.DataFrame) -> list[dict[str, Any]]:
         samples = [{k: _plain(v) for k, v in sample.items()} for sample in samples]
         groups.append({"source": source, "part": part, "check": check, "remedy": remedy, "rows": len(rows), "samples": samples})
     return sorted(groups, key=lambda group: -group["rows"])
+
+
+def tell_problems(problems: pd.DataFrame) -> list[dict[str, Any]]:
+    """The first 500 problems as plain values."""
+    shown = problems.head(500)
+    next_at = shown["next_at"].map(lambda at: None if pd.isna(at) else at.isoformat(timespec="seconds")).astype("object")
+    return [{k: _plain(v) for k, v in row.items()} for row in shown.assign(next_at=next_at).to_dict("records")]
 
 
 def _plain(value: Any) -> Any:
@@ -174,13 +181,7 @@ def render_markdown(report: Mapping[str, Any]) -> str:
     if report["guards"]:
         lines += ["## Guards that tripped", "", *(f"- `{g['guard']}` {g['message']}" for g in report["guards"]), ""]
         lines += [f"Release it with `essentry-sync approve {report['plan']['plan_id']}`, digest `{report['plan']['digest'][:16]}`.", ""]
-    if report["problems"]:
-        lines += ["## Rejected or unknown", "", "| event | action | state | code | message |", "|---|---|---|---|---|"]
-        lines += [
-            f"| `{p['source_id']}` | {p['action']} | {p['state']} | {p['code'] or ''} | {_cell(p['message'])} |"
-            for p in report["problems"][:SAMPLE]
-        ]
-        lines += [""]
+    lines += tell_open(report["problems"], report["problems_total"])
     if report["quarantined"]:
         lines += ["## Quarantined rows", "", "| source | rows | reason and remedy | first keys |", "|---|---:|---|---|"]
         for group in report["quarantined"]:
@@ -195,6 +196,16 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         lines += ["Notes: " + ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in sorted(report["notes"].items())), ""]
     lines += ["Seconds: " + ", ".join(f"{step} {value:.2f}" for step, value in report["seconds"].items()), ""]
     return "\n".join(lines)
+
+
+def tell_open(problems: Sequence[Mapping[str, Any]], total: int | None = None) -> list[str]:
+    """Lines of Markdown on what is rejected or unknown; none when nothing is."""
+    if not problems:
+        return []
+    lines = ["## Rejected or unknown", "", "| event | action | state | why |", "|---|---|---|---|"]
+    lines += [f"| `{p['source_id']}` | {p['action']} | {p['state']} | {_cell(describe_problem(p))} |" for p in problems[:SAMPLE]]
+    more = (total or len(problems)) - SAMPLE
+    return [*lines, *([f"| … | | | {more:,} more |"] if more > 0 else []), ""]
 
 
 def _sum(parts: Mapping[str, int]) -> str:

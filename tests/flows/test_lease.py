@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flows.state import State
-from schemas.errors import StateError
+from schemas.errors import LeaseHeld
 from tests.sources.databases import database
 
 NOW = datetime(2026, 11, 24, 0, 18, tzinfo=UTC)
@@ -36,7 +36,7 @@ def test_lease_is_one_runs_until_it_lets_go(url):
         assert take(state, "a:1")
         assert not take(other, "b:2")
         assert take(state, "a:1")  # ours already
-        assert other.lease_holder() == "run run-a:1 on a, until 00:19:00 UTC"
+        assert other.lease_holder() == "run run-a:1 on a, process 1, until 00:19:00 UTC"
         other.release_lease("b:2")  # not theirs to let go
         assert not take(other, "b:2")
         state.release_lease("a:1")
@@ -48,7 +48,7 @@ def test_expired_lease_is_taken_over_and_the_old_run_learns_it(url):
         assert take(old, "a:1")
         assert not take(new, "b:2", NOW + MINUTES)  # the last instant is still theirs
         assert take(new, "b:2", NOW + MINUTES + timedelta(microseconds=1))
-        with pytest.raises(StateError, match="another run has taken over"):
+        with pytest.raises(LeaseHeld, match="another run has taken over"):
             old.renew_lease("a:1", "run-a:1", now=NOW + 2 * MINUTES, seconds=60)
         old.release_lease("a:1")
         assert new.lease_holder().startswith("run run-b:2")
