@@ -138,6 +138,23 @@ def retire(
 
 
 @app.command()
+def serve(
+    config: ConfigFile = DEFAULT_CONFIG,
+    cron: Annotated[
+        list[str] | None, typer.Option("--cron", metavar="NAME=CRON", help='e.g. nightly="0 3 * * *"; hourly= for no schedule; repeatable')
+    ] = None,
+    timezone: Annotated[str | None, typer.Option("--timezone", help="zone of the schedules, e.g. Europe/Berlin")] = None,
+) -> None:
+    """Run the deployments of prefect.yaml on this machine, by their schedules, until ended."""
+    from flows.deployments import serve_deployments
+
+    given = [item.partition("=") for item in cron or []]
+    if any(not sign for _, sign, _ in given):
+        raise ConfigurationError('--cron is NAME=CRON, for example nightly="0 3 * * *"')
+    serve_deployments(config, cron={name.strip(): text.strip() for name, _, text in given}, timezone=timezone)
+
+
+@app.command()
 def sandbox(
     port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8765,
     host: Annotated[str, typer.Option("--host", help="address to listen on; this machine only unless you say so")] = "127.0.0.1",

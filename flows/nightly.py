@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,8 +86,12 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
         session = Session(config, state, run, kind)
         with hold_lease(state, run, config) as session.lease:
             state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
-            session.lost_requests = state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
-            yield session
+            try:
+                session.lost_requests = state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
+                yield session
+            finally:
+                with suppress(SyncError):
+                    state.abandon_run(run.run_id, now=datetime.now(UTC))
 
 
 def _last_clock(state: State) -> datetime | None:

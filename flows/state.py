@@ -213,6 +213,12 @@ class State:
         with self._begin() as connection:
             connection.execute(t.runs.update().where(t.runs.c.run_id == run_id).values(**values))
 
+    def abandon_run(self, run_id: str, *, now: datetime) -> None:
+        """A run that ended without a word (interrupt, cancelled flow run, refused plan) has failed; a finished one stays as it is."""
+        with self._begin() as connection:
+            mine = (t.runs.c.run_id == run_id) & (t.runs.c.status == "running")
+            connection.execute(t.runs.update().where(mine).values(status="failed", finished_at=now))
+
     def runs(self) -> pd.DataFrame:
         """All runs."""
         return self._frame(sa.select(t.runs).order_by(t.runs.c.started_at))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Prefect is imported: no calls outside
+os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
+import httpx
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Failed, State
+from prefect.settings import get_current_settings
+from prefect.states import Cancelled, Completed, Failed, State
 
 from flows import nightly
 from flows.extract import Extracted
@@ -22,8 +25,11 @@ from flows.load import LoadResult
 from flows.nightly import Result, Session, open_session
 from flows.plan import Planned
 from schemas.config import Config, load_config
-from schemas.errors import SyncError
+from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigurationError, GuardTripped, LeaseHeld, SyncError
 from transforms.report import render_markdown
+
+What: TypeAlias = Literal["sync", "plan", "full"]
+SERVER_SECONDS = 10
 
 # Frames are not hashed, cached or stored by the engine. An expected failure is a Failed state with one message; the traceback
 # of an unexpected one is Prefect's to show.
@@ -73,37 +79,81 @@ def _fail(session: Session, error: SyncError) -> State:
     return Failed(message=str(error))
 
 
-@flow(name="essentry-sync", flow_run_name="{kind} {sources}", persist_result=False, validate_parameters=False)
-def night(kind: str, sources: str, session: Session, full: bool, progress: Callable[..., None] | None) -> Any:
-    """One night: extract, plan, load, report."""
+def _run_steps(session: Session, *, full: bool, progress: Callable[..., None] | None = None) -> Result:
+    """One night as tasks of the flow that calls it: extract, plan, load, report."""
     extracted = extract(session, return_state=True)
     if session.error is None:
         planned = plan(session, *extracted.result(), full, return_state=True)
-        if session.error is None and kind == "sync":
+        if session.error is None and session.kind == "sync":
             load(session, planned.result(), progress, return_state=True)
-    result = report(session)
-    if result.exit_code in (2, 5, 6):
-        return Failed(message=result.report["verdict"])
-    return result
+    return report(session)
+
+
+def _end(result: Result) -> State:
+    """The flow run's last state: its name says at a glance what is asked of a person."""
+    verdict = result.report["verdict"]
+    if result.exit_code == EXIT_DONE:
+        return Completed(message=verdict)
+    if result.exit_code == EXIT_INCOMPLETE:
+        return Completed(name="Incomplete", message=verdict)
+    return Failed(name="AwaitingApproval" if result.exit_code == GuardTripped.exit_code else "Failed", message=verdict)
+
+
+@flow(name="essentry-sync", flow_run_name="{kind} {sources}", persist_result=False, validate_parameters=False)
+def night(kind: str, sources: str, session: Session, full: bool, progress: Callable[..., None] | None) -> Any:
+    """One night, started on the command line."""
+    return _end(_run_steps(session, full=full, progress=progress))
 
 
 def run_sync(config: Config, *, as_of: datetime | None = None, full: bool = False, progress: Callable[..., None] | None = None) -> Result:
     """Run the flow in this process, on the configured Prefect server or a temporary one.
 
-    Raises SyncError, after the report is written, when a source, the state or essentry failed.
+    Raises ConfigurationError when that server does not answer, and SyncError, after the report is written, when a source, the state or
+    essentry failed.
     """
+    check_server()
     with open_session(config, kind="sync", as_of=as_of) as session:
-        state: Any = night("sync", ", ".join(config.sources), session, full, progress, return_state=True)
+        night("full" if full else "sync", ", ".join(config.sources), session, full, progress, return_state=True)
         if session.error is not None:
             raise session.error
-        # a load that ended early fails the flow run, and still has a report and an exit code
-        return session.result or state.result()
+        if session.result is None:
+            raise SyncError("the flow run ended without a report: see its log in Prefect")
+        return session.result  # a load that ended early fails the flow run, and still has a report and an exit code
 
 
-@flow(name="sync", flow_run_name="sync {config}", persist_result=False)
-def sync(config: str = "essentry-sync.toml", full: bool = False) -> int:
-    """The entry point of deployments: a night by a configuration file. Returns the exit code.
+@flow(name="essentry-sync", flow_run_name="{what} {config}", persist_result=False)
+def sync(config: str = "essentry-sync.toml", what: What = "sync") -> Any:
+    """Keep essentry in step with the sources: the entry point of deployments.
 
-    config: path of the TOML file. full: send every current event again.
+    Args:
+        config: Path of the configuration file, on the machine that runs this.
+        what: "sync" sends what changed. "plan" computes and reports, and sends nothing. "full" sends every current event again,
+            and waits for an approval unless guards.max_full_resend allows it.
     """
-    return run_sync(load_config(Path(config)), full=full).exit_code
+    try:
+        with open_session(load_config(Path(config)), kind="plan" if what == "plan" else "sync") as session:
+            result = _run_steps(session, full=what == "full")
+    except LeaseHeld as error:
+        return Cancelled(name="Skipped", message=str(error))  # the other run does this one's work
+    except SyncError as error:
+        return Failed(message=str(error))
+    return _end(result)
+
+
+def server_url() -> str | None:
+    """The Prefect server this process uses; None: a temporary one for the run."""
+    return get_current_settings().api.url
+
+
+def check_server() -> None:
+    """Raise ConfigurationError when the configured Prefect server does not answer."""
+    url = server_url()
+    if url is None:
+        return
+    try:
+        httpx.get(f"{url}/health", timeout=SERVER_SECONDS).raise_for_status()
+    except httpx.HTTPError as error:
+        raise ConfigurationError(
+            f"the Prefect server {url} does not answer ({type(error).__name__}): start it with `prefect server start`, correct "
+            "PREFECT_API_URL, or unset it to run without one; nothing was read or sent"
+        ) from None

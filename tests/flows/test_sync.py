@@ -1,77 +1,101 @@
-"""The Prefect flow on a real Prefect server: steps, states, artifacts, and failures without a traceback."""
+"""The Prefect flow on a real Prefect server: steps, states, artifacts, names, and failures without a traceback."""
 
-import shutil
-from datetime import UTC, datetime
-from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from prefect.client.orchestration import get_client
 
-from flows.demo_data import build_demo
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.sync import run_sync, sync
 from schemas.config import load_config
-from schemas.errors import SourceError
+from schemas.errors import ConfigurationError, SourceError
+from tests.conftest import AS_OF
 
-pytestmark = pytest.mark.prefect
-DEMO = Path(__file__).parent.parent.parent / "data" / "demo" / "essentry-sync.toml"
-AS_OF = datetime(2026, 11, 24, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def prefect_server():
-    from prefect.testing.utilities import prefect_test_harness
-
-    import flows.sync  # noqa: F401  sets the engine's environment first
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
 
 
-@pytest.fixture
-def demo_config(tmp_path, monkeypatch):
-    shutil.copy(DEMO, tmp_path)
-    build_demo(tmp_path, night=1, anchor=AS_OF.date())
-    with SandboxServer(SandboxSettings()) as sandbox:
-        monkeypatch.setenv("ESSENTRY_SYNC_ESSENTRY__BASE_URL", sandbox.base_url)
-        monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
-        monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
-        yield tmp_path / DEMO.name, sandbox
+def newest_run():
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)[0]
 
 
-def test_flow_runs_steps_and_sends_everything_once(prefect_server, demo_config):
-    from prefect.client.orchestration import get_client
+def task_states(flow_run_id):
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-    from flows.sync import run_sync
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+    return {run.name: run.state_name for run in runs}
 
-    path, sandbox = demo_config
+
+def test_flow_runs_steps_and_sends_everything_once(demo_night):
+    path, sandbox = demo_night
     first = run_sync(load_config(path), as_of=AS_OF)
     assert first.exit_code == 0
     assert first.report["outcomes"] == {"confirmed": first.report["counts"]["create"]}
     puts = sandbox.requests()["puts"]
     assert puts > 0
+    run = newest_run()
+    assert run.name == "sync rooms, hr"
+    assert (run.state_name, run.state.message) == ("Completed", first.report["verdict"])
+    steps = ("extract", "validate, transform, diff, guard", "load", "report")
+    assert task_states(run.id) == dict.fromkeys(steps, "Completed")
     second = run_sync(load_config(path), as_of=AS_OF)
     assert sandbox.requests()["puts"] == puts
     assert second.report["counts"]["unchanged"] == first.report["counts"]["create"]
-    with get_client(sync_client=True) as client:
-        names = {run.name for run in client.read_task_runs(limit=50)}
-        states = {run.state_name for run in client.read_flow_runs()}
-    assert {"extract", "validate, transform, diff, guard", "load", "report"} <= names
-    assert states == {"Completed"}
 
 
-def test_failed_source_fails_the_flow_run_with_one_message(prefect_server, demo_config, capfd):
-    from prefect.client.orchestration import get_client
-
-    from flows.sync import run_sync
-
-    path, sandbox = demo_config
-    (path.parent / "hr.sqlite").unlink()
-    with pytest.raises(SourceError, match=r"hr: there is no database file"):
-        run_sync(load_config(path), as_of=AS_OF)
-    assert sandbox.requests()["puts"] == 0
+def test_failed_source_fails_the_flow_run_with_one_message(company, capfd):
+    with pytest.raises(SourceError, match=r"rooms: there is no database file"):
+        run_sync(company.config(), as_of=company.now)
+    assert company.sandbox.requests()["puts"] == 0
     assert "Traceback" not in capfd.readouterr().err
-    with get_client(sync_client=True) as client:
-        failed = [run for run in client.read_flow_runs() if run.state_name == "Failed"]
-    assert len(failed) == 1
-    assert "there is no database file" in failed[0].state.message
-    reports = list(path.parent.glob("runs/*/report.md"))
+    run = newest_run()
+    assert run.state_name == "Failed"
+    assert "there is no database file" in run.state.message
+    reports = list(company.folder.glob("data/runs/*/report.md"))
     assert any("there is no database file" in report.read_text() for report in reports)
+
+
+def test_deployed_flow_tells_by_its_state_what_is_asked(company, monkeypatch):
+    company.write({"1": ["ada@out.example"]})
+    path = str(company.path)
+    plan = sync(path, "plan", return_state=True)
+    assert plan.name == "Completed"
+    assert "nothing was sent" in plan.message
+    monkeypatch.setenv("ESSENTRY_SYNC_GUARDS__APPROVE_FIRST_RUN", "true")
+    waiting = sync(path, return_state=True)
+    assert (waiting.type.value, waiting.name) == ("FAILED", "AwaitingApproval")
+    assert "approve_first_run" in waiting.message
+    assert newest_run().name == f"sync {path}"
+    assert company.sandbox.requests()["puts"] == 0
+    wrong = sync("nowhere.toml", return_state=True)
+    assert wrong.is_failed()
+    assert "no configuration at nowhere.toml" in wrong.message
+
+
+def test_rotated_secret_block_needs_no_new_deployment(company, monkeypatch):
+    from prefect.blocks.system import Secret
+
+    company.write({"1": ["ada@out.example"]})
+    name = f"essentry-{uuid4().hex[:8]}"
+    monkeypatch.delenv("ESSENTRY_TOKEN")
+    monkeypatch.setenv("ESSENTRY_SYNC_ESSENTRY__TOKEN_BLOCK", name)
+    missing = sync(str(company.path), return_state=True)
+    assert f"no Prefect Secret block named '{name}'" in missing.message
+    Secret(value="tok-withdrawn").save(name)
+    refused = sync(str(company.path), return_state=True)
+    assert refused.is_failed()
+    assert "tok-withdrawn" not in refused.message
+    assert company.held() == {}
+    Secret(value=company.sandbox.token).save(name, overwrite=True)
+    assert sync(str(company.path), return_state=True).is_completed()
+    assert company.held() == {"1": ["ada@out.example"]}
+
+
+def test_unreachable_prefect_server_is_one_message(company):
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(ConfigurationError, match="does not answer"):
+        run_sync(company.config(), as_of=company.now)
+    assert company.sandbox.requests()["puts"] == 0

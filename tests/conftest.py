@@ -1,0 +1,103 @@
+"""One real Prefect server a test session, and the demo's company against a sandbox.
+
+Tests run in groups, a group on one worker: those marked `prefect` together, so that one server serves them all; the others by file.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.demo_data import build_demo
+from flows.sandbox import SandboxServer, SandboxSettings
+from tests.flows.small import Company
+
+DEMO = Path(__file__).parent.parent / "data" / "demo" / "essentry-sync.toml"
+AS_OF = datetime(2026, 11, 24, 1, tzinfo=UTC)
+QUICK = {  # what a server does every minute, every few seconds
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "0:00:02",
+    "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        group = "prefect" if item.get_closest_marker("prefect") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API address of a `prefect server` with its services on loopback, with a database of its own; in the environment, too."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+    import flows.sync  # noqa: F401  sets the engine's environment first
+
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    environment = {**os.environ, **QUICK, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    with (home / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    patch = pytest.MonkeyPatch()
+    try:
+        deadline = time.monotonic() + 120
+        while not _answers(url):
+            assert server.poll() is None, (home / "server.log").read_text()
+            assert time.monotonic() < deadline, (home / "server.log").read_text()
+            time.sleep(0.2)
+        for name, value in {**QUICK, "PREFECT_HOME": str(home), "PREFECT_API_URL": url}.items():
+            patch.setenv(name, value)
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False}):
+            yield url
+    finally:
+        patch.undo()
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=1).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture
+def company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Company]:
+    """A small company and its sandbox; tokens are in the environment."""
+    with SandboxServer(SandboxSettings()) as sandbox:
+        monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
+        monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
+        yield Company(tmp_path, sandbox)
+
+
+@pytest.fixture
+def demo_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, SandboxServer]]:
+    """The demo's first night: the path of its configuration, and the sandbox it sends to."""
+    shutil.copy(DEMO, tmp_path)
+    build_demo(tmp_path, night=1, anchor=AS_OF.date())
+    with SandboxServer(SandboxSettings()) as sandbox:
+        monkeypatch.setenv("ESSENTRY_SYNC_ESSENTRY__BASE_URL", sandbox.base_url)
+        monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
+        monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
+        yield tmp_path / DEMO.name, sandbox
