@@ -62,11 +62,15 @@ def _first_line(error: ValueError) -> str:
 
 
 def serve_deployments(config: Path, *, cron: dict[str, str], timezone: str | None) -> None:
-    """Serve until the process is ended; one run at a time. Raises ConfigurationError before anything is scheduled."""
+    """Serve until the process is ended. Raises ConfigurationError before anything is scheduled.
+
+    A run that is due beside another is started, and at once cancelled by its deployment's limit or skipped by the lease: it does not wait.
+    """
     load_config(config)
     if server_url() is None:
         raise ConfigurationError(
             "serve needs a Prefect server that stays: `prefect server start`, then PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
     check_server()
-    serve(*build_deployments(config, cron=cron, timezone=timezone), limit=1)
+    deployments = build_deployments(config, cron=cron, timezone=timezone)
+    serve(*deployments, limit=len(deployments) + 1)

@@ -1,6 +1,6 @@
 """One real Prefect server a test session, and the demo's company against a sandbox.
 
-Tests run in groups, a group on one worker: those marked `prefect` together, so that one server serves them all; the others by file.
+Tests run by file, a file on one worker; the files that use the server all on the same one.
 """
 
 import os
@@ -11,16 +11,20 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from flows.demo_data import build_demo
 from flows.sandbox import SandboxServer, SandboxSettings
 from tests.flows.small import Company
 
-DEMO = Path(__file__).parent.parent / "data" / "demo" / "essentry-sync.toml"
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "data" / "demo" / "essentry-sync.toml"
 AS_OF = datetime(2026, 11, 24, 1, tzinfo=UTC)
 QUICK = {  # what a server does every minute, every few seconds
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
@@ -31,11 +35,21 @@ QUICK = {  # what a server does every minute, every few seconds
 }
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        group = "prefect" if item.get_closest_marker("prefect") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByFile(LoadFileScheduling):
+    """A file's tests on one worker, and all files that use the Prefect server on the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "prefect" if _uses_server(file) else file
+
+
+@cache
+def _uses_server(file: str) -> bool:
+    return 'usefixtures("prefect_server")' in (ROOT / file).read_text(encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
