@@ -14,26 +14,30 @@ import orjson
 import pandas as pd
 
 from flows.client import EssentryClient, Item
+from flows.confirm import find_confirmed, find_still_there
 from flows.load import LoadResult, send_changes
-from flows.plan import Run, digest_changes, find_still_there
+from flows.plan import Run, digest_changes
 from flows.state import State
 from schemas.config import Config
 from schemas.errors import GuardTripped, StalePlanError
 from schemas.ledger import Outcome
 
 PAGE_ROWS = 5_000
+CLOCK_HOURS = 0.1
+"""So far may two machines' clocks be apart."""
 
 
-def check_plan(plan: dict[str, Any], changes: pd.DataFrame, state: State, config: Config, *, now: datetime) -> None:
-    """Raise StalePlanError when the plan may no longer be sent, GuardTripped when it waits for an approval."""
+def check_plan(
+    plan: dict[str, Any], changes: pd.DataFrame, state: State, config: Config, *, now: datetime, without_deletes: bool = False
+) -> None:
+    """Raise StalePlanError when the plan may no longer be sent, GuardTripped when it waits for an approval.
+
+    without_deletes: whether its deletes stay planned, which is the answer to some guards.
+    """
     name = plan["plan_id"]
     if plan["status"] in ("applied", "superseded", "empty"):
         raise StalePlanError(f"the plan {name} is {plan['status']}: make a new one with `essentry-sync plan`")
-    age = (now - plan["created_at"]).total_seconds() / 3600
-    if age > config.guards.plan_max_age_hours:
-        raise StalePlanError(
-            f"the plan {name} is {age:.0f} hours old, over plan_max_age_hours = {config.guards.plan_max_age_hours:g}: make a new one"
-        )
+    check_age(plan, config, now=now)
     if digest_changes(changes) != plan["digest"]:
         raise StalePlanError(f"the plan {name} does not match its digest: the state store was changed by hand; make a new one")
     open_rows = changes[changes["state"] == "planned"]
@@ -46,9 +50,21 @@ def check_plan(plan: dict[str, Any], changes: pd.DataFrame, state: State, config
         examples = ", ".join(open_rows.loc[moved, "source_id"].head(3))
         raise StalePlanError(f"the plan {name} is stale: {int(moved.sum())} of its events have moved since ({examples}); make a new one")
     findings = orjson.loads(plan["findings_json"] or "[]")
-    if findings and not plan["approved_at"]:
+    answered = without_deletes and all(finding["about_deletes"] for finding in findings)
+    if findings and not plan["approved_at"] and not answered:
         raise GuardTripped(
             f"the plan {name} waits for approval ({findings[0]['message']}): read its report, then `essentry-sync approve {name}`"
+        )
+
+
+def check_age(plan: dict[str, Any], config: Config, *, now: datetime) -> None:
+    """S17: raise StalePlanError for a plan that is too old, or from the future."""
+    name, age = plan["plan_id"], (now - plan["created_at"]).total_seconds() / 3600
+    if age < -CLOCK_HOURS:
+        raise StalePlanError(f"the plan {name} was made in the future: this machine's clock has jumped; correct it and make a new plan")
+    if age > config.guards.plan_max_age_hours:
+        raise StalePlanError(
+            f"the plan {name} is {age:.0f} hours old, over plan_max_age_hours = {config.guards.plan_max_age_hours:g}: make a new one"
         )
 
 
@@ -61,29 +77,33 @@ def apply_plan(
     token: str,
     agent_token: str,
     progress: Callable[[int, int | None, Sequence[Outcome]], None] | None = None,
-    only: Callable[[pd.DataFrame], pd.Series] | None = None,
+    without_deletes: bool = False,
     stop: Callable[[], bool] | None = None,
 ) -> LoadResult:
     """Send a plan's open changes. The caller holds the lease; `stop` is asked before each batch and each request; true: send no more.
 
-    only: which rows of the plan to send (a mask), for `on_trip = "hold-deletes"`. Raises as `check_plan` does, and EssentryError when
+    without_deletes: leave the deletes planned (`on_trip = "hold-deletes"`), for a later approval. Raises as `check_plan` does, and EssentryError when
     essentry refused or could not be reached.
     """
     if config.pilot.paused:
         raise GuardTripped("sending is paused ([pilot] paused = true): nothing was sent; set it to false to go on")
     plan, changes = state.load_plan(plan_id)
-    check_plan(plan, changes, state, config, now=datetime.now(UTC))
+    check_plan(plan, changes, state, config, now=datetime.now(UTC), without_deletes=without_deletes)
     open_rows = changes[changes["state"] == "planned"]
-    if only is not None:
-        open_rows = open_rows[only(open_rows)]
+    waiting = open_rows["action"] == "delete" if without_deletes else pd.Series(False, index=open_rows.index)
+    open_rows = open_rows[~waiting]
     reasons = open_rows.set_index("seq")["reason"]
     over = set(open_rows.loc[open_rows["ends_at"] <= run.clock, "seq"])
+    deletes = open_rows[open_rows["action"] == "delete"]
+    doubted: set[str] = set()
+    if len(deletes) and plan["run_id"] != run.run_id:  # the sources were read some time ago
+        doubted = set(deletes["source_id"]) - find_confirmed(config, state, run, deletes)
     state.set_plan_status(plan["plan_id"], "applying")
     client = EssentryClient(config.essentry, token=token, agent_token=agent_token, stop=stop)
 
     def confirm(items: Sequence[Item]) -> set[int]:
         """S2: an absent event is deleted only when a second look does not find it. S17: what is over by now is not cancelled."""
-        items = [item for item in items if item.seq not in over]
+        items = [item for item in items if item.seq not in over and item.source_id not in doubted]
         absent = [item for item in items if reasons.get(item.seq) == "absent"]
         still = find_still_there(config, [item.source_id for item in absent])
         return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
@@ -102,6 +122,5 @@ def apply_plan(
         stop=stop,
         confirm_delete=confirm,
     )
-    done = result.complete and len(open_rows) == int((changes["state"] == "planned").sum())
-    state.set_plan_status(plan["plan_id"], "applied" if done else "partly")
+    state.set_plan_status(plan["plan_id"], "partly" if not result.complete else "waiting" if waiting.any() else "applied")
     return result

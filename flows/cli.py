@@ -6,17 +6,16 @@ Commands that need no engine do not import Prefect; every heavy import waits unt
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows import cli_review
+from flows import cli_decide, cli_review
 from flows.cli_app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, read_clock
 from schemas.errors import EXIT_BUG, ConfigurationError, SyncError
 
-__all__ = ["app", "cli_review", "main"]  # importing the other command modules registers their commands
+__all__ = ["app", "cli_decide", "cli_review", "main"]  # importing the other command modules registers their commands
 
 
 @app.command()
@@ -76,65 +75,6 @@ def apply(
     with Progress(quiet=as_json) as progress:
         result = run_apply(load_settings(config), plan_id, as_of=read_clock(as_of), progress=progress)
     end_with(result, as_json=as_json)
-
-
-@app.command()
-def approve(
-    plan_id: Annotated[str, typer.Argument(metavar="PLAN")],
-    by: Annotated[str, typer.Option("--by", help="who approves")] = "",
-    reason: Annotated[str, typer.Option("--reason", help="why")] = "",
-    config: ConfigFile = DEFAULT_CONFIG,
-) -> None:
-    """Release one waiting plan, and no more; `apply` sends it."""
-    import getpass
-
-    from flows.nightly import open_state
-    from flows.terminal import say
-
-    with open_state(load_settings(config), migrate=False) as state:
-        stored, _ = state.load_plan(plan_id)
-        if stored["status"] not in ("waiting", "partly"):
-            raise ConfigurationError(f"the plan {stored['plan_id']} is {stored['status']}: there is nothing to approve")
-        state.approve_plan(stored["plan_id"], by=by or getpass.getuser(), reason=reason, now=datetime.now(UTC))
-    say(f"approved {stored['plan_id']}, digest {stored['digest'][:16]}; send it with `essentry-sync apply {stored['plan_id']}`")
-
-
-@app.command()
-def retire(
-    source: Annotated[str, typer.Argument(metavar="SOURCE")],
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
-    config: ConfigFile = DEFAULT_CONFIG,
-) -> None:
-    """Forget a source without a call: its events stay in essentry as they are, and nobody is mailed."""
-    from flows.lease import hold_lease
-    from flows.nightly import open_state
-    from flows.plan import new_run
-    from flows.terminal import say
-
-    settings = load_settings(config)
-    if source in settings.sources:
-        raise ConfigurationError(
-            f"the configuration still names the source {source!r}: remove it first, or the next run creates its events again"
-        )
-    with open_state(settings, migrate=False) as state:
-        known = state.read_fingerprints()
-        count = int((known["source"] == source).sum())
-        if not count:
-            raise ConfigurationError(
-                f"the state holds no events of a source {source!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
-            )
-        question = f"forget {count:,} events of {source}? essentry keeps them, and they are no longer updated or cancelled"
-        try:
-            agreed = yes or typer.confirm(question)
-        except typer.Abort:
-            raise ConfigurationError(f"nobody answered; {source} is kept: answer y, or give --yes") from None
-        if not agreed:
-            say(f"{source} is kept")
-            raise typer.Exit(0)
-        run = new_run(None)
-        with hold_lease(state, run, settings):  # a run at work would write its rows again
-            count = state.retire_source(source)
-    say(f"{count:,} events of {source} are forgotten here; essentry was not called")
 
 
 @app.command()

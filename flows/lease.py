@@ -31,6 +31,8 @@ class Lease:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{run_id}"
         self.lost = threading.Event()
         self.until = 0.0
+        self.ended = threading.Event()
+        self.thread: threading.Thread | None = None
 
     def acquire(self, wait_seconds: float) -> None:
         """Become the one run that works on this state store. Raises LeaseHeld naming the other."""
@@ -46,6 +48,34 @@ class Lease:
                     f"a killed run's hold ends by itself after {self.seconds:g} seconds"
                 )
             time.sleep(min(1.0, max(0.05, deadline - time.monotonic())))
+
+    def keep(self) -> None:
+        """Renew it from a thread of its own until `let_go`."""
+        self.ended = ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(self.seconds / 4) and not self.lost.is_set():
+                self.renew()
+
+        self.thread = threading.Thread(target=renew, name="lease", daemon=True)
+        self.thread.start()
+
+    def let_go(self) -> None:
+        """End the renewing and free the store for others."""
+        if self.thread is not None:
+            self.ended.set()
+            self.thread.join()
+            self.thread = None
+            with suppress(SyncError):
+                self.state.release_lease(self.holder)
+
+    @contextmanager
+    def paused(self, wait_seconds: float) -> Iterator[None]:
+        """Let other runs work meanwhile; after it the lease is held again. Raises LeaseHeld when another run has it then."""
+        self.let_go()
+        yield
+        self.acquire(wait_seconds)
+        self.keep()
 
     def renew(self) -> None:
         """Hold it longer. A store that does not answer is asked again; once the time is over without an answer, the lease counts as lost."""
@@ -79,18 +109,8 @@ def hold_lease(state: State, run: Run, config: Config) -> Iterator[Lease]:
     """Hold the lease, renewed from a thread of its own, so that a long silence of essentry does not look like a dead run."""
     lease = Lease(state, run.run_id, config.state.lease_seconds)
     lease.acquire(config.state.lease_wait_seconds)
-    ended = threading.Event()
-
-    def keep() -> None:
-        while not ended.wait(lease.seconds / 4) and not lease.lost.is_set():
-            lease.renew()
-
-    thread = threading.Thread(target=keep, name="lease", daemon=True)
-    thread.start()
+    lease.keep()
     try:
         yield lease
     finally:
-        ended.set()
-        thread.join()
-        with suppress(SyncError):
-            state.release_lease(lease.holder)
+        lease.let_go()

@@ -26,6 +26,7 @@ from flows.secrets import hash_token, read_agent_token, read_tokens
 from flows.state import State
 from schemas.config import Config, read_secret
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
+from transforms.policy import digest_policy
 from transforms.problems import find_solved, list_problems
 from transforms.report import build_report, tell_problems
 
@@ -94,6 +95,11 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
                     state.abandon_run(run.run_id, now=datetime.now(UTC))
 
 
+def read_findings(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The guards that tripped on a stored plan."""
+    return orjson.loads(stored["findings_json"] or "[]")
+
+
 def _last_clock(state: State) -> datetime | None:
     runs = state.runs()
     done = runs[(runs["kind"] != "plan") & runs["status"].isin(["done", "incomplete"])] if len(runs) else runs
@@ -113,27 +119,25 @@ def plan(session: Session, extracted: Mapping[str, Extracted], failed: Mapping[s
     return session.planned
 
 
+def holds_deletes(session: Session, planned: Planned) -> bool:
+    """Whether the plan goes without its deletes: `on_trip` says so, and every guard that tripped is answered by it."""
+    return planned.waits and session.config.guards.on_trip == "hold-deletes" and all(f.about_deletes for f in planned.findings)
+
+
 def load(session: Session, planned: Planned, *, progress: Callable[..., None] | None = None) -> LoadResult | None:
     """Send the plan unless a guard holds it. None: nothing was sent."""
-    only = None
-    if planned.findings:
-        hold_deletes = session.config.guards.on_trip == "hold-deletes" and all(f.about_deletes for f in planned.findings)
-        if not hold_deletes:
-            return None
-        session.state.approve_plan(planned.plan_id, by="on_trip", reason="hold-deletes: deletes stay planned", now=datetime.now(UTC))
-
-        def only(rows: pd.DataFrame) -> pd.Series:
-            return rows["action"] != "delete"
-
+    without_deletes = holds_deletes(session, planned)
+    if planned.waits and not without_deletes:
+        return None
     with session.timed("load"):
         if planned.diff.changes.empty:
             session.load = LoadResult({}, 0, 0, None, False)
         else:
-            session.load = send(session, planned.plan_id, progress=progress, only=only)
+            session.load = send(session, planned.plan_id, progress=progress, without_deletes=without_deletes)
     return session.load
 
 
-def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None = None, only: Any = None) -> LoadResult:
+def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None = None, without_deletes: bool = False) -> LoadResult:
     """Apply a stored plan under this session's lease."""
     token, agent_token = read_tokens(session.config)
     lease = session.lease
@@ -147,7 +151,7 @@ def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None
         token=token,
         agent_token=agent_token,
         progress=progress,
-        only=only,
+        without_deletes=without_deletes,
         stop=lambda: not lease.is_ours(),
     )
     lease.check()
@@ -183,8 +187,9 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     empty = pd.DataFrame()
     if planned is not None:
         stored, changes = state.load_plan(planned.plan_id)
+        if not isinstance(error, LeaseHeld):  # a plan is no measure for the next night, unless a person approves it
+            state.save_source_reads(run.run_id, planned.reads, planned.health, measure=session.kind != "plan")
         if session.kind != "plan" and not isinstance(error, LeaseHeld):
-            state.save_source_reads(run.run_id, planned.reads, planned.health)
             state.count_absent(planned.diff.absent_now, planned.desired.events["source_id"].tolist())
             state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
     problems = list_problems(changes if planned is not None else empty, state.rejections(), state.list_unanswered())
@@ -196,11 +201,11 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     else:
         session.seconds["report"] = time.perf_counter() - start
         if session.load is not None:
-            state.save_policy(str(stored["policy_digest"]), "")  # what was sent was sent under these settings
+            _save_policy(session, stored)
             error = error or session.load.error
         report = build_report(
             run=summary | {"exit_code": exit_code},
-            plan={"plan_id": planned.plan_id, "digest": planned.digest, "changes": int(stored["changes"]), "full": planned.full},
+            plan=_plan_facts(stored),
             decisions=planned.diff.decisions,
             mails=planned.diff.mails,
             rejects=planned.rejects,
@@ -258,7 +263,7 @@ def _exit_code(session: Session, changes: pd.DataFrame, problems: pd.DataFrame, 
         return session.load.error.exit_code
     if session.kind == "plan":
         return EXIT_DONE
-    if session.planned is not None and session.planned.findings:
+    if session.planned is not None and session.planned.waits:
         return GuardTripped.exit_code
     if len(problems) or (len(changes) and changes["state"].isin(["planned", "sending"]).any()):
         return EXIT_INCOMPLETE
@@ -298,15 +303,15 @@ def finish_apply(session: Session, plan_id: str) -> Result:
     run = session.run
     summary, folder = _summarise(session)
     decisions = changes[["source_id", "source", "action", "reason"]]
-    session.state.save_policy(str(stored["policy_digest"]), "")
+    _save_policy(session, stored)
     report = build_report(
         run=summary | {"exit_code": exit_code},
-        plan={"plan_id": stored["plan_id"], "digest": stored["digest"], "changes": int(stored["changes"]), "full": bool(stored["full"])},
+        plan=_plan_facts(stored),
         decisions=decisions,
         mails=pd.DataFrame(columns=["source_id", "identity", "kind"]),
         rejects=pd.DataFrame(columns=["source", "part", "check", "remedy", "source_event_id", "guest_id", "value"]),
         changes=changes,
-        findings=[],
+        findings=read_findings(stored),
         balance=orjson.loads(stored["balance_json"]),
         notes=_notes(session),
         failed_sources={},
@@ -328,6 +333,21 @@ def finish_apply(session: Session, plan_id: str) -> Result:
     if unwritten is not None:
         raise unwritten
     return Result(report, folder, exit_code)
+
+
+def _plan_facts(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What the report tells of the plan and of who released it."""
+    facts = {"plan_id": stored["plan_id"], "digest": stored["digest"], "changes": int(stored["changes"]), "full": bool(stored["full"])}
+    if stored["approved_at"] is None:
+        return facts | {"approval": None}
+    who = {"by": stored["approved_by"], "reason": stored["approve_reason"] or "", "at": stored["approved_at"].isoformat()}
+    return facts | {"approval": who | {"plan_id": stored["approval_of"] or stored["plan_id"]}}
+
+
+def _save_policy(session: Session, stored: Mapping[str, Any]) -> None:
+    """What was sent was sent under the settings of the plan."""
+    digest, policy = digest_policy(session.config)
+    session.state.save_policy(str(stored["policy_digest"]), policy if digest == stored["policy_digest"] else "")
 
 
 def _load_facts(session: Session) -> dict[str, Any] | None:

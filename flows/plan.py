@@ -17,18 +17,20 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from flows.extract import Extracted, confirm_absent
+from flows.extract import Extracted
 from flows.guest_keys import digest_guest_keys
+from flows.judge import judge_plan, judge_sources
 from flows.state import State
 from schemas.config import Config, is_loopback
-from schemas.errors import ConfigurationError, SyncError
+from schemas.errors import ConfigurationError
 from schemas.frames import REJECT_COLUMNS, empty_frame
+from transforms.approval import Approval
 from transforms.build import Desired, build_desired, list_guest_keys
 from transforms.diff import CHANGE_COLUMNS, Diff, Known, SourceHealth, diff_events
-from transforms.guards import Finding, check_guards, digest_policy, judge_health
-from transforms.ids import parse_event_id
+from transforms.findings import Finding
 from transforms.payload import add_fingerprints, build_payloads, iterate_payloads, list_guests
 from transforms.pilot import limit_to_pilot
+from transforms.policy import digest_policy
 from transforms.validate import Validated, validate_source
 
 
@@ -62,6 +64,25 @@ class Planned:
     balance: dict[str, Any]
     reads: dict[str, dict[str, int]] = field(default_factory=dict)
     full: bool = False
+    approval: Approval | None = None
+
+    @property
+    def waits(self) -> bool:
+        """A guard tripped, and no approval covers it."""
+        return bool(self.findings) and self.approval is None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The sources against what essentry holds: what the guards judge. `findings`: on the health of the sources."""
+
+    sources: list[Validated]
+    known: Known
+    desired: Desired
+    diff: Diff
+    health: dict[str, SourceHealth]
+    findings: list[Finding]
+    reads: dict[str, dict[str, int]]
 
 
 def new_run(as_of: datetime | None = None) -> Run:
@@ -141,25 +162,33 @@ def number_guests(state: State, sources: list[Validated], *, shared: bool) -> di
     return numbers
 
 
-def judge_sources(
-    sources: list[Validated], desired: Desired, failed: Mapping[str, str], state: State, config: Config
-) -> tuple[dict[str, SourceHealth], list[Finding], dict[str, dict[str, int]]]:
-    """Health of every source against its last good read, what is wrong with it, and the counts to remember."""
-    last = state.last_good_reads()
-    health: dict[str, SourceHealth] = {name: SourceHealth(read=False, events=False, guests=False) for name in failed}
-    findings: list[Finding] = []
-    reads: dict[str, dict[str, int]] = {}
-    for source in sources:
-        outside = desired.outside_guests.get(source.source, 0)
-        health[source.source], found = judge_health(source, last.get(source.source), outside, config.guards)
-        findings += found
-        reads[source.source] = {
-            "events": source.event_rows,
-            "guests": source.guest_rows,
-            "outside_guests": outside,
-            "quarantined": source.rejected_events + source.rejected_guests,
-        }
-    return health, findings, reads
+def compare_sources(
+    config: Config,
+    state: State,
+    run: Run,
+    extracted: Mapping[str, Extracted],
+    failed: Mapping[str, str],
+    *,
+    full: bool = False,
+) -> Compared:
+    """Validate, build and compare, up to the decisions about every event. The state changes by the numbers of new guests alone."""
+    sources = validate_sources(extracted, config)
+    known = load_known(state)
+    check_sources(config, known.snapshot)
+    shared = config.essentry.invitation_ids == "shared"
+    confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
+    desired = build_desired(sources, number_guests(state, sources, shared=shared), config, confirmed=confirmed, as_of=run.clock)
+    upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > run.clock)]
+    health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
+    events = add_fingerprints(desired.events, desired.invitations)
+
+    def payload_of(rows: np.ndarray) -> list[str]:
+        wanted = desired.events.iloc[rows]
+        guests = desired.invitations[desired.invitations["source_id"].isin(wanted["source_id"])]
+        return build_payloads(wanted.reset_index(drop=True), guests).tolist()
+
+    diff = diff_events(desired, known, health, config, events=events, payload_of=payload_of, as_of=run.clock, full=full)
+    return Compared(sources, known, desired, limit_to_pilot(diff, desired, config), health, findings, reads)
 
 
 def make_plan(
@@ -172,35 +201,10 @@ def make_plan(
     full: bool = False,
 ) -> Planned:
     """From extracted frames to a stored plan. The state changes by the plan, the numbers of new guests and the quarantine alone."""
-    sources = validate_sources(extracted, config)
-    known = load_known(state)
-    check_sources(config, known.snapshot)
-    shared = config.essentry.invitation_ids == "shared"
-    confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
-    desired = build_desired(sources, number_guests(state, sources, shared=shared), config, confirmed=confirmed, as_of=run.clock)
-    health, findings, reads = judge_sources(sources, desired, failed, state, config)
-    events = add_fingerprints(desired.events, desired.invitations)
-
-    def payload_of(rows: np.ndarray) -> list[str]:
-        wanted = desired.events.iloc[rows]
-        guests = desired.invitations[desired.invitations["source_id"].isin(wanted["source_id"])]
-        return build_payloads(wanted.reset_index(drop=True), guests).tolist()
-
-    diff = diff_events(desired, known, health, config, events=events, payload_of=payload_of, as_of=run.clock, full=full)
-    diff = limit_to_pilot(diff, desired, config)
+    compared = compare_sources(config, state, run, extracted, failed, full=full)
+    known, desired, diff, sources = compared.known, compared.desired, compared.diff, compared.sources
     digest, _ = digest_policy(config)
-    before = state.policy_digest()
-    first = known.snapshot.empty
-    findings += check_guards(
-        diff,
-        known.snapshot,
-        config,
-        as_of=run.clock,
-        first_run=first,
-        policy_changed=before is not None and before != digest and not first,
-        full=full and not first,
-        contents=_contents(diff, desired, known),
-    )
+    findings, approval = judge_plan(config, state, run, compared, full=full)
     rejects = pd.concat(
         [frame for frame in [*(v.rejects for v in sources), desired.rejects] if len(frame)] or [empty_frame(REJECT_COLUMNS)],
         ignore_index=True,
@@ -215,17 +219,41 @@ def make_plan(
             "digest": plan_digest,
             "created_at": run.started_at,
             "as_of": run.as_of,
-            "status": "waiting" if len(changes) else "empty",
+            "status": "empty" if changes.empty else "waiting" if approval is None else "approved",
             "full": full,
             "findings_json": orjson.dumps([finding.as_record() for finding in findings]).decode(),
             "balance_json": orjson.dumps(balance).decode(),
             "policy_digest": digest,
             "changes": len(changes),
-        },
+        }
+        | ({} if approval is None else _released_by(approval)),
         changes,
     )
     state.save_quarantine(run.run_id, rejects)
-    return Planned(plan_id, plan_digest, diff, desired, known.snapshot, findings, health, dict(failed), rejects, balance, reads, full)
+    return Planned(
+        plan_id,
+        plan_digest,
+        diff,
+        desired,
+        known.snapshot,
+        findings,
+        compared.health,
+        dict(failed),
+        rejects,
+        balance,
+        compared.reads,
+        full,
+        approval,
+    )
+
+
+def _released_by(approval: Approval) -> dict[str, Any]:
+    return {
+        "approved_by": approval.by,
+        "approve_reason": approval.reason,
+        "approved_at": approval.at,
+        "approval_of": approval.plan_id,
+    }
 
 
 def _with_payloads(changes: pd.DataFrame, desired: Desired, config: Config) -> tuple[pd.DataFrame, str]:
@@ -255,36 +283,6 @@ def digest_changes(changes: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _contents(diff: Diff, desired: Desired, known: Known) -> dict[str, tuple]:
-    """Start, place, host and guests of created events, and of those that are absent or held: to find changed ids."""
-    created = diff.changes.loc[diff.changes["action"] == "create", "source_id"]
-    gone = diff.decisions[
-        ((diff.decisions["action"] == "delete") & diff.decisions["reason"].isin(["absent", "guestless"]))
-        | (
-            (diff.decisions["action"] == "held")
-            & diff.decisions["reason"].str.contains("absent|unhealthy|unreadable|linked", regex=True).fillna(False)
-        )
-    ]["source_id"]
-    if created.empty or gone.empty:
-        return {}
-    contents: dict[str, tuple] = {}
-    for source_id, text in known.payloads(gone.tolist()).items():
-        payload = orjson.loads(text)
-        people = tuple(sorted(guest.get("email") or guest.get("lastName", "") for guest in payload.get("invitations", [])))
-        contents[source_id] = (payload.get("startsAt"), payload.get("locationId"), payload.get("host", {}).get("email"), people)
-    guests = desired.invitations[desired.invitations["source_id"].isin(created)]
-    people_of = (
-        guests.assign(who=guests["email"].fillna(guests["last_name"]).fillna(""))
-        .groupby("source_id")["who"]
-        .agg(lambda who: tuple(sorted(who)))
-    )
-    mine = desired.events[desired.events["source_id"].isin(created)]
-    starts = mine["starts_at"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
-    for source_id, start, place, host in zip(mine["source_id"], starts, mine["location_id"], mine["host_email"], strict=True):
-        contents[source_id] = (start, int(place), host, people_of.get(source_id, ()))
-    return contents
-
-
 def build_balance(desired: Desired, diff: Diff, snapshot: pd.DataFrame, sources: list[Validated]) -> dict[str, Any]:
     """Where every row went: rows read and snapshot rows, each by what became of them. Both sums hold, or a row was lost."""
     action = diff.decisions.drop_duplicates("source_id").set_index("source_id")["action"]
@@ -310,26 +308,3 @@ def build_balance(desired: Desired, diff: Diff, snapshot: pd.DataFrame, sources:
         "snapshot": {key: int(value) for key, value in sorted(kept.items())},
         "snapshot_balanced": sum(kept.values()) == len(before) and "lost" not in kept,
     }
-
-
-def find_still_there(config: Config, source_ids: list[str]) -> set[str]:
-    """Which of these events their sources still show (S2), by a fresh look. A source that cannot be asked shows all of its own."""
-    still: set[str] = set()
-    by_source: dict[str, dict[str, str]] = {}
-    for source_id in source_ids:
-        try:
-            parsed = parse_event_id(source_id)
-            by_source.setdefault(parsed.source, {})[str(parsed.event)] = source_id
-        except ValueError:
-            still.add(source_id)  # the key cannot be read back: no proof
-    for name, keys in by_source.items():
-        if name not in config.sources:
-            still.update(keys.values())
-            continue
-        try:
-            found = confirm_absent(name, config.sources[name], list(keys), root=config.root)
-        except SyncError:
-            still.update(keys.values())
-        else:
-            still.update(keys[key] for key in found & set(keys))
-    return still

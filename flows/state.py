@@ -25,6 +25,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows import state_tables as t
+from flows.state_approvals import Approvals
 from flows.state_open import READS, explain, open_engine
 from schemas.errors import LeaseHeld, StateError
 from schemas.ledger import Outcome
@@ -34,7 +35,7 @@ WAITING = ("waiting", "approved", "partly", "applying")
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State:
+class State(Approvals):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:
@@ -131,6 +132,10 @@ class State:
         """Digest of the settings that the last applied run used."""
         return self._one(sa.select(t.identity.c.policy_digest))
 
+    def policy_json(self) -> str | None:
+        """Those settings; empty when they were not kept."""
+        return self._one(sa.select(t.identity.c.policy_json))
+
     def save_policy(self, digest: str, policy_json: str) -> None:
         """Remember the settings that decide who is invited."""
         with self._begin() as connection:
@@ -223,16 +228,18 @@ class State:
         """All runs."""
         return self._frame(sa.select(t.runs).order_by(t.runs.c.started_at))
 
-    def save_source_reads(self, run_id: str, reads: Mapping[str, Mapping[str, int]], health: Mapping[str, Any]) -> None:
-        """What each source returned and whether it was healthy: the measure of the next night."""
+    def save_source_reads(
+        self, run_id: str, reads: Mapping[str, Mapping[str, int]], health: Mapping[str, Any], *, measure: bool = True
+    ) -> None:
+        """What each source returned and whether it was healthy: the measure of the next night, if it is to be one."""
         now = datetime.now(UTC)
         rows = [
             {
                 "run_id": run_id,
                 "source": name,
                 **counts,
-                "events_healthy": health[name].events,
-                "guests_healthy": health[name].guests,
+                "events_healthy": measure and health[name].events,
+                "guests_healthy": measure and health[name].guests,
                 "read_at": now,
             }
             for name, counts in reads.items()
@@ -336,10 +343,6 @@ class State:
         plan = dict(rows[0])
         changes = sa.select(t.plan_changes).where(t.plan_changes.c.plan_id == plan["plan_id"]).order_by(t.plan_changes.c.seq)
         return plan, self._frame(changes)
-
-    def approve_plan(self, plan_id: str, *, by: str, reason: str, now: datetime) -> None:
-        """Release one plan, with who and why."""
-        self._set_plan(plan_id, status="approved", approved_by=by, approve_reason=reason, approved_at=now)
 
     def set_plan_status(self, plan_id: str, status: str) -> None:
         """Where a plan stands."""

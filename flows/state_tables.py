@@ -70,7 +70,7 @@ source_reads = _table(
 plans = _table(
     "plans", _text("plan_id", primary_key=True), _text("run_id"), _text("digest"), _instant("created_at"), _instant("as_of"), _text("status"),
     sa.Column("full", sa.Boolean), _text("findings_json"), _text("balance_json"), _text("policy_digest"), _number("changes"),
-    _text("approved_by"), _instant("approved_at"), _text("approve_reason"),
+    _text("approved_by"), _instant("approved_at"), _text("approve_reason"), _text("approval_of"),
 )  # fmt: skip
 plan_changes = _table(
     "plan_changes", _text("plan_id", primary_key=True), sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -94,6 +94,10 @@ quarantine = _table(
 rejections = _table(
     "rejections", _text("source_id", primary_key=True), _text("source"), _text("code"), _text("message"), _number("tries"), _text("first_run"),
     _text("last_run"), _instant("last_at"), _instant("next_at"), _text("fingerprint"),
+)  # fmt: skip
+adopted_ids = _table(
+    "adopted_ids", _text("own_id", primary_key=True), _text("kind", primary_key=True), _text("adopted_id", nullable=False),
+    _text("source", nullable=False),
 )  # fmt: skip
 guest_keys = _table(
     "guest_keys", _text("source", primary_key=True), _text("key_digest", primary_key=True), _number("number", nullable=False)

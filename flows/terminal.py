@@ -84,7 +84,12 @@ def print_result(result: Result, *, as_json: bool) -> None:
             say(f"quarantined: {group['rows']:,} {group['source']} {group['part']}: {group['remedy']} ({sample})")
         for finding in report["guards"]:
             say(f"guard {finding['guard']}: {finding['message']}")
-        if report["guards"] and not sent:
+            for cause in finding["causes"][:3]:
+                say(f"  {cause}")
+        approval = report["plan"].get("approval")
+        if report["guards"] and approval:
+            say(f"released by {approval['by']} (plan {approval['plan_id']}){': ' if approval['reason'] else ''}{approval['reason']}")
+        elif report["guards"]:
             say(f"to release it: essentry-sync approve {report['plan']['plan_id']}, then essentry-sync apply {report['plan']['plan_id']}")
         for problem in report["problems"][:10]:
             say(f"{problem['state']}: {problem['source_id']} {describe_problem(problem)}".rstrip())

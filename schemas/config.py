@@ -192,7 +192,7 @@ class ScopedLimit(Section):
 
 
 class PeopleLimit(Section):
-    """A limit on people mailed, by what the mail says; `total` counts each person once."""
+    """A limit on people mailed, by what the mail says; `total` counts each person once and has its default when left out."""
 
     total: int | None = Field(None, ge=0)
     invited: int | None = Field(None, ge=0)
@@ -213,12 +213,13 @@ class GuardsConfig(Section):
     max_shrink_share: Share = 0.3
     max_churn: int = Field(5, ge=0, description="deletes and creates that pair up by content under other ids")
     max_full_resend: int = Field(0, ge=0, description="people a --full run may mail without approval")
-    min_count: int = Field(5, ge=0, description="a share below so many deletes does not fire")
+    min_count: int = Field(5, ge=0, description="a share below so many deletes or rows does not fire, unless it is 0")
     delete_after_runs: int = Field(1, ge=1, description="complete runs in which an event must be absent before it is deleted")
     approve_first_run: bool = True
     approve_policy_change: bool = True
     on_trip: Literal["stop", "hold-deletes"] = "stop"
     plan_max_age_hours: float = Field(24, gt=0)
+    approval_wait_minutes: float = Field(0, ge=0, description="how long a run waits for the approval of its plan; 0: it ends")
 
 
 class PilotConfig(Section):

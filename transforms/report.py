@@ -82,12 +82,24 @@ def tell_verdict(
         return f"plan of {_plural(len(changes), 'change')}; nothing was sent{stop}"
     if findings and load is None:
         return f"stopped by {findings[0]['guard']}: {findings[0]['message']}; nothing was sent"
+    waiting = count_waiting(changes, findings)
+    if waiting:
+        sent = int((changes["state"] == "confirmed").sum())
+        held = f"{_plural(waiting, 'cancellation')} held back until you approve {'it' if waiting == 1 else 'them'}"
+        return f"{_plural(sent, 'change')} sent; {held}: {findings[0]['message']}"
     if problems:
         return f"done, but {_plural(problems, 'event')} rejected or unknown; they come again until they are solved"
     if changes.empty:
         return "nothing to do: essentry is in step"
     tail = f"; {_plural(len(rejects), 'row')} quarantined" if len(rejects) else ""
     return f"done: {_plural(len(changes), 'change')}{tail}"
+
+
+def count_waiting(changes: pd.DataFrame, findings: Sequence[Mapping[str, Any]]) -> int:
+    """Deletes that a guard held back while the rest was sent (`on_trip = "hold-deletes"`)."""
+    if changes.empty or not findings:
+        return 0
+    return int(((changes["action"] == "delete") & (changes["state"] == "planned")).sum())
 
 
 def _plural(number: int, word: str) -> str:
@@ -179,8 +191,19 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         "",
     ]
     if report["guards"]:
-        lines += ["## Guards that tripped", "", *(f"- `{g['guard']}` {g['message']}" for g in report["guards"]), ""]
-        lines += [f"Release it with `essentry-sync approve {report['plan']['plan_id']}`, digest `{report['plan']['digest'][:16]}`.", ""]
+        lines += ["## Guards that tripped", ""]
+        for finding in report["guards"]:
+            lines += [f"- `{finding['guard']}` {finding['message']}", *(f"  - {_cell(cause)}" for cause in finding["causes"])]
+        approval = report["plan"].get("approval")
+        if approval:
+            who = f"{approval['by']} on {approval['at'][:16].replace('T', ' ')} UTC"
+            lines += ["", f"Released by {who} (plan {approval['plan_id']}): {_cell(approval['reason']) or 'no reason given'}.", ""]
+        else:
+            lines += [
+                "",
+                f"Release it with `essentry-sync approve {report['plan']['plan_id']}`, digest `{report['plan']['digest'][:16]}`.",
+                "",
+            ]
     lines += tell_open(report["problems"], report["problems_total"])
     if report["quarantined"]:
         lines += ["## Quarantined rows", "", "| source | rows | reason and remedy | first keys |", "|---|---:|---|---|"]

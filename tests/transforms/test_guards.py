@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from literal_frames import NOW, compare, config, desire, guest, know, meeting
 
-from schemas.config import Config, GuardsConfig
+from schemas.config import Config
+from transforms.churn import find_churn
 from transforms.diff import Diff
-from transforms.guards import Finding, check_guards, digest_policy, judge_health
-from transforms.validate import Validated
+from transforms.findings import Finding
+from transforms.guards import check_guards
 
 OFF = {"max_deletes": 10**6, "max_delete_share": 1.0, "max_churn": 10**6}
 
@@ -67,7 +68,8 @@ def test_no_delete_trips_nothing_at_limit_0() -> None:
 
 def test_findings_about_deletes_name_their_causes() -> None:
     findings = _check(*_deleting(2, 3), _guards(max_deletes=1))
-    assert findings[0].causes == ("hr-000", "hr-001")
+    assert findings[0].causes == ("hr-000: 1 guests, cancelled", "hr-001: 1 guests, cancelled")
+    assert "2 cancellations of 3 upcoming events (2 cancelled), over the limit of 1 (run)" in findings[0].message
     assert findings[0].number == 2
     assert findings[0].limit == 1
 
@@ -114,15 +116,55 @@ def test_full_resend_needs_approval_by_default() -> None:
     assert _check(diff, known.snapshot, _guards(), full=False) == []
 
 
-def test_s15_churn_pairs_creates_with_what_is_gone() -> None:
+def _churn(diff: Diff, desired: Any, known: Any) -> tuple[str, ...]:
+    return find_churn(diff, desired, known.snapshot, known.payloads)
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [{}, {"hr-1": "cancelled"}, {"hr-1": "quarantined"}, {"hr-1": "pending"}],
+    ids=["absent", "cancelled", "quarantined", "pending"],
+)
+def test_s15_churn_pairs_creates_with_what_is_gone_or_held(gone: dict[str, str]) -> None:
     known = know(meeting("hr-1", guest("a")))
-    diff = compare(desire(meeting("hr-9", guest("z", "a@guest.example"))), known)
-    same = ("start", 1, "host", ("a@guest.example",))
-    contents = {"hr-1": same, "hr-9": same}
-    tripped = _check(diff, known.snapshot, _guards(max_churn=0), contents=contents)
-    assert [(f.guard, f.causes) for f in tripped] == [("max_churn", ("hr-1 → hr-9",))]
-    assert _check(diff, known.snapshot, _guards(max_churn=1), contents=contents) == []
-    assert _check(diff, known.snapshot, _guards(max_churn=0), contents={**contents, "hr-1": ("other",)}) == []
+    desired = desire(meeting("hr-9", guest("z", "a@guest.example")), dispositions=gone)
+    diff = compare(desired, known)
+    churn = _churn(diff, desired, known)
+    assert churn == ("hr-1 → hr-9",)
+    tripped = _check(diff, known.snapshot, _guards(max_churn=0), churn=churn)
+    assert [(f.guard, f.causes, f.about_deletes) for f in tripped] == [("max_churn", churn, False)]
+    assert _check(diff, known.snapshot, _guards(max_churn=1), churn=churn) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        meeting("hr-9", guest("z", "a@guest.example"), starts_at="2026-03-10T10:00:00Z"),
+        meeting("hr-9", guest("z", "a@guest.example"), location_id=2),
+        meeting("hr-9", guest("z", "a@guest.example"), host_email="other@corp.example"),
+        meeting("hr-9", guest("z", "b@guest.example")),
+    ],
+    ids=["start", "place", "host", "guests"],
+)
+def test_s15_another_meeting_is_no_churn(other: dict) -> None:
+    known = know(meeting("hr-1", guest("a")))
+    desired = desire(other)
+    assert _churn(compare(desired, known), desired, known) == ()
+
+
+def test_s15_each_gone_event_pairs_once() -> None:
+    known = know(meeting("hr-1", guest("a")))
+    desired = desire(meeting("hr-8", guest("y", "a@guest.example")), meeting("hr-9", guest("z", "a@guest.example")))
+    assert len(_churn(compare(desired, known), desired, known)) == 1
+
+
+def test_s15_churn_looks_at_invitations_too() -> None:
+    old, new = guest("a", "a@guest.example", last_name="Doe, Jane"), guest("z", "a@guest.example", last_name="Jane Doe")
+    known = know(meeting("hr-1", old, guest("b")))
+    desired = desire(meeting("hr-1", new, guest("b")))
+    assert _churn(compare(desired, known), desired, known) == ("a guest of hr-1 under another invitation id",)
+    desired = desire(meeting("hr-1", guest("c"), guest("b")))
+    assert _churn(compare(desired, known), desired, known) == ()
 
 
 @pytest.mark.parametrize(("flag", "guard"), [("first_run", "approve_first_run"), ("policy_changed", "approve_policy_change")])
@@ -134,74 +176,53 @@ def test_approvals(flag: str, guard: str) -> None:
     assert _check(nothing, know().snapshot, _guards(), **{flag: True}) == []
 
 
+def test_limits_left_out_of_a_table_of_people_have_their_default() -> None:
+    many = [meeting(f"hr-{n}", *(guest(f"g{n}-{m}") for m in range(100))) for n in range(11)]
+    diff = compare(desire(*many), know())
+    wide = {"max_new_invitations": 10**6, "max_people_mailed": {"cancelled": 5}}
+    assert _tripped(_check(diff, know().snapshot, _guards(**wide))) == {("max_people_mailed", "run")}
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("limits", "about"),
     [
-        {"essentry": {"guest_list": "authoritative"}},
-        {"window": {"days_ahead": 7}},
-        {"guests": "all"},
-        {"internal_domains": ["other.example"]},
-        {"sites": {"hq": {"location_id": 2}}},
-        {"private_title": "Busy"},
-        {"pending": "send"},
+        ({"max_deletes": 0}, True),
+        ({"max_delete_share": 0}, True),
+        ({"max_people_mailed": 2}, True),
+        ({"max_people_mailed": 1}, False),
+        ({"max_people_mailed": {"cancelled": 1}}, True),
+        ({"max_people_mailed": {"cancelled": 0}}, False),
+        ({"max_people_mailed": {"invited": 0}}, False),
+        ({"max_mails_per_guest": 1}, True),
+        ({"max_mails_per_guest": 0}, False),
+        ({"max_guest_removals": 0}, False),
+        ({"max_new_invitations": 0}, False),
     ],
 )
-def test_s14_policy_digest_follows_who_is_invited(change: dict) -> None:
-    base = config()
-    if set(change) <= {"essentry", "window"}:
-        other = config(**change)
-    else:
-        other = config(sources={"hr": base.sources["hr"].model_dump(exclude_none=True) | change})
-    assert digest_policy(other)[0] != digest_policy(base)[0]
+def test_which_findings_are_answered_by_holding_deletes_back(limits: dict, about: bool) -> None:
+    """hr-1 loses a guest and gets one; hr-2 and hr-3 are cancelled, whose guest is one person."""
+    twice = guest("x", "x@guest.example")
+    known = know(meeting("hr-1", guest("a"), guest("b")), meeting("hr-2", twice), meeting("hr-3", {**twice, "invitation_id": "y"}))
+    diff = compare(desire(meeting("hr-1", guest("a"), guest("n")), dispositions={"hr-2": "cancelled", "hr-3": "cancelled"}), known)
+    findings = _check(diff, known.snapshot, _guards(**limits))
+    assert findings
+    assert {finding.about_deletes for finding in findings} == {about}
 
 
-def test_s14_policy_digest_leaves_the_rest_alone() -> None:
-    assert digest_policy(config(essentry={"concurrency": 1}, guards={"max_deletes": 1}))[0] == digest_policy(config())[0]
+def test_causes_are_the_ten_largest_and_name_no_person() -> None:
+    large = [meeting(f"hr-{n:02}", *(guest(f"g{n}-{m}") for m in range(n))) for n in range(1, 13)]
+    diff = compare(desire(*large), know())
+    invited = next(f for f in _check(diff, know().snapshot, _guards(max_new_invitations=0)) if f.guard == "max_new_invitations")
+    assert invited.causes[0] == "hr-12: 12 guests"
+    assert invited.causes[-1] == "hr-03: 3 guests"
+    assert len(invited.causes) == 10
+    diff, snapshot = _inviting()
+    named = next(f for f in _check(diff, snapshot, _guards(max_mails_per_guest=0)) if f.guard == "max_mails_per_guest")
+    assert named.causes == ("a…@guest.example: 2 mails", "b…@guest.example: 1 mails")
 
 
-# -- health of the reads ----------------------------------------------------------------------------------------------
-
-
-def _read(events: int = 100, guests: int = 100, **columns: int) -> Validated:
-    none = pd.DataFrame()
-    return Validated("hr", none, none, none, none, events, guests, **columns)
-
-
-LAST = {"events": 100, "guests": 100, "outside_guests": 100}
-
-
-@pytest.mark.parametrize(
-    ("part", "rows", "healthy"), [("events", 70, True), ("events", 69, False), ("guests", 70, True), ("guests", 69, False)]
-)
-def test_s04_each_select_is_judged_for_itself(part: str, rows: int, healthy: bool) -> None:
-    health, findings = judge_health(_read(**{part: rows}), LAST, 100 if part == "guests" else rows, GuardsConfig())
-    assert getattr(health, part) is healthy
-    assert getattr(health, "guests" if part == "events" else "events")
-    assert [f.guard for f in findings] == ([] if healthy else ["max_shrink_share"])
-
-
-@pytest.mark.parametrize("part", ["events", "guests"])
-def test_s04_nothing_at_all_is_never_healthy(part: str) -> None:
-    health, _ = judge_health(_read(**{part: 0}), {"events": 2, "guests": 2, "outside_guests": 2}, 2, GuardsConfig())
-    assert not getattr(health, part)
-
-
-@pytest.mark.parametrize(("rejected", "healthy"), [(20, True), (21, False)])
-def test_s04_quarantined_share(rejected: int, healthy: bool) -> None:
-    events, found = judge_health(_read(rejected_events=rejected), LAST, 100, GuardsConfig())
-    guests, _ = judge_health(_read(rejected_guests=rejected), LAST, 100, GuardsConfig())
-    assert (events.events, guests.guests) == (healthy, healthy)
-    assert [f.guard for f in found] == ([] if healthy else ["max_quarantine_share"])
-
-
-@pytest.mark.parametrize(("outside", "healthy"), [(70, True), (69, False)])
-def test_s04_outside_guests_an_event(outside: int, healthy: bool) -> None:
-    health, _ = judge_health(_read(), LAST, outside, GuardsConfig())
-    assert health.events
-    assert health.guests is healthy
-
-
-def test_first_read_is_healthy_and_keeps_unreadable_keys() -> None:
-    health, findings = judge_health(_read(unreadable_event_keys=2, unreadable_guest_events=3), None, 0, GuardsConfig())
-    assert (health.events, health.guests, health.unreadable_event_keys, health.unreadable_guest_events) == (True, True, 2, 3)
-    assert findings == []
+def test_first_run_names_its_places() -> None:
+    diff, snapshot = _inviting()
+    (first,) = _check(diff, snapshot, _guards(), first_run=True)
+    assert first.causes == ("hr, location 1: 2 events",)
+    assert "create 2 events and invite 2 people (3 invitations)" in first.message

@@ -1,0 +1,49 @@
+"""Ask the sources again just before a delete is sent: no proof, no delete (S2, S17)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from flows.extract import confirm_absent, read_sources
+from flows.plan import Run, compare_sources
+from flows.state import State
+from schemas.config import Config
+from schemas.errors import SyncError
+from transforms.ids import parse_event_id
+
+
+def find_confirmed(config: Config, state: State, run: Run, deletes: pd.DataFrame) -> set[str]:
+    """Which of an older plan's deletes a fresh look at the sources would make again, by event.
+
+    deletes: source_id and reason. All rules hold again, those of health among them; a source that cannot be read confirms nothing.
+    """
+    try:
+        extracted, failed = read_sources(config)
+        diff = compare_sources(config, state, run, extracted, failed).diff
+    except SyncError:
+        return set()
+    again = diff.decisions.loc[diff.decisions["action"] == "delete", "source_id"]
+    return set(deletes["source_id"]) & set(again)
+
+
+def find_still_there(config: Config, source_ids: list[str]) -> set[str]:
+    """Which of these events their sources still show (S2), by a fresh look. A source that cannot be asked shows all of its own."""
+    still: set[str] = set()
+    by_source: dict[str, dict[str, str]] = {}
+    for source_id in source_ids:
+        try:
+            parsed = parse_event_id(source_id)
+            by_source.setdefault(parsed.source, {})[str(parsed.event)] = source_id
+        except ValueError:
+            still.add(source_id)  # the key cannot be read back: no proof
+    for name, keys in by_source.items():
+        if name not in config.sources:
+            still.update(keys.values())
+            continue
+        try:
+            found = confirm_absent(name, config.sources[name], list(keys), root=config.root)
+        except SyncError:
+            still.update(keys.values())
+        else:
+            still.update(keys[key] for key in found & set(keys))
+    return still

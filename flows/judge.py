@@ -1,0 +1,95 @@
+"""Judge the sources and the plan by the guards, and look whether a standing approval covers what they find. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from flows.state import State
+from schemas.config import Config
+from transforms.approval import Approval, list_exceeding, take_unapproved
+from transforms.build import Desired
+from transforms.churn import find_churn
+from transforms.diff import Diff, SourceHealth
+from transforms.findings import Finding, count_largest
+from transforms.guards import check_guards
+from transforms.health import judge_health
+from transforms.policy import digest_policy, list_policy_changes
+from transforms.validate import Validated
+
+if TYPE_CHECKING:
+    from flows.plan import Compared, Run
+
+
+def judge_sources(
+    sources: list[Validated], desired: Desired, failed: Mapping[str, str], state: State, config: Config, upcoming: pd.DataFrame
+) -> tuple[dict[str, SourceHealth], list[Finding], dict[str, dict[str, int]]]:
+    """Health of every source against its last good read, what is wrong with it, and the counts to remember.
+
+    upcoming: source and guests of the events to come that essentry holds.
+    """
+    last = state.last_good_reads()
+    held = upcoming.groupby("source")["guests"].agg(events="size", guests="sum").to_dict("index")
+    health: dict[str, SourceHealth] = {name: SourceHealth(read=False, events=False, guests=False) for name in failed}
+    findings: list[Finding] = []
+    reads: dict[str, dict[str, int]] = {}
+    for source in sources:
+        outside = desired.outside_guests.get(source.source, 0)
+        health[source.source], found = judge_health(
+            source, last.get(source.source), outside, config.guards, confirmed=held.get(source.source)
+        )
+        findings += found
+        reads[source.source] = {
+            "events": source.event_rows,
+            "guests": source.guest_rows,
+            "outside_guests": outside,
+            "quarantined": source.rejected_events + source.rejected_guests,
+        }
+    return health, findings, reads
+
+
+def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, full: bool) -> tuple[list[Finding], Approval | None]:
+    """Every guard that trips, and the approval of an earlier plan if it covers them all."""
+    diff, snapshot = compared.diff, compared.known.snapshot
+    digest, policy = digest_policy(config)
+    before = state.policy_digest()
+    first = snapshot.empty
+
+    def check(part: Diff, **flags: Any) -> list[Finding]:
+        churn = find_churn(part, compared.desired, snapshot, compared.known.payloads)
+        return check_guards(part, snapshot, config, as_of=run.clock, churn=churn, **flags)
+
+    findings = _name_causes(compared.findings, diff, snapshot) + check(
+        diff,
+        first_run=first,
+        policy_changed=before is not None and before != digest and not first,
+        policy_changes=list_policy_changes(state.policy_json(), policy),
+        full=full and not first,
+    )
+    standing = state.standing_approval(now=run.started_at, hours=config.guards.plan_max_age_hours) if findings else None
+    if standing is None:
+        return findings, None
+    unapproved = take_unapproved(diff, standing)
+    too_much = list_exceeding(findings, check(unapproved), unapproved, standing)
+    if standing.policy_digest != digest:
+        too_much.insert(0, "the settings have changed since")
+    if not too_much:
+        return findings, standing
+    beyond = f"; the approval of {standing.plan_id} does not cover it: {too_much[0]}"
+    return [replace(finding, message=finding.message + beyond) for finding in findings], None
+
+
+def _name_causes(findings: list[Finding], diff: Diff, snapshot: pd.DataFrame) -> list[Finding]:
+    """Findings on a source that shrank with the places whose events are held on that account."""
+    held = diff.decisions.loc[(diff.decisions["action"] == "held") & (diff.decisions["reason"] == "source unhealthy"), "source_id"]
+    rows = snapshot[snapshot["source_id"].isin(held)]
+    places = rows["source"] + ", location " + rows["location_id"].astype("str")
+    return [
+        finding
+        if finding.causes
+        else replace(finding, causes=count_largest(places[finding.scope.split()[1] == rows["source"]], "event held") if len(rows) else ())
+        for finding in findings
+    ]

@@ -1,0 +1,62 @@
+"""What a guard says when it trips. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+CAUSES = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A guard that tripped: `number` is over `limit` in `scope`.
+
+    about_deletes: holding the plan's deletes back brings it under the limit. causes: the ten largest, in words, without a person's name.
+    """
+
+    guard: str
+    scope: str
+    number: float
+    limit: float
+    message: str
+    about_deletes: bool = False
+    causes: tuple[str, ...] = ()
+
+    def as_record(self) -> dict[str, Any]:
+        """For the state store and the report."""
+        return asdict(self)
+
+
+def find_over(
+    guard: str,
+    scope: str,
+    number: float,
+    limit: float | None,
+    text: str,
+    *,
+    causes: Sequence[str] = (),
+    about_deletes: bool = False,
+) -> list[Finding]:
+    """A finding when `number` is over `limit`; None is no limit. `text` goes on after the number."""
+    if limit is None or number <= limit:
+        return []
+    share = guard.endswith("share")
+    shown, allowed = (f"{number:.1%}", f"{limit:.1%}") if share else (f"{number:,g}", f"{limit:,g}")
+    message = f"{shown} {text}, over the limit of {allowed} ({scope})"
+    return [Finding(guard, scope, round(number, 4), limit, message, about_deletes, tuple(causes)[:CAUSES])]
+
+
+def count_largest(keys: pd.Series, noun: str) -> tuple[str, ...]:
+    """The ten most frequent keys in words, `rooms-17: 12 guests`; of equal ones the smallest key first."""
+    counts = keys.value_counts().rename_axis("key").reset_index(name="rows")
+    counts = counts.sort_values(["rows", "key"], ascending=[False, True]).head(CAUSES)
+    return tuple(f"{key}: {_plural(rows, noun)}" for key, rows in counts.itertuples(index=False))
+
+
+def _plural(number: int, noun: str) -> str:
+    word, _, rest = noun.partition(" ")
+    return f"{number:,} {word}{'' if number == 1 else 's'} {rest}".rstrip()
