@@ -1,4 +1,4 @@
-"""A small company for whole nights: one or more SQLite sources, a configuration in memory, and the real sandbox of essentry."""
+"""A small firm for whole nights: one or more SQLite sources, a configuration in memory, and the real sandbox of essentry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVENTS = "SELECT source_event_id, name, starts_at, ends_at, site_key, host_email
 SITES = {"1": {"location_id": 11}, "2": {"location_id": 12}}
 
 
-class Company:
+class Firm:
     """`meetings`: source → key → columns and `guests` (key → address, or columns). `sections`: of the configuration, as changed by a test."""
 
     def __init__(self, folder: Path, sandbox: SandboxServer, **guards: Any) -> None:
