@@ -21,11 +21,12 @@ from flows.extract import Extracted, complete_config, parse_url, read_sources
 from flows.lease import Lease, hold_lease
 from flows.load import LoadResult
 from flows.plan import Planned, Run, check_clock, make_plan, new_run
-from flows.report_files import write_failure, write_report
+from flows.report_files import remove_report, write_failure, write_report
 from flows.secrets import hash_token, read_agent_token, read_tokens
 from flows.state import State
 from schemas.config import Config, read_secret
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
+from transforms.payload import FINGERPRINT_VERSION
 from transforms.policy import digest_policy
 from transforms.problems import find_solved, list_problems
 from transforms.report import build_report, tell_problems
@@ -191,6 +192,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             state.save_source_reads(run.run_id, planned.reads, planned.health, measure=session.kind != "plan")
         if session.kind != "plan" and not isinstance(error, LeaseHeld):
             state.count_absent(planned.diff.absent_now, planned.desired.events["source_id"].tolist())
+            state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
             state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
     problems = list_problems(changes if planned is not None else empty, state.rejections(), state.list_unanswered())
     exit_code = _exit_code(session, changes if planned is not None else empty, problems, error)
@@ -231,7 +233,8 @@ def _finish(session: Session, error: SyncError | None) -> Result:
         plan_id=planned.plan_id if planned else None,
     )
     if session.kind != "plan" and exit_code in (0, 3):
-        state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days)
+        for old in state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days):
+            remove_report(Path(old))
     if unwritten is not None:
         raise unwritten
     return Result(report, folder, exit_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,14 @@ def write_failure(folder: Path, report: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
         _write(folder / "report.md", ("\n".join(lines).rstrip() + "\n").encode())
+
+
+def remove_report(folder: Path) -> None:
+    """Remove the files of a run that is forgotten, and the folder if nothing else is in it."""
+    with suppress(OSError):
+        for file in [*folder.glob("report.*"), *folder.glob("changes.*")]:
+            file.unlink()
+        folder.rmdir()
 
 
 def list_changes(changes: pd.DataFrame, *, masked: bool, timezone: str = "UTC") -> pd.DataFrame:

@@ -484,21 +484,41 @@ class State(Approvals):
         """What a run set aside."""
         return self._frame(sa.select(t.quarantine).where(t.quarantine.c.run_id == run_id).order_by(t.quarantine.c.id))
 
-    def prune(self, now: datetime, keep_inactive_days: int, keep_runs_days: int) -> None:
-        """Forget traces of old events, old ledgers and old quarantines; never an event that is active or unanswered."""
+    def renew_fingerprints(self, fingerprints: Mapping[str, str], *, version: int) -> None:
+        """New fingerprints of events whose content is what essentry confirmed; nothing else of them changes."""
+        table = t.snapshot_events
+        renew = table.update().where(table.c.source_id == sa.bindparam("b_id"), table.c.state == "active")
+        renew = renew.values(fingerprint=sa.bindparam("b_print"), fingerprint_version=version)
+        if fingerprints:
+            with self._begin() as connection:
+                connection.execute(renew, [{"b_id": key, "b_print": text} for key, text in fingerprints.items()])
+
+    def prune(self, now: datetime, keep_inactive_days: int, keep_runs_days: int) -> list[str]:
+        """Forget traces of old events, and of old runs everything; never an event that is active or unanswered.
+
+        Each source keeps its last good read, the measure of its health. Returns the report folders of the runs that are forgotten.
+        """
+        measures = {row["run_id"] for row in self.last_good_reads().values()}
+        changes, plans, runs, reads = t.plan_changes, t.plans, t.runs, t.source_reads
         with self._begin() as connection:
             old = now - timedelta(days=keep_inactive_days)
             events = t.snapshot_events.c
-            is_open = sa.select(t.plan_changes.c.source_id).where(t.plan_changes.c.state.in_(["sending", "unknown"]))
+            is_open = changes.c.state.in_(["sending", "unknown"])
+            unanswered = sa.select(changes.c.source_id).where(is_open)
             ended = (events.state != "active") & (events.confirmed_at < old) & (events.ends_at < old)
-            connection.execute(t.snapshot_events.delete().where(ended, events.source_id.not_in(is_open)))
+            connection.execute(t.snapshot_events.delete().where(ended, events.source_id.not_in(unanswered)))
             ancient = now - timedelta(days=keep_runs_days)
-            ids = sa.select(t.plans.c.plan_id).where(t.plans.c.created_at < ancient)
-            settled = t.plan_changes.c.state.not_in(["sending", "unknown"])
-            connection.execute(t.plan_changes.delete().where(t.plan_changes.c.plan_id.in_(ids), settled))
-            connection.execute(
-                t.quarantine.delete().where(t.quarantine.c.run_id.in_(sa.select(t.runs.c.run_id).where(t.runs.c.started_at < ancient)))
-            )
+            ids = sa.select(plans.c.plan_id).where(plans.c.created_at < ancient)
+            connection.execute(changes.delete().where(changes.c.plan_id.in_(ids), ~is_open))
+            kept = sa.select(changes.c.plan_id).where(is_open)
+            connection.execute(plans.delete().where(plans.c.created_at < ancient, plans.c.plan_id.not_in(kept)))
+            connection.execute(reads.delete().where(reads.c.read_at < ancient, reads.c.run_id.not_in(measures)))
+            gone = (runs.c.started_at < ancient) & (runs.c.status != "running")
+            ids = sa.select(runs.c.run_id).where(gone)
+            connection.execute(t.quarantine.delete().where(t.quarantine.c.run_id.in_(ids)))
+            folders = connection.execute(sa.select(runs.c.report_dir).where(gone, runs.c.report_dir.is_not(None))).scalars().all()
+            connection.execute(runs.delete().where(gone))
+        return list(folders)
 
     def retire_source(self, source: str) -> int:
         """Forget a source without a call: its events stay in essentry as they are. Returns how many rows it had.

@@ -41,7 +41,7 @@ class Diff:
     """`changes`: CHANGE_COLUMNS, what is sent or settled; `decisions`: what became of every event in source or snapshot.
 
     `mails`: a row a guest and event that would be mailed, kind invited, updated or cancelled. `absent_now`: ids counted absent;
-    `refreshed`: ids whose fingerprint alone is renewed.
+    `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION.
     """
 
     changes: pd.DataFrame
@@ -49,6 +49,7 @@ class Diff:
     mails: pd.DataFrame
     absent_now: list[str] = field(default_factory=list)
     rebound: int = 0
+    refreshed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class _Work:
         self.mail_frames: list[pd.DataFrame] = []
         self.absent_now: list[str] = []
         self.rebound = 0
+        self.refreshed: dict[str, str] = {}
         held = desired.held_guests
         self.held_guests: dict[str, set[str]] = {}
         self.frozen: set[str] = set(held.loc[held["invitation_id"].isna(), "source_id"])
@@ -232,6 +234,8 @@ class _Work:
         active = base["state"] == "active"
         if active and not dirty and not self.full and orjson.loads(text) == before:
             stale_print = content != base["fingerprint"] or base["fingerprint_version"] != FINGERPRINT_VERSION
+            if stale_print:
+                self.refreshed[source_id] = content
             self._decide_one(source_id, event["source"], "unchanged", "refingerprinted" if stale_print else None)
             return
         if self._waits(source_id, content):
@@ -397,7 +401,7 @@ class _Work:
         )
         mails = pd.DataFrame(self.mails, columns=MAIL_COLUMNS)
         all_mails = pd.concat([frame for frame in [*self.mail_frames, mails] if len(frame)] or [mails], ignore_index=True)
-        return Diff(_typed(changes), decisions.astype("str"), all_mails, self.absent_now, self.rebound)
+        return Diff(_typed(changes), decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed)
 
 
 def _typed(changes: pd.DataFrame) -> pd.DataFrame:

@@ -41,7 +41,7 @@ class Company:
 
     def __init__(self, folder: Path, sandbox: SandboxServer, *, extra: str = "", timeout: float = 5, budget: float = 5) -> None:
         self.folder, self.sandbox = folder, sandbox
-        self.now = datetime.now(UTC).replace(microsecond=0)
+        self.now = datetime.now(UTC).replace(microsecond=0)  # the clock of its nights
         self.path = folder / "essentry-sync.toml"
         self.path.write_text(CONFIG.format(url=sandbox.base_url, timeout=timeout, budget=budget) + extra)
         (folder / "events.sql").write_text("SELECT * FROM events")

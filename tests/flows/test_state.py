@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+import time_machine
 
 from flows import state_open
 from flows import state_tables as t
@@ -292,11 +294,21 @@ def test_prune_forgets_old_traces_never_what_is_active_or_unanswered(state):
     state.start_run("p5", kind="sync", started_at=NOW, as_of=NOW)
     state.save_quarantine("p5", pd.DataFrame({"source": ["lb", "lb"], "part": ["events", None], "check": ["x", "y"]}))
     assert len(state.quarantine("p1")) == 1
-    state.prune(NOW, keep_inactive_days=90, keep_runs_days=400)
+    state.finish_run("p1", status="done", finished_at=old, report_dir="runs/p1")
+    healthy = {"lb": SimpleNamespace(events=True, guests=True)}
+    with time_machine.travel(old, tick=False):
+        state.save_source_reads("p1", {"lb": {"events": 9}}, healthy)
+        state.save_source_reads("p2", {"lb": {"events": 8}}, {"lb": SimpleNamespace(events=False, guests=True)})
+    assert state.prune(NOW, keep_inactive_days=90, keep_runs_days=400) == ["runs/p1"]
+    assert state.runs()["run_id"].tolist() == ["p5"]
+    assert state.last_good_reads()["lb"]["events"] == 9
+    with state._read() as connection:
+        assert connection.exec_driver_sql("SELECT run_id FROM source_reads").scalars().all() == ["p1"]
+        assert connection.exec_driver_sql("SELECT plan_id FROM plans ORDER BY plan_id").scalars().all() == ["p3", "p4", "p5"]
     assert set(snapshot(state)) == {"lb-active", "lb-asked", "lb-new"}
     assert state.open_intents()["source_id"].tolist() == ["lb-asked"]
     assert list(ledger(state, "p3")) == ["lb-asked"]
-    assert (len(ledger(state, "p1")), len(ledger(state, "p5"))) == (0, 1)
+    assert len(ledger(state, "p5")) == 1
     assert state.quarantine("p1").empty
     assert state.quarantine("p5")["check"].tolist() == ["x", "y"]
 
