@@ -16,6 +16,21 @@ from schemas.config import Config, SourceConfig
 from schemas.frames import REJECT_COLUMNS, REMEDIES, Events, Invitations, empty_frame
 from schemas.source import CUSTOM_PREFIX
 from transforms import json_text, people
+from transforms.columns import (
+    TEXT,
+    Mask,
+    are_repeated,
+    find_positions,
+    is_among,
+    look_up,
+    no_text,
+    pick_rows,
+    same_text,
+    sort_rows,
+    take_text,
+    to_arrow,
+    to_series,
+)
 from transforms.ids import build_event_ids, escape_parts, join_parts, numbered_guests
 from transforms.link import Linked, link_events
 from transforms.validate import Validated
@@ -47,18 +62,21 @@ def list_guest_keys(validated: Validated, *, shared: bool = False) -> pd.Series:
     """The texts for which the state store must know a number: guests without a key of their own. Aligned with `guests`."""
     guests = validated.guests
     keyless = guests["guest_key"].isna()
-    name = people.identify_people(pd.Series(pd.NA, index=guests.index, dtype="str"), guests["first_name"], guests["last_name"])
-    text = guests["identity"]
+    if not keyless.any():
+        return no_text(guests.index)
+    some = guests[keyless]
+    text = some["identity"]
     if shared:
-        nameless = guests["email"].isna()
-        text = text.mask(nameless, guests["source_event_id"] + "|" + text)
+        text = text.mask(some["email"].isna(), some["source_event_id"] + "|" + text)
     # two people behind one address: the first by name keeps the address alone
-    group = [guests["source_event_id"], guests["email"]]
-    both = keyless & guests["email"].notna() & name.notna() & guests.duplicated(["source_event_id", "email"], keep=False)
-    if both.any():
-        smallest = name.where(both).groupby(group, sort=False).transform("min")
-        text = text.mask(both & (name != smallest), text + "|" + name)
-    return text.where(keyless)
+    both = some[are_repeated(some["source_event_id"], some["email"])]
+    if len(both):
+        name = people.name_people(both["first_name"], both["last_name"])
+        named = both.assign(name=name)[name.notna()]
+        smallest = named.groupby(["source_event_id", "email"], sort=False)["name"].transform("min")
+        others = named.loc[named["name"] != smallest, "name"]
+        text = text.mask(text.index.isin(others.index), text + "|" + others.reindex(text.index))
+    return text.reindex(guests.index)
 
 
 def build_desired(
@@ -81,17 +99,18 @@ def build_desired(
     linked = link_events(records, confirmed=confirmed, quarantined=all_quarantined)
     shared = config.essentry.invitation_ids == "shared"
     guests = pd.concat([_guests(v, guest_numbers.get(v.source, {}), config, shared) for v in sources], ignore_index=True)
-    guests = guests.assign(source_id=guests["own_id"].map(linked.meetings).astype("str").fillna(guests["own_id"]))
+    guests = guests.assign(source_id=_find_meetings(guests["own_id"], linked))
     held = pd.concat([_held(v, config, guest_numbers.get(v.source, {}), shared) for v in sources], ignore_index=True)
-    held = held.assign(source_id=held["own_id"].map(linked.meetings).astype("str").fillna(held["own_id"])).drop(columns="own_id")
+    held = held.assign(source_id=_find_meetings(held["own_id"], linked)).drop(columns="own_id")
     records = linked.events
-    records = records.assign(
-        disposition=_dispose(records, linked, guests, held, config, as_of=as_of),
-    )
-    counted = guests[guests["own_id"].isin(records["own_id"])]
-    outside = {v.source: int((counted["source"] == v.source).sum()) for v in sources}
-    due = records[records["disposition"] == "due"].sort_values("source_id", kind="stable").reset_index(drop=True)
-    invitations = _merge_guests(guests[guests["source_id"].isin(due["source_id"])], due, notes)
+    hosts = _name_hosts(guests, records)
+    records = records.assign(disposition=_dispose(records, linked, pick_rows(guests[["source_id"]], ~hosts), held, config, as_of=as_of))
+    counted = guests["source"][is_among(guests["own_id"], records["own_id"])].value_counts()
+    outside = {v.source: int(counted.get(v.source, 0)) for v in sources}
+    due = sort_rows(pick_rows(records, (records["disposition"] == "due").to_numpy(dtype=bool)), ["source_id"])
+    asked = is_among(guests["source_id"], due["source_id"])
+    notes["hosts_as_guests"] = int((hosts & asked).sum())
+    invitations = _merge_guests(pick_rows(guests, asked & ~hosts), notes)
     rejects, link_ids = _link_rejects(linked, records)
     dispositions = pd.concat(
         [
@@ -123,7 +142,7 @@ def build_desired(
 def _records(validated: Validated, config: SourceConfig) -> pd.DataFrame:
     """A source's events with essentry's columns; `own_id` is the record's sourceId."""
     events = validated.events
-    source = pd.Series(validated.source, index=events.index, dtype="str")
+    source = same_text(validated.source, events.index)
     name = people.cut_text(events["name"].fillna(config.untitled))
     return events.assign(
         own_id=build_event_ids(source, events["source_event_id"]),
@@ -143,24 +162,24 @@ def _records(validated: Validated, config: SourceConfig) -> pd.DataFrame:
 def _custom_fields(frame: pd.DataFrame, fields: Mapping[str, int]) -> pd.Series:
     """The mapped custom_<name> columns as one JSON object, keys in numeric order; missing when empty."""
     members = [
-        json_text.member(str(number), json_text.quote(json_text.to_arrow(frame[CUSTOM_PREFIX + name])))
+        json_text.member(str(number), json_text.quote(to_arrow(frame[CUSTOM_PREFIX + name])))
         for name, number in sorted(fields.items(), key=lambda item: item[1])
         if CUSTOM_PREFIX + name in frame.columns
     ]
     if not members:
-        return pd.Series(pd.NA, index=frame.index, dtype="str")
-    objects = json_text.null_if_empty(json_text.build_objects([*members, pa.scalar("", json_text.TEXT)]))
-    return json_text.to_series(objects, frame.index)
+        return no_text(frame.index)
+    objects = json_text.null_if_empty(json_text.build_objects([*members, pa.scalar("", TEXT)]))
+    return to_series(objects, frame.index)
 
 
 def _quarantined_ids(validated: Validated) -> set[str]:
     rejected = validated.rejects[(validated.rejects["part"] == "events") & validated.rejects["source_event_id"].notna()]
     keys = rejected["source_event_id"].drop_duplicates().reset_index(drop=True)
-    return set(build_event_ids(pd.Series(validated.source, index=keys.index, dtype="str"), keys))
+    return set(build_event_ids(same_text(validated.source, keys.index), keys))
 
 
 def _guest_ids(frame: pd.DataFrame, source: str, keys: pd.Series, *, shared: bool) -> pd.Series:
-    part = escape_parts(pd.Series(source, index=frame.index, dtype="str"))
+    part = escape_parts(same_text(source, frame.index))
     return join_parts(part, keys) if shared else join_parts(part, escape_parts(frame["source_event_id"]), keys)
 
 
@@ -168,11 +187,11 @@ def _guests(validated: Validated, numbers: Mapping[str, int], config: Config, sh
     """A source's outside guests with their invitation ids; employees are left out unless the source invites everybody."""
     guests, settings = validated.guests, config.sources[validated.source]
     texts = list_guest_keys(validated, shared=shared)
-    number = numbered_guests(texts.map(dict(numbers)))
+    number = numbered_guests(_find_numbers(texts, numbers))
     frame = pd.DataFrame(
         {
-            "own_id": build_event_ids(pd.Series(validated.source, index=guests.index, dtype="str"), guests["source_event_id"]),
-            "source": pd.Series(validated.source, index=guests.index, dtype="str"),
+            "own_id": build_event_ids(same_text(validated.source, guests.index), guests["source_event_id"]),
+            "source": same_text(validated.source, guests.index),
             "invitation_id": _guest_ids(guests, validated.source, escape_parts(guests["guest_key"]).fillna(number), shared=shared),
             "identity": guests["identity"],
             "email": guests["email"],
@@ -185,21 +204,26 @@ def _guests(validated: Validated, numbers: Mapping[str, int], config: Config, sh
         }
     )
     if settings.guests == "external":
-        domain = frame["email"].str.replace(r"^.*@", "", regex=True)
-        inside = guests["internal"] | domain.isin(settings.internal_domains).fillna(False)
-        frame = frame[~inside.to_numpy(dtype=bool)]
-    if shared and frame.duplicated("invitation_id").any():  # one contact: the same data in every event
+        inside = guests["internal"].to_numpy(dtype=bool) | people.are_of_domains(guests["email"], settings.internal_domains)
+        frame = pick_rows(frame, ~inside)
+    if shared and are_repeated(frame["invitation_id"]).any():  # one contact: the same data in every event
         first = frame.sort_values(["own_id"], kind="stable").drop_duplicates("invitation_id").set_index("invitation_id")
         for column in ("email", "first_name", "last_name", "company_name", "language", "identity"):
             frame = frame.assign(**{column: frame["invitation_id"].map(first[column]).astype("str")})
     return frame
 
 
+def _find_numbers(texts: pd.Series, numbers: Mapping[str, int]) -> pd.Series:
+    if not numbers:
+        return pd.Series(pd.NA, index=texts.index, dtype="Int64")
+    return look_up(texts, numbers, "Int64")
+
+
 def _held(validated: Validated, config: Config, numbers: Mapping[str, int], shared: bool) -> pd.DataFrame:
     """Rejected guests: own_id of the event and the invitation id, missing when the guest's key cannot be read."""
     held = validated.held_guests
     ids = _guest_ids(held, validated.source, escape_parts(held["guest_key"]), shared=shared)
-    own = build_event_ids(pd.Series(validated.source, index=held.index, dtype="str"), held["source_event_id"])
+    own = build_event_ids(same_text(validated.source, held.index), held["source_event_id"])
     return pd.DataFrame({"own_id": own, "source": validated.source, "invitation_id": ids}).astype("str")
 
 
@@ -212,43 +236,48 @@ def _dispose(
     *,
     as_of: pd.Timestamp,
 ) -> pd.Series:
-    """Where each record goes; the first rule that fits wins."""
+    """Where each record goes; the first rule that fits wins. guests: source_id of every outside guest who is not the host."""
     horizon = as_of + pd.Timedelta(days=config.window.days_ahead)
-    with_guests = set(guests.loc[_not_host(guests, records), "source_id"])
     skip = records["source"].isin([name for name, entry in config.sources.items() if entry.events_without_guests == "skip"])
-    has_guests = records["source_id"].isin(with_guests)
-    problem = dict(zip(linked.problems["own_id"], linked.problems["check"], strict=True))
+    has_guests = pd.Series(is_among(records["source_id"], guests["source_id"]), index=records.index)
+    some_held = is_among(records["source_id"], held["source_id"])
     rules = [
         (records["status"] == "cancelled", "cancelled"),
-        (records["own_id"].isin(list(problem)), "quarantined"),
+        (records["own_id"].isin(linked.problems["own_id"]), "quarantined"),
         (records["status"] == "merged", "merged"),
         (records["status"] == "pending", "pending"),
         (records["ends_at"] <= as_of, "past"),
         (records["starts_at"] > horizon, "beyond_window"),
-        (skip & ~has_guests & records["source_id"].isin(set(held["source_id"])), "quarantined"),
+        (skip & ~has_guests & some_held, "quarantined"),
         (skip & ~has_guests, "guestless"),
     ]
     chosen = np.select([rule.to_numpy(dtype=bool) for rule, _ in rules], [name for _, name in rules], default="due")
     return pd.Series(chosen, index=records.index, dtype="str")
 
 
-def _not_host(guests: pd.DataFrame, records: pd.DataFrame) -> pd.Series:
-    """True for guests who are not the host of their own meeting."""
-    main = records[records["status"] != "merged"].drop_duplicates("source_id")
-    host = guests["source_id"].map(main.set_index("source_id")["host_email"]).astype("str")
-    return ~(guests["email"] == host).fillna(False).astype(bool)
+def _name_hosts(guests: pd.DataFrame, records: pd.DataFrame) -> Mask:
+    """True for guests who are the host of their own meeting."""
+    main = pick_rows(records[["source_id", "host_email"]], (records["status"] != "merged").to_numpy(dtype=bool))
+    host = take_text(main["host_email"], find_positions(guests["source_id"], main["source_id"]), guests.index)
+    return np.asarray((guests["email"] == host).fillna(False).to_numpy(dtype=bool))
 
 
-def _merge_guests(guests: pd.DataFrame, due: pd.DataFrame, notes: dict[str, int]) -> pd.DataFrame:
+def _find_meetings(own_ids: pd.Series, linked: Linked) -> pd.Series:
+    """The sourceId of the meeting that each record belongs to: its own, unless it was united with another."""
+    if linked.meetings.empty:
+        return own_ids
+    place = find_positions(own_ids, linked.meetings.index.to_series())
+    return take_text(linked.meetings, place, own_ids.index).fillna(own_ids)
+
+
+def _merge_guests(guests: pd.DataFrame, notes: dict[str, int]) -> pd.DataFrame:
     """One invitation a person and event. Of duplicates the smallest id stays here; one that essentry knows wins later, in the diff."""
-    not_host = _not_host(guests, due.assign(status="confirmed"))
-    notes["hosts_as_guests"] = int((~not_host).sum())
-    guests = guests[not_host].sort_values(["source_id", "invitation_id"], kind="stable")
-    twice = guests.duplicated(["source_id", "identity"], keep=False) & guests["identity"].notna()
+    guests = sort_rows(guests, ["source_id", "invitation_id"])
+    twice = are_repeated(guests["source_id"], guests["identity"])
     if twice.any():
-        name = people.identify_people(pd.Series(pd.NA, index=guests.index, dtype="str"), guests["first_name"], guests["last_name"])
         # same address and different names are two people; a nameless row joins the first named one
-        shared = guests[twice].assign(who=name[twice])
+        shared = guests[twice]
+        shared = shared.assign(who=people.name_people(shared["first_name"], shared["last_name"]))
         first_name = shared.groupby(["source_id", "identity"], sort=False)["who"].transform("first")
         shared = shared.assign(who=shared["who"].fillna(first_name).fillna(""))
         columns = ["first_name", "last_name", "company_name", "language", "custom_fields", "access_profiles", "email"]
@@ -257,10 +286,13 @@ def _merge_guests(guests: pd.DataFrame, due: pd.DataFrame, notes: dict[str, int]
         merged = shared.assign(**{c: filled[c].astype("str") for c in columns}).drop_duplicates(keys)
         notes["guests_merged"] = len(shared) - len(merged)
         # of two people behind one address the identity for counting stays the address
-        guests = pd.concat([guests[~twice], merged.drop(columns="who")]).sort_values(["source_id", "invitation_id"], kind="stable")
-    again = guests.duplicated(["source_id", "invitation_id"])
-    notes["guests_merged"] = notes.get("guests_merged", 0) + int(again.sum())
-    return guests.loc[~again, INVITATION_COLUMNS].reset_index(drop=True)
+        guests = pd.concat([pick_rows(guests, ~twice), merged.drop(columns="who")], ignore_index=True)
+        guests = sort_rows(guests, ["source_id", "invitation_id"])
+    again = guests.duplicated(["source_id", "invitation_id"]) if are_repeated(guests["source_id"], guests["invitation_id"]).any() else None
+    if again is not None:
+        notes["guests_merged"] = notes.get("guests_merged", 0) + int(again.sum())
+        guests = pick_rows(guests, ~again.to_numpy(dtype=bool))
+    return guests[INVITATION_COLUMNS]
 
 
 def _finish_events(due: pd.DataFrame, notes: dict[str, int]) -> pd.DataFrame:

@@ -16,15 +16,15 @@ import re
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.json_text import TEXT, to_arrow, to_series
+from transforms.columns import TEXT, mend_rows, to_arrow, to_series
 
 MAX_LENGTH = 255
 _SAFE = re.compile(rb"[A-Za-z0-9._]")
-_UNSAFE_PATTERN = r"[^A-Za-z0-9._]"
 _PART = re.compile(r"(?:[A-Za-z0-9._]|~[0-9A-F]{2})+|~g[0-9]+|~")
 
 
@@ -54,18 +54,29 @@ def unescape_part(text: str) -> str:
 
 
 def escape_parts(values: pd.Series) -> pd.Series:
-    """`escape_part` of each value; missing values stay missing. Only values that need it are looked at one by one."""
-    text = values.astype("str")
-    dirty = (text.str.contains(_UNSAFE_PATTERN, regex=True) | (text == "")).fillna(False).astype(bool)
-    if not dirty.any():
-        return text
-    distinct = text[dirty].unique()
-    return text.mask(dirty, text[dirty].map({value: escape_part(value) for value in distinct}))
+    """`escape_part` of each value; missing values stay missing. One pass a distinct unsafe byte, and there are few."""
+    array = to_arrow(values)
+    raw = array.cast(pa.large_binary())
+    for byte in _find_unsafe_bytes(array):
+        raw = pc.replace_substring(raw, pattern=bytes([byte]), replacement=b"~%02X" % byte)
+    escaped = raw.cast(TEXT)
+    return to_series(pc.if_else(pc.equal(escaped, ""), "~", escaped), values.index)
+
+
+def _find_unsafe_bytes(array: pa.Array) -> list[int]:
+    """The bytes of a column that an id may not hold, `~` first: what it stands for must not be escaped again."""
+    content = array.buffers()[2]
+    if content is None:
+        return []
+    seen = np.zeros(256, dtype=bool)
+    seen[np.frombuffer(content, dtype=np.uint8)] = True
+    return [0x7E, *(int(byte) for byte in np.flatnonzero(seen) if byte != 0x7E and not _SAFE.match(bytes([byte])))]
 
 
 def numbered_guests(numbers: pd.Series) -> pd.Series:
     """The guest part of guests known by a number of the state store; missing numbers stay missing."""
-    return ("~g" + numbers.astype("Int64").astype("str")).where(numbers.notna())
+    number = pa.array(numbers.astype("Int64"), from_pandas=True).cast(TEXT)
+    return to_series(pc.binary_join_element_wise(pa.scalar("~g", TEXT), number, pa.scalar("", TEXT)), numbers.index)
 
 
 def build_event_ids(source: pd.Series, source_event_ids: pd.Series) -> pd.Series:
@@ -77,9 +88,8 @@ def join_parts(*parts: pd.Series) -> pd.Series:
     """Join escaped parts with `-`; over 255 characters the end is replaced by a digest of the whole. A missing part: missing."""
     arrays = [to_arrow(part) for part in parts]
     joined = pc.binary_join_element_wise(*arrays, pa.scalar("-", TEXT))
-    ids = to_series(joined, parts[0].index)
-    too_long = (ids.str.len() > MAX_LENGTH).fillna(False).astype(bool)
-    return ids.mask(too_long, ids[too_long].map(_shorten)) if too_long.any() else ids
+    too_long = pc.greater(pc.binary_length(joined), MAX_LENGTH)
+    return to_series(mend_rows(joined, too_long, by=_shorten), parts[0].index)
 
 
 def _shorten(text: str) -> str:

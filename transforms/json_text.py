@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import orjson
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-TEXT = pa.large_string()
+from transforms.columns import TEXT
+
 _NEEDS_ESCAPE = r'["\\\x00-\x1f\x7f]'
-
-
-def to_arrow(values: pd.Series) -> pa.Array:
-    """A text column as one Arrow array; missing stays null."""
-    array = pa.array(values.astype("str"), type=TEXT, from_pandas=True)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
-def to_series(array: pa.Array, index: pd.Index) -> pd.Series:
-    """An Arrow array of texts as a column of that index, by position."""
-    return pd.Series(pd.array(array, dtype="str"), index=index)
 
 
 def join(*pieces: pa.Array | str) -> pa.Array:

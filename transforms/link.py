@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import orjson
 import pandas as pd
 
+from transforms.columns import no_text
 from transforms.ids import build_event_ids
 
 _FILLED = ("name", "description", "host_first_name", "host_last_name", "host_phone")
@@ -22,7 +23,7 @@ _FILLED = ("name", "description", "host_first_name", "host_last_name", "host_pho
 class Linked:
     """`events` with `source_id` of the meeting and `own_id` of the record; `status` may be `merged`. `problems`: own_id, check.
 
-    `meetings`: own_id → source_id of the meeting it belongs to, for the guests. `held_targets`: ids that must not be deleted.
+    `meetings`: own_id → source_id of the meeting, where that is another record's, for the guests. `held_targets`: ids that must not be deleted.
     """
 
     events: pd.DataFrame
@@ -37,14 +38,14 @@ def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: s
     events: own_id, source, status, linked_source, linked_event_id and content columns. confirmed: source_id and members_json of
     what essentry holds. quarantined: ids of records that failed validation.
     """
-    known = set(confirmed["source_id"])
-    events = events.assign(source_id=events["own_id"], members=pd.Series(pd.NA, index=events.index, dtype="str"))
+    events = events.assign(source_id=events["own_id"], members=no_text(events.index))
     events, taken = _take_over(events, confirmed, quarantined)
     pointing = events[events["linked_source"].notna() & events["linked_event_id"].notna()]
     problems: list[tuple[str, str]] = []
     held: set[str] = set()
     if pointing.empty:
         return _linked(events, problems, held)
+    known = set(confirmed["source_id"])
     target = dict(zip(pointing["own_id"], build_event_ids(pointing["linked_source"], pointing["linked_event_id"]), strict=True))
     present = dict(zip(events["own_id"], events.index, strict=True))
     groups: dict[str, list[str]] = {}
@@ -132,6 +133,7 @@ def _take_over(events: pd.DataFrame, confirmed: pd.DataFrame, quarantined: set[s
 
 
 def _linked(events: pd.DataFrame, problems: list[tuple[str, str]], held: set[str]) -> Linked:
-    meetings = pd.Series(events["source_id"].to_numpy(), index=events["own_id"], dtype="str")
+    moved = events[(events["source_id"] != events["own_id"]).to_numpy(dtype=bool)]
+    meetings = pd.Series(moved["source_id"].to_numpy(), index=moved["own_id"], dtype="str")
     table = pd.DataFrame(problems, columns=["own_id", "check"]).astype("str")
     return Linked(events, meetings, table, held)

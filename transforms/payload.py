@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
-from transforms.json_text import TEXT, build_objects, join, join_groups, member, null_if_empty, quote, to_arrow, to_series
+from transforms.columns import TEXT, find_positions, pick_rows, to_arrow, to_series
+from transforms.json_text import build_objects, join, join_groups, member, null_if_empty, quote
 from transforms.times import format_instants
 
 FINGERPRINT_VERSION = 1
@@ -48,9 +49,9 @@ def _invitation_texts(invitations: pd.DataFrame) -> pa.Array:
 
 def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series:
     """The canonical JSON of each event, aligned with `events`; both frames sorted by source_id."""
-    position = pd.Index(events["source_id"]).get_indexer(invitations["source_id"])
+    position = find_positions(invitations["source_id"], events["source_id"])
     counts = pa.array(np.bincount(position[position >= 0], minlength=len(events)))
-    guests = join_groups(_invitation_texts(invitations[position >= 0]), counts)
+    guests = join_groups(_invitation_texts(pick_rows(invitations, position >= 0)), counts)
     members = [
         member("sourceId", quote(to_arrow(events["source_id"]))),
         member("name", quote(to_arrow(events["name"]))),
@@ -69,24 +70,20 @@ def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series
 
 def iterate_payloads(events: pd.DataFrame, invitations: pd.DataFrame, *, chunk: int = CHUNK) -> Iterator[pd.Series]:
     """`build_payloads` by runs of `chunk` events, so that the texts of all never stand in memory at once."""
-    if events.empty:
-        return
-    bounds = np.arange(0, len(events), chunk)
-    keys = events["source_id"].to_numpy(dtype=object)[bounds]
-    starts = np.searchsorted(invitations["source_id"].to_numpy(dtype=object), keys)
-    ends = [*starts[1:], len(invitations)]
-    for bound, first, last in zip(bounds, starts, ends, strict=True):
-        yield build_payloads(events.iloc[bound : bound + chunk], invitations.iloc[first:last])
+    bounds = np.append(np.searchsorted(find_positions(invitations["source_id"], events["source_id"]), np.arange(0, len(events), chunk)), len(invitations))
+    for number, start in enumerate(range(0, len(events), chunk)):
+        yield build_payloads(events.iloc[start : start + chunk], invitations.iloc[bounds[number] : bounds[number + 1]])
 
 
 def add_fingerprints(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.DataFrame:
     """`events` with `fingerprint` (32 hex digits) and `guests` (their number)."""
-    prints: list[str] = []
+    prints = [pa.array([], TEXT)]
     for texts in iterate_payloads(events, invitations):
-        prints += [fingerprint(text) for text in texts]  # the hash is a C call a row; there is no vectorised one
-    counts = invitations["source_id"].value_counts()
-    guests = events["source_id"].map(counts).fillna(0).astype("int64")
-    return events.assign(fingerprint=pd.Series(prints, index=events.index, dtype="str"), guests=guests)
+        raw = to_arrow(texts).cast(pa.large_binary()).to_pylist()
+        prints.append(pa.array([xxh3_128_hexdigest(text) for text in raw], type=TEXT))  # a C call a row; there is no vectorised one
+    position = find_positions(invitations["source_id"], events["source_id"])
+    guests = pd.Series(np.bincount(position[position >= 0], minlength=len(events)), index=events.index)
+    return events.assign(fingerprint=to_series(pa.concat_arrays(prints), events.index), guests=guests)
 
 
 def fingerprint(payload: str) -> str:

@@ -1,13 +1,21 @@
-"""Names, addresses and languages of people and titles, made comparable. Pure, and each distinct value is looked at once."""
+"""Names, addresses and languages of people and titles, made comparable. Pure.
+
+What is plain is settled by Arrow kernels; only odd texts (control characters, foreign blanks, letters outside ASCII in an address) are looked
+at one by one, each distinct one once, by the rule that is written in Python.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.essentry import LANGUAGES
+from transforms.columns import TEXT, Mask, map_distinct, mend_rows, to_arrow, to_mask, to_series
 
 TEXT_LIMIT = 255
 _NO_ADDRESS = frozenset(
@@ -32,19 +40,29 @@ _NO_ADDRESS = frozenset(
     }
 )
 _ADDRESS = re.compile(r"[^@\s\x00-\x1f<>()\[\],;:\"\\]+@[^@\s\x00-\x1f<>()\[\],;:\"\\.]+(?:\.[^@\s\x00-\x1f<>()\[\],;:\"\\.]+)+")
+_ADDRESS_FAST = _ADDRESS.pattern.replace(r"\s", r"\t\n\v\f\r ")
 _BLANKS = r"[\s\x00-\x1f\x7f\u200b\ufeff]+"
+# what `clean_text` must look at: anything of _BLANKS that is not a single plain blank
+_ODD_BLANKS = r"[\x00-\x1f\x7f\x{85}\x{a0}\x{1680}\x{2000}-\x{200b}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]|  "
+_ODD_ADDRESS = r"[^\x21-\x7e]|[<>:]"
 
 
-def map_distinct(values: pd.Series, *, by: Callable[[str], str | None]) -> pd.Series:
-    """Apply `by` to each distinct non-missing value; the result is text, missing where the rule gives None."""
-    table = {value: by(value) for value in values.dropna().unique()}
-    return values.map(table).astype("str")
+def _is_missing(array: pa.Array) -> bool:
+    return bool(array.null_count == len(array))
+
+
+def _null_where(array: pa.Array, condition: pa.Array) -> pa.Array:
+    return pc.if_else(pc.fill_null(condition, False), pa.scalar(None, TEXT), array)
 
 
 def clean_text(values: pd.Series) -> pd.Series:
     """Blanks and control characters folded to one blank and trimmed; an empty text is missing."""
-    text = values.astype("str").str.replace(_BLANKS, " ", regex=True).str.strip()
-    return text.mask(text == "")
+    array = to_arrow(values)
+    if _is_missing(array):
+        return to_series(array, values.index)
+    folded = mend_rows(array, pc.match_substring_regex(array, _ODD_BLANKS), by=lambda text: re.sub(_BLANKS, " ", text))
+    trimmed = pc.ascii_trim(folded, characters=" ")
+    return to_series(_null_where(trimmed, pc.equal(trimmed, "")), values.index)
 
 
 def cut_text(values: pd.Series, *, limit: int = TEXT_LIMIT) -> pd.Series:
@@ -55,19 +73,36 @@ def cut_text(values: pd.Series, *, limit: int = TEXT_LIMIT) -> pd.Series:
 
 def clean_addresses(values: pd.Series) -> pd.Series:
     """E-mail addresses trimmed and case-folded (in Python: databases fold ASCII alone); `n/a` and its like are missing."""
+    array = to_arrow(values)
+    if _is_missing(array):
+        return to_series(array, values.index)
 
-    def clean(value: str) -> str | None:
-        folded = value.strip().strip("<>").removeprefix("mailto:").strip().lower()
-        return None if folded in _NO_ADDRESS else folded
+    def clean(value: str) -> str:
+        return value.strip().strip("<>").removeprefix("mailto:").strip().lower()
 
-    return map_distinct(values.astype("str"), by=clean)
+    folded = mend_rows(pc.ascii_lower(array), pc.match_substring_regex(array, _ODD_ADDRESS), by=clean)
+    return to_series(_null_where(folded, pc.is_in(folded, value_set=pa.array(sorted(_NO_ADDRESS), type=TEXT))), values.index)
 
 
 def are_addresses(values: pd.Series) -> pd.Series:
     """True for each well-formed e-mail address, and for a missing one."""
-    distinct = values.dropna().unique()
-    wrong = {value for value in distinct if len(value) > 254 or not _ADDRESS.fullmatch(value)}
-    return ~values.isin(wrong) if wrong else pd.Series(True, index=values.index)
+    array = to_arrow(values)
+    plain = pc.and_(pc.match_substring_regex(array, f"^(?:{_ADDRESS_FAST})$"), pc.string_is_ascii(array))
+    good = to_mask(pc.fill_null(pc.and_(plain, pc.less_equal(pc.binary_length(array), 254)), True))
+    if not good.all():
+        doubtful = pc.unique(array.filter(pa.array(~good))).to_pylist()
+        fine = [value for value in doubtful if len(value) <= 254 and _ADDRESS.fullmatch(value)]
+        good |= to_mask(pc.is_in(array, value_set=pa.array(fine, type=TEXT)))
+    return pd.Series(good, index=values.index)
+
+
+def are_of_domains(addresses: pd.Series, domains: Sequence[str]) -> Mask:
+    """True for each address of one of these domains, themselves and not what is below them."""
+    array = to_arrow(addresses)
+    inside = np.zeros(len(array), dtype=bool)
+    for domain in domains:
+        inside |= to_mask(pc.ends_with(array, f"@{domain}"))
+    return inside
 
 
 def map_languages(values: pd.Series) -> pd.Series:
@@ -90,14 +125,26 @@ def split_names(full: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 def read_flags(values: pd.Series) -> pd.Series:
     """Truth of a database's flag as text: 1, true, t, yes, y, on; everything else, and missing, is false."""
-    return values.astype("str").str.strip().str.lower().isin(["1", "true", "t", "yes", "y", "on", "1.0"])
+    folded = pc.utf8_lower(pc.utf8_trim_whitespace(to_arrow(values)))
+    yes = pa.array(["1", "true", "t", "yes", "y", "on", "1.0"], type=TEXT)
+    return pd.Series(to_mask(pc.is_in(folded, value_set=yes)), index=values.index)
+
+
+def name_people(first_name: pd.Series, last_name: pd.Series) -> pd.Series:
+    """Both names as one text to compare by, `name:ada lovelace`; missing without any."""
+    joined = pc.binary_join_element_wise(
+        pc.fill_null(to_arrow(first_name), ""), pc.fill_null(to_arrow(last_name), ""), pa.scalar(" ", TEXT)
+    )
+    name = to_series(pc.utf8_trim_whitespace(joined), first_name.index)
+    return map_distinct(name.mask(name == ""), by=lambda value: "name:" + value.casefold())
 
 
 def identify_people(email: pd.Series, first_name: pd.Series, last_name: pd.Series) -> pd.Series:
     """Who a guest is, for merging and counting: the address, else the name, case-folded."""
-    name = (first_name.fillna("") + " " + last_name.fillna("")).str.strip()
-    folded = map_distinct(name.mask(name == ""), by=lambda value: "name:" + value.casefold())
-    return email.fillna(folded).astype("str")
+    without = email.isna()
+    if not without.any():
+        return email
+    return email.fillna(name_people(first_name[without], last_name[without]).reindex(email.index))
 
 
 def mask_address(address: str) -> str:

@@ -13,6 +13,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.columns import TEXT, number_groups, to_arrow, to_mask, to_series
 
 INSTANT = "datetime64[us, UTC]"
 _OFFSET = r"(?:[zZ]|[+-]\d{2}:?\d{2})$"
@@ -28,7 +32,19 @@ class Instants:
 
 
 def read_instants(values: pd.Series, *, times: str, zones: pd.Series) -> Instants:
-    """Turn text into instants; `zones` holds an IANA name a row and is used for `local` alone."""
+    """Turn text into instants; `zones` holds an IANA name a row and is used for `local` alone.
+
+    Bookings start on the quarter of an hour: each distinct text (and zone) is read once.
+    """
+    numbers = number_groups(values, zones) if times == "local" else number_groups(values)
+    first = np.empty(numbers.max(initial=-1) + 1, dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    read = _read_distinct(values.take(first), times=times, zones=zones.take(first))
+    return Instants(*(column.take(numbers).set_axis(values.index) for column in (read.at, read.ambiguous, read.shifted)))
+
+
+def _read_distinct(values: pd.Series, *, times: str, zones: pd.Series) -> Instants:
+    values, zones = values.reset_index(drop=True), zones.reset_index(drop=True)
     none = pd.Series(False, index=values.index)
     text = values.astype("str").str.strip()
     if times == "epoch":
@@ -37,7 +53,7 @@ def read_instants(values: pd.Series, *, times: str, zones: pd.Series) -> Instant
         micros = (seconds * 1_000_000).round()
         at = pd.to_datetime(micros.astype("Float64").astype("Int64"), unit="us", utc=True, errors="coerce")
         return Instants(at.astype(INSTANT), none, none)
-    own = text.str.contains(_OFFSET, regex=True).fillna(False).astype(bool)
+    own = have_offsets(text)
     if times == "utc" or own.all():
         return Instants(_parse_utc(text), none, none)
     wall = _parse_wall(text.mask(own))
@@ -52,6 +68,11 @@ def read_instants(values: pd.Series, *, times: str, zones: pd.Series) -> Instant
         shifted = shifted.mask(rows, gap.reindex(at.index, fill_value=False)).astype(bool)
         ambiguous = ambiguous.mask(rows, twice.reindex(at.index, fill_value=False)).astype(bool)
     return Instants(at, ambiguous, shifted)
+
+
+def have_offsets(text: pd.Series) -> pd.Series:
+    """True for each text that ends in a Z or an offset of its own."""
+    return pd.Series(to_mask(pc.match_substring_regex(to_arrow(text), _OFFSET)), index=text.index)
 
 
 def _parse_utc(text: pd.Series) -> pd.Series:
@@ -80,6 +101,8 @@ def _localise(wall: pd.Series, zone: str) -> tuple[pd.Series, pd.Series, pd.Seri
 
 def format_instants(values: pd.Series) -> pd.Series:
     """ISO 8601 in UTC with a Z, to the second, as essentry wants it; NaT becomes missing."""
-    seconds = values.dt.floor("s").dt.tz_localize(None)
-    text = np.datetime_as_string(seconds.to_numpy(dtype="datetime64[s]"), unit="s")
-    return (pd.Series(text, index=values.index, dtype="str") + "Z").where(values.notna())
+    seconds = pa.array(values.dt.floor("s").dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[s]"), from_pandas=True)
+    coded = seconds.dictionary_encode()
+    texts = np.datetime_as_string(coded.dictionary.to_numpy(zero_copy_only=False), unit="s")
+    named = pa.array([f"{text}Z" for text in texts], type=TEXT)  # a loop over distinct instants, which are few
+    return to_series(named.take(coded.indices), values.index)

@@ -19,6 +19,7 @@ from schemas.config import SiteConfig, SourceConfig
 from schemas.frames import REJECT_COLUMNS, REMEDIES, SourceEvents, SourceGuests, empty_frame
 from schemas.source import CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS
 from transforms import people, times
+from transforms.columns import Mask, are_repeated, is_among, look_up, map_distinct, no_text, pick_rows, sort_rows
 
 _STATUS = {"confirmed": "confirmed", "pending": "pending", "cancelled": "cancelled", "canceled": "cancelled"}
 
@@ -51,21 +52,19 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     typed, notes = _type_events(raw_events, config)
     keyless = typed["source_event_id"].isna()
     rejects = [_rejects(source, "events", typed[keyless], "source_event_id", "key")]
-    keyed = _drop_copies(typed[~keyless], ["source_event_id"])
+    keyed = _drop_copies(pick_rows(typed, ~keyless.to_numpy(dtype=bool)), ["source_event_id"])
     copies = len(typed) - int(keyless.sum()) - len(keyed)
-    cancelled = keyed["status"] == "cancelled"
-    # S5: only rows that all say cancelled are a cancellation without question
-    unsure = keyed["source_event_id"].isin(keyed.loc[~cancelled, "source_event_id"])
-    sure = keyed[cancelled & ~unsure].drop_duplicates("source_event_id")
-    checked = keyed[~(cancelled & ~unsure)]
+    certain = _surely_cancelled(keyed)
+    sure = pick_rows(keyed, certain).drop_duplicates("source_event_id")
+    checked = pick_rows(keyed, ~certain)
     bad, failures = _check(SourceEvents, checked)
     rejects.append(_named(source, "events", failures, checked))
-    events = pd.concat([sure, checked[~bad]]).sort_values("source_event_id", kind="stable")
+    events = sort_rows(pd.concat([sure, pick_rows(checked, ~bad)], ignore_index=True), ["source_event_id"])
 
     guests_typed = _type_guests(raw_guests, config)
     eventless = guests_typed["source_event_id"].isna()
     rejects.append(_rejects(source, "guests", guests_typed[eventless], "source_event_id", "guest_event_key"))
-    guests = guests_typed[~eventless]
+    guests = pick_rows(guests_typed, ~eventless.to_numpy(dtype=bool))
     guests = _drop_copies(guests, ["source_event_id", "guest_key"])
     bad_guests, guest_failures = _check(SourceGuests, guests)
     rejects.append(_named(source, "guests", guest_failures, guests))
@@ -74,8 +73,8 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     all_rejects = pd.concat([frame for frame in rejects if len(frame)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
     return Validated(
         source=source,
-        events=events.reset_index(drop=True),
-        guests=guests[~bad_guests].reset_index(drop=True),
+        events=events,
+        guests=pick_rows(guests, ~bad_guests),
         rejects=all_rejects,
         held_guests=held,
         event_rows=len(raw_events),
@@ -88,10 +87,20 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     )
 
 
+def _surely_cancelled(keyed: pd.DataFrame) -> Mask:
+    """S5: only a key whose rows all say cancelled is a cancellation without question."""
+    cancelled = (keyed["status"] == "cancelled").to_numpy(dtype=bool)
+    if not cancelled.any():
+        return cancelled
+    called_off = keyed.loc[cancelled, "source_event_id"]
+    unsure = called_off[is_among(called_off, keyed.loc[~cancelled, "source_event_id"])]
+    return cancelled & ~is_among(keyed["source_event_id"], unsure)
+
+
 def _column(raw: pd.DataFrame, name: str) -> pd.Series:
     if name in raw.columns:
         return raw[name].astype("str")
-    return pd.Series(pd.NA, index=raw.index, dtype="str")
+    return no_text(raw.index)
 
 
 def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -103,8 +112,7 @@ def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame,
     out["description"] = description.mask(description == "")
     for name in [column for column in raw.columns if column.startswith(CUSTOM_PREFIX)]:
         out[name] = people.clean_text(raw[name])
-    status = out["status"].fillna("confirmed").str.lower()
-    out["status"] = status.map(_STATUS).astype("str").fillna(status)
+    out["status"] = map_distinct(out["status"].fillna("confirmed"), by=lambda status: _STATUS.get(status.lower(), status.lower()))
     for role in ("host", "creator"):
         out[f"{role}_email"] = people.clean_addresses(out[f"{role}_email"])
     site, room = map_places(out["room_key"], out["site_key"], config)
@@ -112,17 +120,17 @@ def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame,
         out["timezone"].fillna(site["timezone"]).fillna(config.timezone) if config.timezone else out["timezone"].fillna(site["timezone"])
     )
     known = available_timezones()
-    distinct_zones = zones.dropna().unique()
-    bad_zones = [zone for zone in distinct_zones if zone not in known]
+    bad_zones = [zone for zone in zones.dropna().unique() if zone not in known]
+    unknown_zone = is_among(zones, bad_zones)
     kind = config.times or "utc"
-    readable = zones.mask(zones.isin(bad_zones))
+    readable = zones.mask(unknown_zone)
     start = times.read_instants(out["starts_at"], times=kind, zones=readable)
     end = times.read_instants(out["ends_at"], times=kind, zones=readable)
     updated = times.read_instants(out["updated_at"], times=kind, zones=readable)
     no_end = out["ends_at"].isna()
     default_end = start.at + pd.Timedelta(minutes=config.default_duration_minutes)
-    needs_zone = (kind == "local") & out["starts_at"].notna() & ~out["starts_at"].str.contains(times._OFFSET, regex=True).fillna(False)
-    out["zone_known"] = (~zones.isin(bad_zones) & ~(needs_zone & zones.isna())) if kind == "local" else pd.Series(True, index=out.index)
+    needs_zone = out["starts_at"].notna() & ~times.have_offsets(out["starts_at"])
+    out["zone_known"] = (~unknown_zone & ~(needs_zone & zones.isna())) if kind == "local" else pd.Series(True, index=out.index)
     out["has_start"] = start.at.notna() | ~out["zone_known"]
     out["has_end"] = no_end | end.at.notna() | ~out["zone_known"]
     out["starts_at_text"], out["ends_at_text"] = out["starts_at"], out["ends_at"]
@@ -152,9 +160,9 @@ def map_places(room_key: pd.Series, site_key: pd.Series, config: SourceConfig) -
     """The configured zone of each row's room or site, and its location, entrance and whether the room's own entry gave them."""
 
     def pick(attribute: str, table: Mapping[str, SiteConfig], keys: pd.Series, dtype: str) -> pd.Series:
-        return keys.map({key: getattr(entry, attribute) for key, entry in table.items()}).astype(dtype)
+        return look_up(keys, {key: getattr(entry, attribute) for key, entry in table.items()}, dtype)
 
-    by_room = room_key.isin(list(config.rooms))
+    by_room = pd.Series(is_among(room_key, list(config.rooms)), index=room_key.index)
     zone = pick("timezone", config.rooms, room_key, "str").fillna(pick("timezone", config.sites, site_key, "str"))
     place = pd.DataFrame({"by_room": by_room})
     for attribute in ("location_id", "entrance_id"):
@@ -202,14 +210,14 @@ def _read_profiles(values: pd.Series) -> tuple[pd.Series, pd.Series]:
             return None
         return orjson.dumps([{"partitionId": a, "sourceId": b} for a, b in sorted(pairs)]).decode() if pairs else None
 
-    table = {value: read(value) for value in values.dropna().unique()}
-    wrong = [value for value, result in table.items() if result is None and value != "[]"]
-    return values.map(table).astype("str"), ~values.isin(wrong)
+    profiles = map_distinct(values, by=read)
+    wrong = profiles.isna() & values.notna() & (values != "[]").fillna(False).astype(bool)
+    return profiles, ~wrong
 
 
 def _drop_copies(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     """Rows that are copies of another in every column go; rows that share a key and differ are marked."""
-    twice = frame.duplicated(key, keep=False) & frame[key].notna().all(axis=1)
+    twice = are_repeated(*(frame[name] for name in key))
     if not twice.any():
         return frame
     shared = frame[twice]
@@ -218,12 +226,12 @@ def _drop_copies(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     frame = frame.drop(index=shared.index.difference(kept.index))
     marks = frame["key_is_unique"].copy()
     marks.loc[kept.index[still]] = False
-    return frame.assign(key_is_unique=marks)
+    return frame.assign(key_is_unique=marks).reset_index(drop=True)
 
 
-def _check(schema: object, frame: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
-    """Rows that fail, and a (row, check) table of why. A failed check costs its row, never the run."""
-    bad = pd.Series(False, index=frame.index)
+def _check(schema: object, frame: pd.DataFrame) -> tuple[Mask, pd.DataFrame]:
+    """Rows that fail, and a (row, check) table of why. A failed check costs its row, never the run. Rows are numbered from 0."""
+    bad = np.zeros(len(frame), dtype=bool)
     try:
         schema.validate(frame, lazy=True)  # type: ignore[attr-defined]
     except pandera.errors.SchemaErrors as errors:
@@ -233,7 +241,7 @@ def _check(schema: object, frame: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame
             raise ValueError(f"a source frame has the wrong form: {broken[['column', 'check']].to_dict('records')}") from None
         cases = cases[["column", "check", "index"]].drop_duplicates(["check", "index"])
         cases = cases.assign(index=cases["index"].astype("int64"), check=cases["check"].astype("str"))
-        bad.loc[cases["index"].unique()] = True
+        bad[cases["index"].unique()] = True
         return bad, cases
     return bad, pd.DataFrame({"column": [], "check": [], "index": []})
 
@@ -261,7 +269,7 @@ def _rejects(source: str, part: str, rows: pd.DataFrame, column: str, check: str
     if check == "location":
         values = ("room " + rows["room_key"].fillna("-") + ", site " + rows["site_key"].fillna("-")).astype("str")
     if column in ("host_email", "email"):
-        values = people.map_distinct(values, by=people.mask_address)
+        values = map_distinct(values, by=people.mask_address)
     guest = rows["guest_id"] if "guest_id" in rows else pd.Series(pd.NA, index=rows.index, dtype="str")
     return pd.DataFrame(
         {

@@ -46,7 +46,7 @@ def test_records_without_links_keep_their_ids() -> None:
 def test_s10_with_none_confirmed_the_smallest_id() -> None:
     linked = _link(_record("b-1"), _record("a-1", "b-1"))
     assert _ids(linked) == {"b-1": ("a-1", "confirmed"), "a-1": ("a-1", "merged")}
-    assert linked.meetings.to_dict() == {"a-1": "a-1", "b-1": "a-1"}
+    assert linked.meetings.to_dict() == {"b-1": "a-1"}
     members = linked.events.set_index("own_id").at["b-1", "members"]
     assert orjson.loads(members) == ["b-1"]
 

@@ -1,0 +1,152 @@
+"""Columns of text by Arrow kernels: membership, look-up, distinct values, rows. Pure, and no Python object a row.
+
+pandas' own `isin`, `map`, `duplicated` and boolean indexing turn Arrow-backed text into objects or copy it several times; at a million rows that
+is where the time goes. Everything here keeps text in Arrow and gives pandas columns back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+TEXT = pa.large_string()
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Positions = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def to_arrow(values: pd.Series) -> pa.Array:
+    """A text column as one Arrow array; missing stays null."""
+    array = pa.array(values.astype("str"), type=TEXT, from_pandas=True)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def to_series(array: pa.Array, index: pd.Index) -> pd.Series:
+    """An Arrow array of texts as a column of that index, by position."""
+    return pd.Series(pd.array(array, dtype="str"), index=index)
+
+
+def no_text(index: pd.Index) -> pd.Series:
+    """A text column in which every value is missing."""
+    return to_series(pa.nulls(len(index), TEXT), index)
+
+
+def same_text(text: str, index: pd.Index) -> pd.Series:
+    """A text column that says the same in every row."""
+    return to_series(pa.repeat(pa.scalar(text, TEXT), len(index)), index)
+
+
+def to_mask(array: pa.Array) -> Mask:
+    """An Arrow column of booleans as numpy has it; null is false."""
+    return np.asarray(pc.fill_null(array, False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def is_among(values: pd.Series, among: pd.Series | Collection[str]) -> Mask:
+    """True where the text is one of `among`; missing is not."""
+    wanted = to_arrow(among) if isinstance(among, pd.Series) else pa.array(sorted(among), type=TEXT)
+    if len(wanted) == 0:
+        return np.zeros(len(values), dtype=bool)
+    return to_mask(pc.is_in(to_arrow(values), value_set=wanted.drop_null()))
+
+
+def find_positions(keys: pd.Series, among: pd.Series) -> Positions:
+    """Where each key stands in `among` (the first place, from 0); -1 where it does not, or is missing."""
+    found = pc.index_in(to_arrow(keys), value_set=to_arrow(among), skip_nulls=True)
+    return np.asarray(pc.fill_null(found, -1), dtype=np.int64)
+
+
+def take_text(values: pd.Series, positions: Positions, index: pd.Index) -> pd.Series:
+    """The texts at these positions; missing at -1."""
+    places = pa.array(positions, mask=positions < 0)
+    return to_series(to_arrow(values).take(places), index)
+
+
+def look_up(keys: pd.Series, table: Mapping[str, Any], dtype: str) -> pd.Series:
+    """`keys` looked up in a small table; missing where it has no entry, or the entry is None."""
+    known = pd.Series(list(table), dtype="str")
+    values = pd.Series([*table.values(), None], dtype="object").astype(dtype)
+    return values.take(find_positions(keys, known)).set_axis(keys.index)
+
+
+def map_distinct(values: pd.Series, *, by: Callable[[str], str | None]) -> pd.Series:
+    """Apply `by` to each distinct non-missing value; the result is text, missing where the rule gives None."""
+    array = to_arrow(values)
+    if array.null_count == len(array):
+        return to_series(array, values.index)
+    coded = array.dictionary_encode()
+    results = pa.array([by(value) for value in coded.dictionary.to_pylist()], type=TEXT)
+    return to_series(results.take(coded.indices), values.index)
+
+
+def mend_rows(array: pa.Array, odd: pa.Array, *, by: Callable[[str], str | None]) -> pa.Array:
+    """`array` with `by` applied to the rows that `odd` marks, each distinct text once."""
+    odd = pc.fill_null(odd, False)
+    if not pc.any(odd).as_py():
+        return array
+    coded = array.filter(odd).dictionary_encode()
+    mended = pa.array([by(value) for value in coded.dictionary.to_pylist()], type=TEXT)
+    return pc.replace_with_mask(array, odd, mended.take(coded.indices))
+
+
+def pick_rows(frame: pd.DataFrame, rows: Mask | Positions) -> pd.DataFrame:
+    """Rows of a frame by mask or position, numbered anew; the whole frame itself when the mask keeps every row."""
+    if rows.dtype == bool:
+        if rows.all():
+            return frame.reset_index(drop=True)
+        rows = np.flatnonzero(rows)
+    places = pa.array(rows, type=pa.int64())
+    index = pd.RangeIndex(len(rows))
+    columns = {}
+    for name in frame.columns:
+        column = frame[name]
+        if isinstance(column.dtype, pd.StringDtype):
+            columns[name] = to_series(to_arrow(column).take(places), index)
+        else:
+            columns[name] = column.take(rows).set_axis(index)
+    return pd.DataFrame(columns, index=index)
+
+
+def number_groups(*columns: pd.Series) -> Positions:
+    """A number for each distinct combination of values; a missing value is a value of its own."""
+    numbers = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        coded = to_arrow(column).dictionary_encode(null_encoding="encode")
+        size = len(coded.dictionary)
+        numbers = numbers * size + np.asarray(coded.indices, dtype=np.int64)
+        if len(columns) > 1:
+            numbers = pd.factorize(numbers)[0]
+    return numbers
+
+
+def are_repeated(*columns: pd.Series) -> Mask:
+    """True for each row whose combination of values stands in another row, too; a missing value makes a row single."""
+    numbers = number_groups(*columns)
+    missing = np.logical_or.reduce([column.isna().to_numpy(dtype=bool) for column in columns])
+    return np.asarray(pd.Series(numbers).duplicated(keep=False).to_numpy(), dtype=bool) & ~missing
+
+
+def sort_rows(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """A frame sorted by text columns, bytewise as essentry-sync sorts everywhere; equal rows keep their order."""
+    arrays = {name: to_arrow(frame[name]) for name in by}
+    if is_sorted(*arrays.values()):
+        return frame.reset_index(drop=True)
+    table = pa.table({**arrays, "row": pa.array(np.arange(len(frame)))})
+    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in [*by, "row"]])
+    return pick_rows(frame, np.asarray(order, dtype=np.int64))
+
+
+def is_sorted(*columns: pa.Array) -> bool:
+    """True when the rows stand in ascending order already, as most databases return them."""
+    if len(columns[0]) < 2 or any(column.null_count for column in columns):
+        return len(columns[0]) < 2
+    equal = pa.scalar(True)
+    right: Any = pa.scalar(True)
+    for column in columns:
+        before, after = column[:-1], column[1:]
+        right = pc.and_(right, pc.or_(pc.invert(equal), pc.less_equal(before, after)))
+        equal = pc.and_(equal, pc.equal(before, after))
+    return bool(pc.all(right).as_py())
