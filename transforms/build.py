@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from schemas.config import Config, SourceConfig
 from schemas.frames import REJECT_COLUMNS, REMEDIES, Events, Invitations, empty_frame
 from schemas.source import CUSTOM_PREFIX
 from transforms import json_text, people
 from transforms.columns import (
-    TEXT,
     Mask,
     are_repeated,
     find_positions,
@@ -162,14 +160,11 @@ def _records(validated: Validated, config: SourceConfig) -> pd.DataFrame:
 def _custom_fields(frame: pd.DataFrame, fields: Mapping[str, int]) -> pd.Series:
     """The mapped custom_<name> columns as one JSON object, keys in numeric order; missing when empty."""
     members = [
-        json_text.member(str(number), json_text.quote(to_arrow(frame[CUSTOM_PREFIX + name])))
+        json_text.text_member(str(number), to_arrow(frame[CUSTOM_PREFIX + name]))
         for name, number in sorted(fields.items(), key=lambda item: item[1])
         if CUSTOM_PREFIX + name in frame.columns
     ]
-    if not members:
-        return no_text(frame.index)
-    objects = json_text.null_if_empty(json_text.build_objects([*members, pa.scalar("", TEXT)]))
-    return to_series(objects, frame.index)
+    return to_series(json_text.build_objects(members, len(frame)), frame.index)
 
 
 def _quarantined_ids(validated: Validated) -> set[str]:

@@ -3,46 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
+from typing import TypeAlias
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.columns import TEXT
 
-_NEEDS_ESCAPE = r'["\\\x00-\x1f\x7f]'
+Piece: TypeAlias = pa.Array | str
+"""A part of a text: a column of it, or the same in every row."""
+
+_MUST_ESCAPE = np.zeros(256, dtype=bool)
+_MUST_ESCAPE[[*range(0x20), 0x22, 0x5C, 0x7F]] = True
+_MUST_ESCAPE_PATTERN = r'["\\\x00-\x1f\x7f]'
 
 
-def join(*pieces: pa.Array | str) -> pa.Array:
-    """Texts joined row by row; a plain `str` is the same in every row. A null makes the row null."""
+def join(*pieces: Piece) -> pa.Array:
+    """Texts joined row by row. A null makes the row null."""
     same_type = [pa.scalar(piece, TEXT) if isinstance(piece, str) else piece.cast(TEXT) for piece in pieces]
     return pc.binary_join_element_wise(*same_type, pa.scalar("", TEXT))
 
 
-def quote(array: pa.Array) -> pa.Array:
-    """Texts as JSON strings; nulls stay null. Only texts that need escaping are looked at one by one."""
-    odd = pc.fill_null(pc.match_substring_regex(array, _NEEDS_ESCAPE), False)
-    quoted = join('"', array, '"')
-    if pc.any(odd).as_py():
-        escaped = [orjson.dumps(text).decode() for text in array.filter(odd).to_pylist()]
-        quoted = pc.replace_with_mask(quoted, odd, pa.array(escaped, type=TEXT))
-    return quoted
+def text_member(key: str, texts: pa.Array) -> list[Piece]:
+    """The pieces of `,"key":"text"` where there is a text, nothing where it is null."""
+    content = texts.buffers()[2]
+    if content is not None and _MUST_ESCAPE[np.frombuffer(content, dtype=np.uint8)].any():
+        odd = pc.fill_null(pc.match_substring_regex(texts, _MUST_ESCAPE_PATTERN), False)
+        # few texts hold quotes or line breaks: those are escaped one by one
+        escaped = [orjson.dumps(text).decode()[1:-1] for text in texts.filter(odd).to_pylist()]
+        texts = pc.replace_with_mask(texts, odd, pa.array(escaped, type=TEXT))
+    return _keep_present(f',"{key}":"', texts, '"')
 
 
-def member(key: str, value: pa.Array) -> pa.Array:
-    """`,"key":value` where there is a value (JSON text), nothing where it is null."""
-    return pc.fill_null(join(f',"{key}":', value), "")
+def member(key: str, values: pa.Array) -> list[Piece]:
+    """The pieces of `,"key":value` where there is a value (JSON text), nothing where it is null."""
+    return _keep_present(f',"{key}":', values, "")
 
 
-def build_objects(members: Iterable[pa.Array]) -> pa.Array:
-    """`{…}` of `member` pieces; an object without members is `{}`."""
-    joined = join(*members)
-    return join("{", pc.utf8_slice_codeunits(joined, 1), "}")
+def _keep_present(before: str, values: pa.Array, after: str) -> list[Piece]:
+    if values.null_count == len(values):
+        return []
+    if values.null_count == 0:
+        return [before, values, after]
+    return [pc.fill_null(join(before, values, after), "")]
 
 
-def null_if_empty(objects: pa.Array) -> pa.Array:
-    """Objects without members become null, so that `member` leaves them out."""
-    return pc.if_else(pc.equal(objects, "{}"), pa.scalar(None, TEXT), objects)
+def build_objects(members: Iterable[list[Piece]], length: int) -> pa.Array:
+    """`{…}` of members' pieces, `length` rows; null where an object has no member. One join for all that is in every row."""
+    pieces = [piece for pieces in members for piece in pieces]
+    if not pieces:
+        return pa.nulls(length, TEXT)
+    if isinstance(pieces[0], str):
+        return _join_pieces(["{" + pieces[0][1:], *pieces[1:], "}"])
+    joined = _join_pieces(pieces)
+    objects = join("{", pc.utf8_slice_codeunits(joined, 1), "}")
+    return pc.if_else(pc.equal(joined, ""), pa.scalar(None, TEXT), objects)
+
+
+def _join_pieces(pieces: list[Piece]) -> pa.Array:
+    """Joined, with neighbouring literals made one."""
+    merged: list[Piece] = []
+    for literal, run in groupby(pieces, key=lambda piece: isinstance(piece, str)):
+        merged += ["".join(run)] if literal else list(run)
+    return join(*(piece for piece in merged if not isinstance(piece, str) or piece))
 
 
 def join_groups(texts: pa.Array, counts: pa.Array, separator: str = ",") -> pa.Array:

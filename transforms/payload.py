@@ -16,19 +16,18 @@ import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
 from transforms.columns import TEXT, find_positions, pick_rows, to_arrow, to_series
-from transforms.json_text import build_objects, join, join_groups, member, null_if_empty, quote
+from transforms.json_text import build_objects, join, join_groups, member, text_member
 from transforms.times import format_instants
 
 FINGERPRINT_VERSION = 1
-CHUNK = 50_000
+CHUNK = 100_000
 # texts that are sent empty when they lost their value: a field left out of an update stays as it was
 CLEARED_AS_EMPTY = ("description", "firstName", "lastName", "companyName", "email")
 
 
 def _person(frame: pd.DataFrame, role: str) -> pa.Array:
     names = {"email": "email", "firstName": "first_name", "lastName": "last_name", "phoneNumber": "phone"}
-    members = [member(key, quote(to_arrow(frame[f"{role}_{column}"]))) for key, column in names.items()]
-    return null_if_empty(build_objects(members))
+    return build_objects([text_member(key, to_arrow(frame[f"{role}_{column}"])) for key, column in names.items()], len(frame))
 
 
 def _number(column: pd.Series) -> pa.Array:
@@ -39,12 +38,12 @@ def _invitation_texts(invitations: pd.DataFrame) -> pa.Array:
     """Each guest as a JSON object."""
     plain = {"sourceId": "invitation_id", "email": "email", "firstName": "first_name", "lastName": "last_name"}
     plain |= {"companyName": "company_name", "language": "language"}
-    members = [member(key, quote(to_arrow(invitations[column]))) for key, column in plain.items()]
+    members = [text_member(key, to_arrow(invitations[column])) for key, column in plain.items()]
     members += [
         member("customFields", to_arrow(invitations["custom_fields"])),
         member("accessProfiles", to_arrow(invitations["access_profiles"])),
     ]
-    return build_objects(members)
+    return build_objects(members, len(invitations))
 
 
 def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series:
@@ -53,11 +52,11 @@ def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series
     counts = pa.array(np.bincount(position[position >= 0], minlength=len(events)))
     guests = join_groups(_invitation_texts(pick_rows(invitations, position >= 0)), counts)
     members = [
-        member("sourceId", quote(to_arrow(events["source_id"]))),
-        member("name", quote(to_arrow(events["name"]))),
-        member("description", quote(to_arrow(events["description"]))),
-        member("startsAt", quote(to_arrow(format_instants(events["starts_at"])))),
-        member("endsAt", quote(to_arrow(format_instants(events["ends_at"])))),
+        text_member("sourceId", to_arrow(events["source_id"])),
+        text_member("name", to_arrow(events["name"])),
+        text_member("description", to_arrow(events["description"])),
+        text_member("startsAt", to_arrow(format_instants(events["starts_at"]))),
+        text_member("endsAt", to_arrow(format_instants(events["ends_at"]))),
         member("locationId", _number(events["location_id"])),
         member("entranceId", _number(events["entrance_id"])),
         member("host", _person(events, "host")),
@@ -65,12 +64,14 @@ def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series
         member("customFields", to_arrow(events["custom_fields"])),
         member("invitations", join("[", guests, "]")),
     ]
-    return to_series(build_objects(members), events.index)
+    return to_series(build_objects(members, len(events)), events.index)
 
 
 def iterate_payloads(events: pd.DataFrame, invitations: pd.DataFrame, *, chunk: int = CHUNK) -> Iterator[pd.Series]:
     """`build_payloads` by runs of `chunk` events, so that the texts of all never stand in memory at once."""
-    bounds = np.append(np.searchsorted(find_positions(invitations["source_id"], events["source_id"]), np.arange(0, len(events), chunk)), len(invitations))
+    bounds = np.append(
+        np.searchsorted(find_positions(invitations["source_id"], events["source_id"]), np.arange(0, len(events), chunk)), len(invitations)
+    )
     for number, start in enumerate(range(0, len(events), chunk)):
         yield build_payloads(events.iloc[start : start + chunk], invitations.iloc[bounds[number] : bounds[number + 1]])
 
