@@ -1,33 +1,37 @@
 """Read the sources: both SELECTs of one in a single read-only, repeatable-read transaction, any SQLAlchemy database.
 
-Every value arrives as text, missing as NA, so that SQLite, PostgreSQL and MariaDB give the same frames. Nothing is judged here.
+PostgreSQL and SQLite are read in bulk by ADBC, every other database, and whatever ADBC does not manage, by SQLAlchemy's server-side streaming. Every
+value arrives as text, missing as NA, so that the frames are the same whichever way and whichever database. Nothing is judged here.
 """
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from flows.bulk_read import BulkReader, BulkReadError, as_text, can_read_in_bulk, open_reader
+from flows.source_text import TEXT, to_text, to_text_batch, to_text_column
 from schemas.config import Config, SourceConfig
 from schemas.errors import ConfigurationError, SourceError, SyncError
 from schemas.source import CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS, REQUIRED_EVENT_COLUMNS, REQUIRED_GUEST_COLUMNS
 
 CHUNK_ROWS = 20_000
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|\()*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -50,6 +54,17 @@ class Selects:
     events_file: Path
     guests_file: Path
     params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One SELECT, ready to be read: its text as written and as SQLAlchemy knows it, and the values of its parameters."""
+
+    part: Literal["events", "guests"]
+    sql: str
+    text: sa.TextClause
+    params: dict[str, Any]
+    file: Path
 
 
 def preset_folder(name: str) -> Path:
@@ -131,12 +146,16 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
     return url
 
 
+def _check_file(name: str, url: sa.URL) -> None:
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+        raise SourceError(f"source {name}: there is no database file {url.database}: correct sources.{name}.url")
+
+
 @contextmanager
 def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
     """A connection in one read-only, repeatable-read transaction. Raises SourceError with the remedy, never the password."""
     backend = url.get_backend_name()
-    if backend == "sqlite" and not Path(str(url.database)).is_file():
-        raise SourceError(f"source {name}: there is no database file {url.database}: correct sources.{name}.url")
+    _check_file(name, url)
     options: dict[str, Any] = {"poolclass": sa.NullPool}
     if backend in ("mysql", "mariadb"):
         options["connect_args"] = {"charset": "utf8mb4", "connect_timeout": 20, "read_timeout": 600}
@@ -173,17 +192,37 @@ def brief(error: Exception) -> str:
 
 def read_source(name: str, config: SourceConfig, *, root: Path) -> Extracted:
     """Read one completed source. Raises SourceError when it cannot be read, ConfigurationError when a SELECT lacks a column."""
+    read_at = datetime.now(UTC)
+    events, guests = read_parts(name, config, root=root, consume=lambda _, batches: _to_frame(batches))
+    return Extracted(name, events, guests, read_at)
+
+
+def read_parts(
+    name: str, config: SourceConfig, *, root: Path, consume: Callable[[Literal["events", "guests"], Iterator[pa.RecordBatch]], T]
+) -> tuple[T, T]:
+    """Read both SELECTs of a completed source, one after the other in one transaction, and give what `consume` makes of each.
+
+    consume: gets `events` or `guests` and the rows in batches of text columns, at least one batch; it may be called again from the start, when the
+    bulk way does not work. Raises as `read_source` does.
+    """
     url = source_url(name, config, root=root)
     selects = load_selects(name, config, root=root, dialect=url.get_backend_name())
-    read_at = datetime.now(UTC)
+    events, guests = _prepare(name, selects, "events"), _prepare(name, selects, "guests")
+    _check_file(name, url)
+    if can_read_in_bulk(url):
+        try:
+            with open_reader(url) as reader:
+                return (
+                    consume("events", _check_columns(read_in_bulk(reader, events), events)),
+                    consume("guests", _check_columns(read_in_bulk(reader, guests), guests)),
+                )
+        except BulkReadError as error:
+            _log.debug("source %s is read by rows, the bulk way does not work: %s", name, type(error.__cause__).__name__)
     with open_snapshot(name, url) as connection:
-        events = _read(connection, name, selects.events, selects.events_file, selects.params)
-        guests = _read(connection, name, selects.guests, selects.guests_file, selects.params)
-    _check_columns(events, selects.events_file, EVENT_COLUMNS, REQUIRED_EVENT_COLUMNS)
-    if not {"room_key", "site_key"} & set(events.columns):
-        raise ConfigurationError(f"{selects.events_file} returns neither room_key nor site_key: return one of them")
-    _check_columns(guests, selects.guests_file, GUEST_COLUMNS, REQUIRED_GUEST_COLUMNS)
-    return Extracted(name, events, guests, read_at)
+        return (
+            consume("events", _check_columns(read_by_rows(connection, name, events), events)),
+            consume("guests", _check_columns(read_by_rows(connection, name, guests), guests)),
+        )
 
 
 def read_sources(config: Config) -> tuple[dict[str, Extracted], dict[str, str]]:
@@ -229,61 +268,82 @@ def _parameters(query: sa.TextClause, selects: Selects) -> dict[str, Any]:
     return {name: selects.params.get(name) for name in query.compile().params if name != "keys"}
 
 
-def _read(connection: sa.Connection, name: str, sql: str, file: Path, params: dict[str, Any]) -> pd.DataFrame:
+def _prepare(name: str, selects: Selects, part: Literal["events", "guests"]) -> Query:
+    sql, file = (selects.events, selects.events_file) if part == "events" else (selects.guests, selects.guests_file)
     if not _SELECT.match(sql):
         raise ConfigurationError(f"{file} is no SELECT: it must return rows and change nothing")
-    query = sa.text(sql)
-    wanted = query.compile().params
-    missing = [key for key in wanted if key not in params]
+    text = sa.text(sql)
+    wanted = text.compile().params
+    missing = [key for key in wanted if key not in selects.params]
     if missing:
         raise ConfigurationError(f"{file} uses the parameter :{missing[0]}: set it in [sources.{name}.params]")
+    return Query(part, sql, text, {key: selects.params[key] for key in wanted}, file)
+
+
+def read_in_bulk(reader: BulkReader, query: Query) -> Iterator[pa.RecordBatch]:
+    """The rows of a SELECT in batches of text columns, by ADBC. Raises BulkReadError."""
+    text, skipped = query.text, 0
+    if reader.backend == "sqlite":
+        text, skipped = sa.text(as_text(query.sql, reader.name_columns(query.text, query.params))), 1
+    with reader.stream(text, query.params) as batches:
+        yield _to_batch(list(batches.schema.names), [])
+        for batch in batches:
+            try:
+                yield to_text_batch(batch.slice(skipped))
+            except pa.ArrowException as error:
+                raise BulkReadError(str(error)) from error
+            skipped = 0
+
+
+def read_by_rows(connection: sa.Connection, name: str, query: Query) -> Iterator[pa.RecordBatch]:
+    """The rows of a SELECT in batches of text columns, by server-side streaming. Raises SourceError, ConfigurationError."""
     try:
-        result = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS).execute(query, {k: params[k] for k in wanted})
+        result = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS).execute(query.text, query.params)
         if not result.returns_rows:
-            raise ConfigurationError(f"{file} is no SELECT: it must return rows and change nothing")
-        columns = [column.lower() for column in result.keys()]  # noqa: SIM118
-        twice = [column for column in columns if columns.count(column) > 1]
-        if twice:
-            raise ConfigurationError(f"{file} returns the column {twice[0]} twice: name each column once")
-        chunks = [_to_table(columns, rows) for rows in result.partitions(CHUNK_ROWS)]
+            raise ConfigurationError(f"{query.file} is no SELECT: it must return rows and change nothing")
+        columns = list(result.keys())
+        yield _to_batch(columns, [])
+        for rows in result.partitions(CHUNK_ROWS):
+            yield _to_batch(columns, rows)
     except SQLAlchemyError as error:
-        raise SourceError(f"source {name}, {file}: {brief(error)}") from None
-    table = pa.concat_tables(chunks) if chunks else _to_table(columns, [])
-    return table.to_pandas(types_mapper={pa.large_string(): pd.StringDtype(na_value=float("nan"))}.get)
+        raise SourceError(f"source {name}, {query.file}: {brief(error)}") from None
 
 
-def _to_table(columns: list[str], rows: Sequence[Any]) -> pa.Table:
+def _to_batch(columns: list[str], rows: Sequence[Any]) -> pa.RecordBatch:
     values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    arrays = [pa.array([to_text(value) for value in column], type=pa.large_string()) for column in values]
-    return pa.table(dict(zip(columns, arrays, strict=True)))
+    return pa.RecordBatch.from_arrays([_to_column(column) for column in values], names=[name.lower() for name in columns])
 
 
-def to_text(value: Any) -> str | None:
-    """One driver value as text: instants as ISO 8601 (with their offset, if they have one), numbers without a needless .0."""
-    if value is None or type(value) is str:
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        seconds = int(value.total_seconds())
-        return f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
-    if isinstance(value, (float, Decimal)):
-        return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value).decode("utf-8", errors="replace")
-    return str(value)
+def _to_column(values: Sequence[Any]) -> pa.Array:
+    """A driver's values as text: by Arrow where they are of one type, one by one where they are not."""
+    try:
+        return to_text_column(pa.array(values))
+    except (pa.ArrowException, OverflowError):
+        return pa.array([to_text(value) for value in values], type=TEXT)
 
 
-def _check_columns(frame: pd.DataFrame, file: Path, known: dict[str, str], required: tuple[str, ...]) -> None:
+def _to_frame(batches: Iterator[pa.RecordBatch]) -> pd.DataFrame:
+    table = pa.Table.from_batches(batches).combine_chunks()
+    return table.to_pandas(types_mapper={TEXT: pd.StringDtype(na_value=float("nan"))}.get)
+
+
+def _check_columns(batches: Iterator[pa.RecordBatch], query: Query) -> Iterator[pa.RecordBatch]:
+    """The batches, once the first of them shows the canonical columns. Raises ConfigurationError."""
+    first = next(batches)
+    names, file = first.schema.names, query.file
+    known, required = (EVENT_COLUMNS, REQUIRED_EVENT_COLUMNS) if query.part == "events" else (GUEST_COLUMNS, REQUIRED_GUEST_COLUMNS)
+    twice = [column for column in names if names.count(column) > 1]
+    if twice:
+        raise ConfigurationError(f"{file} returns the column {twice[0]} twice: name each column once")
     for column in required:
-        if column not in frame.columns:
+        if column not in names:
             raise ConfigurationError(f"{file} lacks the column {column}: {known[column] or 'it is compulsory'}")
-    for column in frame.columns:
+    for column in names:
         if column not in known and not column.startswith(CUSTOM_PREFIX):
             raise ConfigurationError(
                 f"{file} returns an unknown column {column}: rename it, or to {CUSTOM_PREFIX}{column} for a custom field"
             )
+    if query.part == "events" and not {"room_key", "site_key"} & set(names):
+        raise ConfigurationError(f"{file} returns neither room_key nor site_key: return one of them")
+    yield first
+    yield from batches

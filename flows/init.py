@@ -17,7 +17,8 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.extract import brief, open_snapshot, parse_url, preset_folder, to_text
+from flows.extract import brief, open_snapshot, parse_url, preset_folder
+from flows.source_text import to_text
 from schemas.config import PRESETS
 from schemas.errors import ConfigurationError, SourceError
 
