@@ -58,7 +58,7 @@ class BulkReader:
                 cursor.close()
 
     def _compile(self, query: sa.TextClause | sa.Select[Any], params: Mapping[str, Any]) -> tuple[str, Sequence[Any]]:
-        dialect = sqlite.dialect() if self.backend == "sqlite" else postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+        dialect = sqlite.dialect() if self.backend == "sqlite" else postgresql.dialect(paramstyle="numeric_dollar")
         compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         given = {**compiled.params, **params}
         return compiled.string, [given[name] for name in compiled.positiontup or []]

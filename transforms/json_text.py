@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
 from typing import TypeAlias
 
 import numpy as np
@@ -66,9 +65,12 @@ def build_objects(members: Iterable[list[Piece]], length: int) -> pa.Array:
 def _join_pieces(pieces: list[Piece]) -> pa.Array:
     """Joined, with neighbouring literals made one."""
     merged: list[Piece] = []
-    for literal, run in groupby(pieces, key=lambda piece: isinstance(piece, str)):
-        merged += ["".join(run)] if literal else list(run)
-    return join(*(piece for piece in merged if not isinstance(piece, str) or piece))
+    for piece in pieces:
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return join(*merged)
 
 
 def join_groups(texts: pa.Array, counts: pa.Array, separator: str = ",") -> pa.Array:

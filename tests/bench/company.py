@@ -48,8 +48,36 @@ SELECT_EVENTS = (
     "updated_at FROM events"
 )
 SELECT_GUESTS = "SELECT source_event_id, guest_id, email, first_name, last_name, company_name, language FROM guests"
-_WORDS = ["Review", "Besuch", "Interview", "Workshop", "Audit", "Führung", "Abnahme", "Vertrag", "Termin", "Quartal", "Kick-off", "Schulung"]
-_NAMES = ["Aalto", "Bauhaus", "Čapek", "Dürer", "Eames", "Falk", "Gropius", "Hölderlin", "Ibsen", "Jansson", "Klee", "Łuczak", "Müller", "Nolde"]
+_WORDS = [
+    "Review",
+    "Besuch",
+    "Interview",
+    "Workshop",
+    "Audit",
+    "Führung",
+    "Abnahme",
+    "Vertrag",
+    "Termin",
+    "Quartal",
+    "Kick-off",
+    "Schulung",
+]
+_NAMES = [
+    "Aalto",
+    "Bauhaus",
+    "Čapek",
+    "Dürer",
+    "Eames",
+    "Falk",
+    "Gropius",
+    "Hölderlin",
+    "Ibsen",
+    "Jansson",
+    "Klee",
+    "Łuczak",
+    "Müller",
+    "Nolde",
+]
 
 
 def _text(pattern: str, numbers: np.ndarray) -> pa.Array:

@@ -84,6 +84,7 @@ def test_different_tuples_never_meet(one: tuple[str, ...], other: tuple[str, ...
 @settings(deadline=None)
 @given(_part, _part, _part)
 def test_ids_can_be_read_back_and_are_safe(source: str, event: str, guest: str) -> None:
+    assume(len("-".join(escape_part(part) for part in (source, event, guest))) <= MAX_LENGTH)  # a longer one ends in a digest
     event_id, invitation_id, shared_id = _one(source, event), _one(source, event, guest), _one(source, guest)
     assert parse_event_id(event_id) == ParsedId(source, event)
     assert parse_invitation_id(invitation_id) == ParsedId(source, event, guest)
