@@ -64,6 +64,19 @@ class Approvals:
             changes=frozenset(key_changes(changes)),
         )
 
+    def plan_approval(self, plan_id: str) -> tuple[str, str, str]:
+        """Where a plan stands, who approved it and why."""
+        columns = t.plans.c.status, t.plans.c.approved_by, t.plans.c.approve_reason
+        with self._read() as connection:
+            row = connection.execute(sa.select(*columns).where(t.plans.c.plan_id == plan_id)).one()
+        return row.status, row.approved_by or "", row.approve_reason or ""
+
+    def mark_waiting(self, run_id: str, *, waits: bool) -> None:
+        """Write down that a run waits for an approval, or does so no more."""
+        with self._begin() as connection:
+            status = "waiting" if waits else "stopped"
+            connection.execute(t.runs.update().where(t.runs.c.run_id == run_id).values(status=status))
+
     def is_waiting(self, run_id: str) -> bool:
         """Whether a run waits for the approval of its plan."""
         return bool(self._one(sa.select(sa.literal(1)).where(t.runs.c.run_id == run_id, t.runs.c.status == "waiting")))

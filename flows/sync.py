@@ -8,6 +8,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Pre
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -24,6 +25,7 @@ from flows.extract import Extracted
 from flows.load import LoadResult
 from flows.nightly import Result, Session, open_session
 from flows.plan import Planned
+from flows.waiting import may_wait, wait_for_approval
 from schemas.config import Config, load_config
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigurationError, GuardTripped, LeaseHeld, SyncError
 from transforms.report import render_markdown
@@ -74,6 +76,40 @@ def report(session: Session) -> Result:
     return result
 
 
+@task(name="apply", task_run_name="apply", tags=["essentry"], cache_policy=NO_CACHE, persist_result=False)
+def apply(session: Session, plan_id: str, progress: Callable[..., None] | None) -> Result | State:
+    """Send the approved plan, as a run of its own: under the lease again, and with every check of `essentry-sync apply`."""
+    try:
+        result = nightly.run_apply(session.config, plan_id, as_of=_clock_of(session), progress=progress)
+    except SyncError as error:
+        return _fail(session, error)
+    create_markdown_artifact(render_markdown(result.report), key="essentry-sync-report", description=result.report["verdict"])
+    return result
+
+
+def _clock_of(session: Session) -> datetime | None:
+    """The clock of the run that waited: the wall's, or the one it was given."""
+    run = session.run
+    return None if run.as_of == run.started_at else run.as_of
+
+
+def wait_and_apply(session: Session, stopped: Result, progress: Callable[..., None] | None) -> Result:
+    """Wait for the approval of the plan and send it; without one, the run ends as it would have."""
+    plan_id = stopped.report["plan"]["plan_id"]
+    status = wait_for_approval(session, plan_id)
+    if status == "applied":
+        done = {**stopped.report, "verdict": f"the plan {plan_id} was approved and sent by another run"}
+        session.result = replace(stopped, report=done, exit_code=EXIT_DONE)
+    elif status == "approved":
+        state: Any = apply(session, plan_id, progress, return_state=True)
+        if session.error is None:
+            session.result = state.result()
+        else:
+            failed = {**stopped.report, "verdict": f"stopped: {session.error}"}
+            session.result = replace(stopped, report=failed, exit_code=session.error.exit_code)
+    return session.result or stopped
+
+
 def _fail(session: Session, error: SyncError) -> State:
     session.error = error
     return Failed(message=str(error))
@@ -86,7 +122,8 @@ def _run_steps(session: Session, *, full: bool, progress: Callable[..., None] | 
         planned = plan(session, *extracted.result(), full, return_state=True)
         if session.error is None and session.kind == "sync":
             load(session, planned.result(), progress, return_state=True)
-    return report(session)
+    result = report(session)
+    return wait_and_apply(session, result, progress) if may_wait(session) else result
 
 
 def _end(result: Result) -> State:

@@ -1,0 +1,134 @@
+"""A flow run that waits for an approval, on a real Prefect server: by the command, by the form, by nobody."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+
+from flows import nightly, waiting
+from flows.nightly import Result
+from flows.sync import run_sync
+from schemas.errors import StalePlanError
+from tests.firm import Firm
+
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 1)
+
+
+@pytest.fixture
+def stopped(firm: Firm) -> Firm:
+    """Six meetings, three of them cancelled, one may be; a run waits for two minutes."""
+    firm.book_many(6)
+    assert firm.night().exit_code == 0
+    firm.cancel("m000", "m001", "m002")
+    firm.write()
+    firm.sections["guards"] |= {"max_deletes": 1, "max_delete_share": 1.0, "max_shrink_share": 1.0, "approval_wait_minutes": 2}
+    return firm
+
+
+def run_and(firm: Firm, act: Callable[[Any], None]) -> Result:
+    """One flow run in this thread; `act` in another once the run is paused, with its flow run."""
+    failures: list[BaseException] = []
+
+    def wait_and_act() -> None:
+        try:
+            deadline = time.monotonic() + 90
+            paused = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+            with get_client(sync_client=True) as client:
+                while not (runs := client.read_flow_runs(flow_run_filter=paused)):
+                    assert time.monotonic() < deadline, "the flow run never paused"
+                    time.sleep(0.2)
+            act(runs[0])
+        except BaseException as error:
+            failures.append(error)
+
+    here = contextvars.copy_context()  # the server's address is of this context
+    thread = threading.Thread(target=here.run, args=(wait_and_act,))
+    thread.start()
+    try:
+        result = run_sync(firm.config, as_of=firm.now)
+    finally:
+        thread.join()
+    assert failures == []
+    return result
+
+
+def test_the_command_releases_the_waiting_run_which_holds_no_lease(stopped, capsys):
+    def approve(_: Any) -> None:
+        with nightly.open_state(stopped.config) as state:
+            assert state.lease_holder() == "nobody"
+            assert state.is_waiting(state.load_plan("latest")[0]["run_id"])
+        assert stopped.approve(by="anna", reason="the fair was called off")
+
+    result = run_and(stopped, approve)
+    assert result.exit_code == 0
+    assert (result.report["run"]["kind"], result.report["plan"]["approval"]["by"]) == ("apply", "anna")
+    assert result.report["plan"]["approval"]["reason"] == "the fair was called off"
+    assert stopped.mails()["cancelled"] == 3
+    with nightly.open_state(stopped.config) as state:
+        assert state.runs()["kind"].tolist() == ["sync", "sync", "apply"]
+        assert state.runs()["status"].tolist() == ["done", "stopped", "done"]
+
+
+def test_the_form_releases_it_too_and_is_kept_with_the_plan(stopped):
+    def answer(run: Any) -> None:
+        with get_client(sync_client=True) as client:
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                status = client.resume_flow_run(run.id, run_input={"approve": True, "by": "ben", "reason": "seen"}).status
+                if status == "ACCEPT":
+                    return
+                time.sleep(0.3)
+        raise AssertionError(status)
+
+    result = run_and(stopped, answer)
+    assert result.exit_code == 0
+    assert result.report["plan"]["approval"]["by"] == "ben"
+    assert stopped.mails()["cancelled"] == 3
+
+
+def test_without_an_answer_the_run_ends_as_it_would_have(stopped):
+    stopped.sections["guards"]["approval_wait_minutes"] = 0.05
+    before = stopped.puts()
+    result = run_sync(stopped.config, as_of=stopped.now)
+    assert (result.exit_code, stopped.puts()) == (4, before)
+    assert stopped.plan_of()[0]["status"] == "waiting"
+    assert stopped.approve()  # and later still
+    assert stopped.apply().exit_code == 0
+
+
+def test_a_plan_that_went_stale_while_the_run_waited_is_not_sent(stopped):
+    stopped.meetings["rooms"]["m003"]["name"] = "Another title"
+    stopped.write()
+
+    def move(_: Any) -> None:
+        with nightly.open_state(stopped.config) as state, state.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE snapshot_events SET fingerprint = 'moved' WHERE source_id = 'rooms-m003'")
+        assert stopped.approve()
+
+    before = stopped.puts()
+    with pytest.raises(StalePlanError, match="stale"):
+        run_and(stopped, move)
+    assert stopped.puts() == before
+
+
+def test_a_plan_that_another_run_sends_ends_the_waiting(stopped):
+    def send(_: Any) -> None:
+        assert stopped.approve()
+        assert stopped.apply().exit_code == 0
+
+    result = run_and(stopped, send)
+    assert result.exit_code == 0
+    assert stopped.mails()["cancelled"] == 3
