@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_decide, cli_review
+from flows import cli_decide, cli_operate, cli_review
 from flows.cli_app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, read_clock
-from schemas.errors import EXIT_BUG, ConfigurationError, SyncError
+from schemas.errors import EXIT_BUG, SyncError
 
-__all__ = ["app", "cli_decide", "cli_review", "main"]  # importing the other command modules registers their commands
+__all__ = ["app", "cli_decide", "cli_operate", "cli_review", "main"]  # importing the other command modules registers their commands
 
 
 @app.command()
@@ -75,23 +75,6 @@ def apply(
     with Progress(quiet=as_json) as progress:
         result = run_apply(load_settings(config), plan_id, as_of=read_clock(as_of), progress=progress)
     end_with(result, as_json=as_json)
-
-
-@app.command()
-def serve(
-    config: ConfigFile = DEFAULT_CONFIG,
-    cron: Annotated[
-        list[str] | None, typer.Option("--cron", metavar="NAME=CRON", help='e.g. nightly="0 3 * * *"; hourly= for no schedule; repeatable')
-    ] = None,
-    timezone: Annotated[str | None, typer.Option("--timezone", help="zone of the schedules, e.g. Europe/Berlin")] = None,
-) -> None:
-    """Run the deployments of prefect.yaml on this machine, by their schedules, until ended."""
-    from flows.deployments import serve_deployments
-
-    given = [item.partition("=") for item in cron or []]
-    if any(not sign for _, sign, _ in given):
-        raise ConfigurationError('--cron is NAME=CRON, for example nightly="0 3 * * *"')
-    serve_deployments(config, cron={name.strip(): text.strip() for name, _, text in given}, timezone=timezone)
 
 
 @app.command()

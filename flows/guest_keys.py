@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
+_HEX_DIGITS = 13
+"""A number has 52 bits: any database and any JSON reader holds it exactly."""
+
 
 def digest_guest_keys(keys: Sequence[str], salt: str) -> list[str]:
     """A keyed digest (32 hex digits) of each key, in order."""
     return [blake2b(key.encode(), key=salt.encode()[:64], digest_size=16).hexdigest() for key in keys]
+
+
+def derive_number(digest: str) -> int:
+    """The number that a new guest's digest asks for. It rests on the digest alone, so a restored backup, however old, gives it again."""
+    return int(digest[:_HEX_DIGITS], 16)

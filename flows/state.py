@@ -25,6 +25,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows import state_tables as t
+from flows.guest_keys import derive_number
 from flows.state_approvals import Approvals
 from flows.state_open import READS, explain, open_engine
 from schemas.errors import LeaseHeld, StateError
@@ -261,15 +262,18 @@ class State(Approvals):
     # -- guests without a key ---------------------------------------------------------------------------------------------
 
     def guest_numbers(self, source: str, digests: Sequence[str]) -> dict[str, int]:
-        """The number of each digest; new ones get the next, in the given order, in one transaction."""
+        """The number of each digest; a new one gets its own (see flows.guest_keys), or the next free after it, in one transaction."""
         with self._begin() as connection:
             query = sa.select(t.guest_keys.c.key_digest, t.guest_keys.c.number).where(t.guest_keys.c.source == source)
             known = {row[0]: row[1] for row in connection.execute(query)}
-            number = max(known.values(), default=0)
+            taken = set(known.values())
             fresh = []
-            for digest in dict.fromkeys(digests):
+            for digest in sorted(set(digests)):
                 if digest not in known:
-                    number += 1
+                    number = derive_number(digest)
+                    while number in taken:
+                        number += 1
+                    taken.add(number)
                     known[digest] = number
                     fresh.append({"source": source, "key_digest": digest, "number": number})
             if fresh:

@@ -18,11 +18,12 @@ from flows.nightly import Result
 from transforms.problems import describe_problem
 
 console = Console(highlight=False)
+errors = Console(highlight=False, stderr=True)
 
 
-def say(text: str) -> None:
+def say(text: str, *, err: bool = False) -> None:
     """One plain line."""
-    console.print(text, markup=False, soft_wrap=True)
+    (errors if err else console).print(text, markup=False, soft_wrap=True)
 
 
 class Progress:

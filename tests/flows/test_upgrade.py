@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from xxhash import xxh3_128_hexdigest
 
-from flows import state
+from flows import nightly, state
 from flows.nightly import open_state
 from tests.sources.databases import database
 from transforms import diff, payload
@@ -24,17 +25,15 @@ def test_new_fingerprint_version_is_taken_over_without_sending_anything(company,
     assert company.night().report["counts"]["create"] == 2
     puts, mails = company.sandbox.requests()["puts"], len(company.sandbox.mails())
 
-    old = payload.fingerprint
-    for module in (payload, diff):
+    for module in (payload, diff, nightly):
         monkeypatch.setattr(module, "FINGERPRINT_VERSION", 2)
-        monkeypatch.setattr(module, "fingerprint", lambda text: old("second form" + text))
-    monkeypatch.setattr("flows.nightly.FINGERPRINT_VERSION", 2)
+    monkeypatch.setattr(payload, "xxh3_128_hexdigest", lambda text: xxh3_128_hexdigest(b"second form" + bytes(text)))
     assert company.night().report["counts"]["unchanged"] == 2
     with open_state(company.config()) as state:
         rows = state.read_fingerprints()
         payloads = state.read_payloads(rows["source_id"].tolist())
     assert rows["fingerprint_version"].tolist() == [2, 2]
-    assert rows["fingerprint"].tolist() == [old("second form" + payloads[key]) for key in rows["source_id"]]
+    assert rows["fingerprint"].tolist() == [payload.fingerprint(payloads[key]) for key in rows["source_id"]]
 
     compared: list[str] = []
     compare = diff._Work._update
