@@ -47,7 +47,7 @@ def run_demo(folder: Path | None, *, nights: int = 3) -> int:
             code = result.exit_code
             if code not in (0, 3):
                 return code
-    say(f"\nThe reports are under {home / 'runs'}; the last one is {result.folder / 'report.md'}")
+    say(f"\nThe reports are under {home / 'runs'}; open the last one: {result.folder / 'report.html'}")
     return code
 
 

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,13 @@ from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, 
 from transforms.payload import FINGERPRINT_VERSION
 from transforms.policy import digest_policy
 from transforms.problems import find_solved, list_problems
-from transforms.report import build_report, tell_problems
+from transforms.report import build_failure, build_report
+from transforms.report_history import list_history, summarise_report
+from transforms.report_mails import list_mails, needs_payload
+from transforms.report_words import Wording, name_places
+
+VISIT_DAYS = 28
+MAIL_ROWS = 10_000
 
 
 @dataclass
@@ -167,13 +173,14 @@ def finish(session: Session, *, error: SyncError | None = None) -> Result:
     try:
         return _finish(session, error)
     except StateError as broken:
-        _try_writing(write_failure, _summarise(session)[1], _tell_failure(session, error or broken, []))
+        report = _tell_failure(session, error or broken, pd.DataFrame())
+        _try_writing(write_failure, _summarise(session)[1], report, wording=_wording(session))
         raise (error or broken) from None
 
 
-def _tell_failure(session: Session, error: SyncError | None, problems: list[dict[str, Any]]) -> dict[str, Any]:
+def _tell_failure(session: Session, error: SyncError | None, problems: pd.DataFrame) -> dict[str, Any]:
     run, _ = _summarise(session)
-    return {"version": 1, "run": run, "verdict": f"stopped: {error}", "error": str(error), "load": None, "problems": problems}
+    return build_failure(run=run, error=str(error), seconds=session.seconds, problems=problems, wording=_wording(session))
 
 
 def _summarise(session: Session) -> tuple[dict[str, Any], Path]:
@@ -198,8 +205,8 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     exit_code = _exit_code(session, changes if planned is not None else empty, problems, error)
     summary, folder = _summarise(session)
     if planned is None:
-        report = _tell_failure(session, error, tell_problems(problems))
-        unwritten = _try_writing(write_failure, folder, report)
+        report = _tell_failure(session, error, problems)
+        unwritten = _try_writing(write_failure, folder, report, wording=_wording(session))
     else:
         session.seconds["report"] = time.perf_counter() - start
         if session.load is not None:
@@ -220,15 +227,16 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             load=_load_facts(session),
             error=str(error) if error else None,
             problems=problems,
+            **_surroundings(session),
         )
-        unwritten = _write_report(session, folder, report, changes)
+        unwritten = _write_report(session, folder, report, changes, planned.plan_id)
     status = {0: "done", 3: "incomplete", 4: "stopped"}.get(exit_code, "failed")
     state.finish_run(
         run.run_id,
         finished_at=datetime.now(UTC),
         status=status,
         exit_code=exit_code,
-        summary_json=orjson.dumps({k: report.get(k) for k in ("verdict", "counts", "outcomes", "people_mailed")}, default=str).decode(),
+        summary_json=orjson.dumps(summarise_report(report)).decode(),
         report_dir=str(folder),
         plan_id=planned.plan_id if planned else None,
     )
@@ -240,9 +248,11 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     return Result(report, folder, exit_code)
 
 
-def _write_report(session: Session, folder: Path, report: dict[str, Any], changes: pd.DataFrame) -> ReportError | None:
-    config = session.config.report
-    return _try_writing(write_report, folder, report, changes, masked=config.personal_data == "masked", timezone=config.timezone)
+def _write_report(session: Session, folder: Path, report: dict[str, Any], changes: pd.DataFrame, plan_id: str) -> ReportError | None:
+    def read_contents(seqs: Sequence[int]) -> Mapping[int, str]:
+        return session.state.read_contents(plan_id, seqs)
+
+    return _try_writing(write_report, folder, report, changes, wording=_wording(session), read_contents=read_contents)
 
 
 def _try_writing(write: Callable[..., Any], *arguments: Any, **options: Any) -> ReportError | None:
@@ -307,29 +317,32 @@ def finish_apply(session: Session, plan_id: str) -> Result:
     summary, folder = _summarise(session)
     decisions = changes[["source_id", "source", "action", "reason"]]
     _save_policy(session, stored)
+    balance = orjson.loads(stored["balance_json"])
     report = build_report(
         run=summary | {"exit_code": exit_code},
         plan=_plan_facts(stored),
         decisions=decisions,
-        mails=pd.DataFrame(columns=["source_id", "identity", "kind"]),
-        rejects=pd.DataFrame(columns=["source", "part", "check", "remedy", "source_event_id", "guest_id", "value"]),
+        mails=_read_mails(session.state, stored["plan_id"], changes),
+        rejects=session.state.quarantine(stored["run_id"]),
         changes=changes,
         findings=read_findings(stored),
-        balance=orjson.loads(stored["balance_json"]),
+        balance=balance,
+        decided={name: balance["snapshot"].get(name, 0) for name in ("unchanged", "held", "dormant", "pilot")},
         notes=_notes(session),
         failed_sources={},
         seconds=session.seconds,
         load=_load_facts(session),
         error=str(session.load.error) if session.load and session.load.error else None,
         problems=problems,
+        **_surroundings(session),
     )
-    unwritten = _write_report(session, folder, report, changes)
+    unwritten = _write_report(session, folder, report, changes, stored["plan_id"])
     session.state.finish_run(
         run.run_id,
         finished_at=datetime.now(UTC),
         status="done" if exit_code == 0 else "incomplete" if exit_code == EXIT_INCOMPLETE else "failed",
         exit_code=exit_code,
-        summary_json=orjson.dumps({"verdict": report["verdict"], "outcomes": report["outcomes"]}).decode(),
+        summary_json=orjson.dumps(summarise_report(report)).decode(),
         report_dir=str(folder),
         plan_id=stored["plan_id"],
     )
@@ -341,6 +354,7 @@ def finish_apply(session: Session, plan_id: str) -> Result:
 def _plan_facts(stored: Mapping[str, Any]) -> dict[str, Any]:
     """What the report tells of the plan and of who released it."""
     facts = {"plan_id": stored["plan_id"], "digest": stored["digest"], "changes": int(stored["changes"]), "full": bool(stored["full"])}
+    facts["status"] = stored["status"]
     if stored["approved_at"] is None:
         return facts | {"approval": None}
     who = {"by": stored["approved_by"], "reason": stored["approve_reason"] or "", "at": stored["approved_at"].isoformat()}
@@ -356,3 +370,25 @@ def _save_policy(session: Session, stored: Mapping[str, Any]) -> None:
 def _load_facts(session: Session) -> dict[str, Any] | None:
     load = session.load
     return None if load is None else {"requests": load.requests, "retries": load.retries, "counts": load.counts}
+
+
+def _wording(session: Session) -> Wording:
+    return name_places(session.config, masked=session.config.report.personal_data == "masked")
+
+
+def _surroundings(session: Session) -> dict[str, Any]:
+    """What a report says beside its own run: names, earlier runs, and the visits that essentry expects."""
+    return {
+        "wording": _wording(session),
+        "history": list_history(session.state.runs(), until=session.run.run_id),
+        "visits": session.state.count_visits(session.run.as_of, session.run.as_of + timedelta(days=VISIT_DAYS)),
+    }
+
+
+def _read_mails(state: State, plan_id: str, changes: pd.DataFrame) -> pd.DataFrame:
+    """Who a stored plan mails; payloads are read a part of the plan at a time."""
+    frames = []
+    for start in range(0, len(changes), MAIL_ROWS):
+        part = changes.iloc[start : start + MAIL_ROWS]
+        frames.append(list_mails(part, state.read_contents(plan_id, part.loc[needs_payload(part), "seq"].tolist())))
+    return pd.concat(frames, ignore_index=True) if frames else list_mails(changes, {})

@@ -1,9 +1,10 @@
-"""Write a run's report to its folder: report.json, report.md, changes.csv. Files are readable by the owner alone."""
+"""Write a run's report to its folder: report.html, report.json, report.md, changes.csv, changes.parquet. Files are readable by the owner alone."""
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,30 +12,43 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from flows.report_html import render_html
 from schemas.errors import ReportError
-from transforms.report import describe_change, render_markdown, tell_open
+from transforms.report_changes import choose_listed, list_changes, tabulate_changes
+from transforms.report_markdown import render_markdown
+from transforms.report_words import Wording
 
+PAGE = "report.html"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_report(folder: Path, report: Mapping[str, Any], changes: pd.DataFrame, *, masked: bool, timezone: str = "UTC") -> Path:
-    """Write all files of one run, each whole or not at all; returns the folder."""
+def write_report(
+    folder: Path,
+    report: Mapping[str, Any],
+    changes: pd.DataFrame,
+    *,
+    wording: Wording,
+    read_contents: Callable[[Sequence[int]], Mapping[int, str]],
+) -> Path:
+    """Write all files of one run, each whole or not at all; returns the folder.
+
+    read_contents: seq → canonical JSON of the events that are created, for those that are listed one by one.
+    """
+    listed = choose_listed(changes)
+    created = listed.loc[listed["action"] == "create", "seq"].tolist() if len(listed) else []
+    records = list_changes(listed, read_contents(created), wording)
     with _explain_failure(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY, default=str))
-        _write(folder / "report.md", render_markdown(report).encode())
-        _write(folder / "changes.csv", list_changes(changes, masked=masked, timezone=timezone).to_csv(index=False).encode())
+        write_pages(folder, {**report, "changes": records}, wording)
+        write_tables(folder, tabulate_changes(changes, wording))
     return folder
 
 
-def write_failure(folder: Path, report: Mapping[str, Any]) -> None:
-    """The report of a run that ended before there was a plan: why, in JSON and in words."""
-    run = report["run"]
-    lines = [f"# essentry-sync {run['kind']} {run['run_id']}", "", f"**{report['verdict']}**", "", *tell_open(report["problems"])]
+def write_failure(folder: Path, report: Mapping[str, Any], *, wording: Wording) -> None:
+    """The report of a run that ended before there was a plan."""
     with _explain_failure(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
-        _write(folder / "report.md", ("\n".join(lines).rstrip() + "\n").encode())
+        write_pages(folder, report, wording)
 
 
 def remove_report(folder: Path) -> None:
@@ -45,15 +59,23 @@ def remove_report(folder: Path) -> None:
         folder.rmdir()
 
 
-def list_changes(changes: pd.DataFrame, *, masked: bool, timezone: str = "UTC") -> pd.DataFrame:
-    """Changes as a person reads them, safe to open in a spreadsheet: a text that looks like a formula gets an apostrophe."""
-    if changes.empty:
-        return pd.DataFrame(
-            columns=["source_id", "action", "reason", "starts_at", "name", "location_id", "what", "state", "code", "message"]
-        )
-    starts_at = changes["starts_at"].dt.tz_convert(timezone)
-    table = changes.assign(starts_at=starts_at, what=[describe_change(row, masked=masked) for row in changes.to_dict("records")])
-    table = table[["source_id", "action", "reason", "starts_at", "name", "location_id", "what", "state", "code", "message"]]
+def write_pages(folder: Path, report: Mapping[str, Any], wording: Wording) -> None:
+    """report.json, and the pages that render from it alone."""
+    _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    _write(folder / "report.md", render_markdown(report).encode())
+    _write(folder / PAGE, render_html(report, report.get("changes", []), wording))
+
+
+def write_tables(folder: Path, table: pd.DataFrame) -> None:
+    """changes.parquet and changes.csv."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    _write(folder / "changes.parquet", buffer.getvalue())
+    _write(folder / "changes.csv", defuse_formulas(table).to_csv(index=False).encode())
+
+
+def defuse_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, safe to open in a spreadsheet: a text that looks like a formula gets an apostrophe."""
     text = table.select_dtypes(include=["str", "object"]).columns
     return table.assign(**{c: table[c].map(lambda v: f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v) for c in text})
 

@@ -28,6 +28,7 @@ from flows import state_tables as t
 from flows.guest_keys import derive_number
 from flows.state_approvals import Approvals
 from flows.state_open import READS, explain, open_engine
+from flows.state_reports import ReportReads
 from schemas.errors import LeaseHeld, StateError
 from schemas.ledger import Outcome
 
@@ -36,7 +37,7 @@ WAITING = ("waiting", "approved", "partly", "applying")
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals):
+class State(Approvals, ReportReads):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:

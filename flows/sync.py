@@ -28,7 +28,7 @@ from flows.plan import Planned
 from flows.waiting import may_wait, wait_for_approval
 from schemas.config import Config, load_config
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigurationError, GuardTripped, LeaseHeld, SyncError
-from transforms.report import render_markdown
+from transforms.report_markdown import render_markdown
 
 What: TypeAlias = Literal["sync", "plan", "full"]
 SERVER_SECONDS = 10

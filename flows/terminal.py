@@ -97,7 +97,7 @@ def print_result(result: Result, *, as_json: bool) -> None:
         for name, text in report["failed_sources"].items():
             say(f"source {name} failed: {text}")
         say("seconds: " + ", ".join(f"{step} {value:.1f}" for step, value in report["seconds"].items()))
-    say(f"report: {result.folder / 'report.md'}")
+    say(f"report: {result.folder / 'report.html'}")
 
 
 def print_runs(runs: pd.DataFrame, *, as_json: bool) -> None:

@@ -115,6 +115,8 @@ class SiteConfig(Section):
     location_id: int = Field(description="essentry location, a number or its dashboard address")
     entrance_id: int | None = Field(None, description="essentry entrance, a number or its dashboard address")
     timezone: Zone | None = Field(None, description="zone of wall-clock times of this site")
+    # no part of what is sent, so no part of the policy that a dump of this table is
+    name: str | None = Field(None, exclude=True, description="what reports call this location; of a room: its entrance")
 
     @model_validator(mode="before")
     @classmethod

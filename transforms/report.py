@@ -1,22 +1,20 @@
-"""What a run did, as data: one dictionary that JSON, Markdown and the terminal render from. Pure.
-
-`version` names the form; a field is only ever added under the same version. Times are ISO 8601 UTC, durations seconds.
-"""
+"""What a run did, as data: one dictionary, in the form of schemas.report, that HTML, Markdown and the terminal render from. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 import pandas as pd
 
-from transforms.people import mask_address, mask_name
-from transforms.problems import describe_problem
+from schemas.report import REPORT_VERSION
+from transforms.report_changes import choose_listed, count_listed
+from transforms.report_history import compare_usual
+from transforms.report_words import Wording, explain_code, mask_text, mask_value, plural
+from transforms.times import format_instants
 
-REPORT_VERSION = 1
 COUNTED = ("create", "update", "delete", "expire", "held", "dormant", "unchanged", "pilot")
-SAMPLE = 50
+MAX_PROBLEMS = 500
 
 
 def build_report(
@@ -34,35 +32,127 @@ def build_report(
     seconds: Mapping[str, float],
     load: Mapping[str, Any] | None,
     error: str | None,
-    problems: pd.DataFrame,
+    wording: Wording | None = None,
+    odd_times: Sequence[Mapping[str, Any]] = (),
+    history: Sequence[Mapping[str, Any]] = (),
+    visits: pd.DataFrame | None = None,
+    problems: pd.DataFrame | None = None,
+    decided: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """The report of one run. `changes` carries the ledger's state of each change; problems: see `list_problems`."""
+    """The report of one run, without its changes one by one (`transforms.report_changes.list_changes`).
+
+    changes: the plan's rows with the ledger's state, code and message. plan: plan_id, digest, changes, full, status, approval.
+    mails: a row a guest and
+    event that is mailed when all is sent. history: earlier runs, oldest first (`list_history`). visits: starts_at (UTC), events, guests of what
+    essentry holds. problems: source_id, action, state, code, message and, where known, tries and next_at of what essentry rejected or did not
+    answer; default: those of `changes`. decided: counts of decisions that `decisions` does not hold.
+    """
+    wording = wording or Wording()
     sent = changes[changes["action"] != "expire"] if len(changes) else changes
     confirmed = set(changes.loc[changes["state"] == "confirmed", "source_id"]) if len(changes) else set()
-    return {
+    if problems is None:
+        problems = changes[changes["state"].isin(["rejected", "unknown"])] if len(changes) else changes
+    report: dict[str, Any] = {
         "version": REPORT_VERSION,
         "run": dict(run),
-        "plan": dict(plan),
+        "plan": _tell_plan(plan, findings, changes),
+        "status": tell_status(run, findings, changes, load, error, len(problems)),
         "verdict": tell_verdict(run, findings, changes, rejects, load, error, len(problems)),
-        "counts": {name: int((decisions["action"] == name).sum()) for name in COUNTED},
+        "timezone": wording.timezone,
+        "masked": wording.masked,
+        "places": {str(key): name for key, name in sorted(wording.locations.items())},
+        "counts": {name: int((decisions["action"] == name).sum()) + (decided or {}).get(name, 0) for name in COUNTED},
         "outcomes": {str(k): int(v) for k, v in sent["state"].value_counts().sort_index().items()} if len(sent) else {},
         "by_source": _count(changes, "source"),
         "by_location": _count(changes, "location_id"),
+        "by_day": _count_days(changes, wording.timezone),
         "deletes_by_reason": _count(changes[changes["action"] == "delete"], "reason", by=None) if len(changes) else {},
         "held_by_reason": _count(decisions[decisions["action"] == "held"], "reason", by=None),
         "people": _count_people(mails),
         "people_mailed": _count_people(mails[mails["source_id"].isin(confirmed)]),
         "quarantined": _group_rejects(rejects),
-        "problems": tell_problems(problems),
+        "problems": _list_problems(problems, changes, wording),
         "problems_total": len(problems),
-        "guards": [dict(finding) for finding in findings],
+        "problem_groups": _group_problems(problems),
+        "guards": [{**finding, "causes": tuple(finding.get("causes") or ())} for finding in findings],
         "balance": dict(balance),
         "notes": dict(notes),
+        "odd_times": [dict(row) for row in odd_times],
         "failed_sources": dict(failed_sources),
         "load": dict(load) if load else None,
         "error": error,
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
+        "visits": _list_visits(visits, wording.timezone),
+        "listing": count_listed(changes, choose_listed(changes)),
     }
+    report["history"] = [*history, _this_run(report)]
+    report["usual"] = compare_usual(report["history"])
+    return report
+
+
+def _tell_plan(plan: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], changes: pd.DataFrame) -> dict[str, Any]:
+    """The plan's facts, and what sends what of it is not sent yet."""
+    waiting = int((changes["state"] == "planned").sum()) if len(changes) else 0
+    commands = []
+    if waiting and plan["status"] in ("waiting", "approved", "partly"):
+        approve = [f"essentry-sync approve {plan['plan_id']} --reason '…'"] if findings and not plan.get("approval") else []
+        commands = [*approve, f"essentry-sync apply {plan['plan_id']}"]
+    return {**{key: value for key, value in plan.items() if key != "status"}, "waiting": waiting if commands else 0, "commands": commands}
+
+
+def _this_run(report: Mapping[str, Any]) -> dict[str, Any]:
+    counts, run = report["counts"], report["run"]
+    people = report["people_mailed"] if report["load"] else report["people"]
+    return {
+        "run_id": run["run_id"],
+        "kind": run["kind"],
+        "started_at": run["started_at"],
+        "status": {"plan": "done", "idle": "done"}.get(report["status"], report["status"]),
+        "changes": sum(counts[action] for action in ("create", "update", "delete")),
+        **{action: counts[action] for action in ("create", "update", "delete")},
+        "people": people["total"],
+        "quarantined": sum(group["rows"] for group in report["quarantined"]),
+        "rejected": sum(group["events"] for group in report["problem_groups"]),
+        "seconds": round(sum(report["seconds"].values()), 1),
+    }
+
+
+def build_failure(
+    *, run: Mapping[str, Any], error: str, seconds: Mapping[str, float], problems: pd.DataFrame, wording: Wording
+) -> dict[str, Any]:
+    """The report of a run that ended before there was a plan. problems: as in `build_report`."""
+    return {
+        "version": REPORT_VERSION,
+        "run": dict(run),
+        "status": "failed",
+        "verdict": f"stopped: {error}",
+        "error": error,
+        "seconds": {key: round(value, 3) for key, value in seconds.items()},
+        "problems": _list_problems(problems, pd.DataFrame(), wording),
+        "problems_total": len(problems),
+        "problem_groups": _group_problems(problems),
+        "load": None,
+    }
+
+
+def tell_status(
+    run: Mapping[str, Any],
+    findings: Sequence[Mapping[str, Any]],
+    changes: pd.DataFrame,
+    load: Mapping[str, Any] | None,
+    error: str | None,
+    problems: int,
+) -> str:
+    """The outcome as one of schemas.report.Status."""
+    if error:
+        return "failed"
+    if run.get("kind") == "plan":
+        return "plan"
+    if (findings and load is None) or count_waiting(changes, findings):
+        return "stopped"
+    if problems or (len(changes) and changes["state"].isin(["planned", "sending"]).any()):
+        return "incomplete"
+    return "done" if len(changes) else "idle"
 
 
 def tell_verdict(
@@ -78,21 +168,21 @@ def tell_verdict(
     if error:
         return f"stopped: {error}"
     if run.get("kind") == "plan":
-        stop = f"; {_plural(len(findings), 'guard')} would stop it" if findings else ""
-        return f"plan of {_plural(len(changes), 'change')}; nothing was sent{stop}"
+        stop = f"; {plural(len(findings), 'guard would stop it', 'guards would stop it')}" if findings else ""
+        return f"plan of {plural(len(changes), 'change')}; nothing was sent{stop}"
     if findings and load is None:
         return f"stopped by {findings[0]['guard']}: {findings[0]['message']}; nothing was sent"
     waiting = count_waiting(changes, findings)
     if waiting:
         sent = int((changes["state"] == "confirmed").sum())
-        held = f"{_plural(waiting, 'cancellation')} held back until you approve {'it' if waiting == 1 else 'them'}"
-        return f"{_plural(sent, 'change')} sent; {held}: {findings[0]['message']}"
+        held = f"{plural(waiting, 'cancellation')} held back until you approve {'it' if waiting == 1 else 'them'}"
+        return f"{plural(sent, 'change')} sent; {held}: {findings[0]['message']}"
     if problems:
-        return f"done, but {_plural(problems, 'event')} rejected or unknown; they come again until they are solved"
+        return f"done, but {plural(problems, 'event')} rejected or unknown; they come again until they are solved"
     if changes.empty:
         return "nothing to do: essentry is in step"
-    tail = f"; {_plural(len(rejects), 'row')} quarantined" if len(rejects) else ""
-    return f"done: {_plural(len(changes), 'change')}{tail}"
+    tail = f"; {plural(len(rejects), 'row')} quarantined" if len(rejects) else ""
+    return f"done: {plural(len(changes), 'change')}{tail}"
 
 
 def count_waiting(changes: pd.DataFrame, findings: Sequence[Mapping[str, Any]]) -> int:
@@ -100,10 +190,6 @@ def count_waiting(changes: pd.DataFrame, findings: Sequence[Mapping[str, Any]]) 
     if changes.empty or not findings:
         return 0
     return int(((changes["action"] == "delete") & (changes["state"] == "planned")).sum())
-
-
-def _plural(number: int, word: str) -> str:
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
 def _count(frame: pd.DataFrame, column: str, by: str | None = "action") -> dict[str, Any]:
@@ -120,6 +206,56 @@ def _count_people(mails: pd.DataFrame) -> dict[str, int]:
     return counts | {"total": int(mails["identity"].nunique()), "mails": len(mails)}
 
 
+def _count_days(changes: pd.DataFrame, timezone: str) -> dict[str, dict[str, int]]:
+    if changes.empty:
+        return {}
+    dated = changes[changes["starts_at"].notna()]
+    return _count(dated.assign(day=dated["starts_at"].dt.tz_convert(timezone).dt.strftime("%Y-%m-%d")), "day")
+
+
+def _list_visits(visits: pd.DataFrame | None, timezone: str) -> list[dict[str, Any]]:
+    if visits is None or visits.empty:
+        return []
+    days = visits.groupby(visits["starts_at"].dt.tz_convert(timezone).dt.strftime("%Y-%m-%d"))[["events", "guests"]].sum()
+    return [{"day": str(day), "events": int(row["events"]), "guests": int(row["guests"])} for day, row in days.iterrows()]
+
+
+def _list_problems(problems: pd.DataFrame, changes: pd.DataFrame, wording: Wording) -> list[dict[str, Any]]:
+    if problems.empty:
+        return []
+    about = changes.drop_duplicates("source_id").set_index("source_id") if len(changes) else None
+    names = about["name"].to_dict() if about is not None else {}
+    starts = format_instants(about["starts_at"]).to_dict() if about is not None else {}
+    found = []
+    for row in problems.head(MAX_PROBLEMS).to_dict("records"):
+        item = {key: _plain(row[key]) for key in ("source_id", "action", "state", "code", "message")}
+        name, next_at = _plain(names.get(item["source_id"])), row.get("next_at")
+        meaning, remedy = explain_code(item["code"], item["state"])
+        found.append(
+            item
+            | {
+                "message": mask_text(item["message"]) if item["message"] else item["message"],
+                "name": mask_value("name", name) if wording.masked else name,
+                "starts_at": _plain(starts.get(item["source_id"])),
+                "tries": int(row["tries"]) if pd.notna(row.get("tries")) else None,
+                "next_at": next_at.isoformat(timespec="seconds") if isinstance(next_at, pd.Timestamp) and pd.notna(next_at) else None,
+                "meaning": meaning,
+                "remedy": remedy,
+            }
+        )
+    return found
+
+
+def _group_problems(problems: pd.DataFrame) -> list[dict[str, Any]]:
+    if problems.empty:
+        return []
+    groups = []
+    for (state, code), rows in problems.groupby(["state", problems["code"].fillna("")]):
+        meaning, remedy = explain_code(code or None, str(state))
+        groups.append({"code": code or None, "state": state, "events": len(rows), "meaning": meaning, "remedy": remedy})
+    return sorted(groups, key=lambda group: -group["events"])
+
+
 def _group_rejects(rejects: pd.DataFrame) -> list[dict[str, Any]]:
     groups = []
     for keys, rows in rejects.groupby(["source", "part", "check", "remedy"], sort=True):
@@ -130,110 +266,5 @@ def _group_rejects(rejects: pd.DataFrame) -> list[dict[str, Any]]:
     return sorted(groups, key=lambda group: -group["rows"])
 
 
-def tell_problems(problems: pd.DataFrame) -> list[dict[str, Any]]:
-    """The first 500 problems as plain values."""
-    shown = problems.head(500)
-    next_at = shown["next_at"].map(lambda at: None if pd.isna(at) else at.isoformat(timespec="seconds")).astype("object")
-    return [{k: _plain(v) for k, v in row.items()} for row in shown.assign(next_at=next_at).to_dict("records")]
-
-
 def _plain(value: Any) -> Any:
     return None if pd.isna(value) else value
-
-
-def describe_change(row: Mapping[str, Any], *, masked: bool) -> str:
-    """One change in words: which fields, which guests."""
-    if row["action"] == "create":
-        return f"new: {row['name']}, {row['guests']} guests"
-    parts = []
-    for item in orjson.loads(row["fields_json"]) if isinstance(row["fields_json"], str) else []:
-        if item["field"] in ("host", "creator", "customFields", "description") and masked:
-            parts.append(f"{item['field']} changed")
-        else:
-            parts.append(f"{item['field']} {_shown(item['before'])} → {_shown(item['after'])}")
-    guests = orjson.loads(row["guests_json"]) if isinstance(row["guests_json"], str) else {}
-    for kind, sign in (("added", "+"), ("removed", "−")):
-        if guests.get(kind):
-            people = ", ".join(_guest(guest, masked=masked) for guest in guests[kind][:3])
-            parts.append(f"{sign}{len(guests[kind])} guests ({people}{'…' if len(guests[kind]) > 3 else ''})")
-    if guests.get("changed"):
-        parts.append(f"{len(guests['changed'])} guests changed")
-    if isinstance(row["reason"], str):
-        parts.insert(0, row["reason"])
-    return "; ".join(parts)
-
-
-def _shown(value: Any) -> str:
-    return "–" if value is None else orjson.dumps(value).decode() if isinstance(value, (dict, list)) else str(value)
-
-
-def _guest(guest: Mapping[str, Any], *, masked: bool) -> str:
-    name = f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip()
-    if masked:
-        return mask_address(guest["email"]) if guest.get("email") else mask_name(name)
-    return name or str(guest.get("email", ""))
-
-
-def render_markdown(report: Mapping[str, Any]) -> str:
-    """The report as Markdown: fits a pull-request comment or an artifact; people are never named."""
-    run, people = report["run"], report["people_mailed"] if report["load"] else report["people"]
-    verb = "mailed" if report["load"] else "who would be mailed"
-    lines = [
-        f"# essentry-sync {run['kind']} {run['run_id']}",
-        "",
-        f"**{report['verdict']}**",
-        "",
-        "| action | events |",
-        "|---|---:|",
-        *(f"| {name} | {count:,} |" for name, count in report["counts"].items() if count),
-        "",
-        f"People {verb}: {people['total']:,} (invited {people['invited']:,}, updated {people['updated']:,}, cancelled {people['cancelled']:,}).",
-        "",
-    ]
-    if report["guards"]:
-        lines += ["## Guards that tripped", ""]
-        for finding in report["guards"]:
-            lines += [f"- `{finding['guard']}` {finding['message']}", *(f"  - {_cell(cause)}" for cause in finding["causes"])]
-        approval = report["plan"].get("approval")
-        if approval:
-            who = f"{approval['by']} on {approval['at'][:16].replace('T', ' ')} UTC"
-            lines += ["", f"Released by {who} (plan {approval['plan_id']}): {_cell(approval['reason']) or 'no reason given'}.", ""]
-        else:
-            lines += [
-                "",
-                f"Release it with `essentry-sync approve {report['plan']['plan_id']}`, digest `{report['plan']['digest'][:16]}`.",
-                "",
-            ]
-    lines += tell_open(report["problems"], report["problems_total"])
-    if report["quarantined"]:
-        lines += ["## Quarantined rows", "", "| source | rows | reason and remedy | first keys |", "|---|---:|---|---|"]
-        for group in report["quarantined"]:
-            keys = ", ".join(f"`{sample['source_event_id']}`" for sample in group["samples"][:3])
-            lines += [f"| {group['source']} {group['part']} | {group['rows']:,} | {_cell(group['remedy'])} | {keys} |"]
-        lines += [""]
-    lines += [f"- source {name} failed: {text}" for name, text in report["failed_sources"].items()]
-    balance = report["balance"]
-    lines += ["## Balance", "", f"Rows read: {balance['rows_read']:,} = " + _sum(balance["rows"]), ""]
-    lines += [f"Snapshot rows before: {balance['snapshot_before']:,} = " + (_sum(balance["snapshot"]) or "0"), ""]
-    if report["notes"]:
-        lines += ["Notes: " + ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in sorted(report["notes"].items())), ""]
-    lines += ["Seconds: " + ", ".join(f"{step} {value:.2f}" for step, value in report["seconds"].items()), ""]
-    return "\n".join(lines)
-
-
-def tell_open(problems: Sequence[Mapping[str, Any]], total: int | None = None) -> list[str]:
-    """Lines of Markdown on what is rejected or unknown; none when nothing is."""
-    if not problems:
-        return []
-    lines = ["## Rejected or unknown", "", "| event | action | state | why |", "|---|---|---|---|"]
-    lines += [f"| `{p['source_id']}` | {p['action']} | {p['state']} | {_cell(describe_problem(p))} |" for p in problems[:SAMPLE]]
-    more = (total or len(problems)) - SAMPLE
-    return [*lines, *([f"| … | | | {more:,} more |"] if more > 0 else []), ""]
-
-
-def _sum(parts: Mapping[str, int]) -> str:
-    return " + ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in parts.items() if count)
-
-
-def _cell(text: Any) -> str:
-    return str(text or "").replace("|", "\\|").replace("\n", " ")

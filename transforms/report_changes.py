@@ -1,0 +1,108 @@
+"""The changes of a plan as records that a person reads: words, fields and guests before and after. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from schemas.report import MAX_LISTED
+from transforms.payload import list_guests
+from transforms.report_words import Wording, describe_change, mask_person, mask_text, mask_value, plural
+from transforms.times import format_instants
+
+_ORDER = {"delete": 2, "update": 3, "create": 4, "expire": 5}
+_PLAIN = ("source_id", "source", "location_id", "action", "reason", "state", "code", "message", "name", "starts_at", "ends_at", "guests")
+TABLE_COLUMNS = [
+    "source_id", "source", "action", "reason", "starts_at", "ends_at", "name", "location_id", "location", "guests", "what", "state", "code",
+    "message", "fields", "added", "changed", "removed",
+]  # fmt: skip
+
+
+def choose_listed(changes: pd.DataFrame, *, limit: int = MAX_LISTED) -> pd.DataFrame:
+    """The changes to list one by one: problems first, then deletes, updates, creates, by start; at most `limit`."""
+    if changes.empty:
+        return changes
+    open_ends = changes["state"].isin(["rejected", "unknown"])
+    rank = changes["action"].map(_ORDER).fillna(6).mask(open_ends, 1)
+    return changes.assign(rank=rank).sort_values(["rank", "starts_at", "source_id"], kind="stable").head(limit).drop(columns="rank")
+
+
+def count_listed(changes: pd.DataFrame, listed: pd.DataFrame) -> dict[str, Any]:
+    """The report's `listing`."""
+    left_out = changes.drop(index=listed.index)["action"].value_counts() if len(listed) < len(changes) else pd.Series(dtype="int64")
+    return {"total": len(changes), "listed": len(listed), "left_out": {str(k): int(v) for k, v in left_out.sort_index().items()}}
+
+
+def list_changes(changes: pd.DataFrame, payloads: Mapping[int, str], wording: Wording) -> list[dict[str, Any]]:
+    """Records in the form of schemas.report.Change, in the frame's order.
+
+    payloads: seq → canonical JSON of created events, whose content the frame does not carry. A loop over rows: each holds JSON of its own.
+    """
+    if changes.empty:
+        return []
+    rows = changes.assign(starts_at=format_instants(changes["starts_at"]), ends_at=format_instants(changes["ends_at"]))
+    found = []
+    for row in rows.to_dict("records"):
+        record: dict[str, Any] = {key: None if pd.isna(row[key]) else row[key] for key in _PLAIN}
+        fields = orjson.loads(row["fields_json"]) if isinstance(row["fields_json"], str) else []
+        guests = orjson.loads(row["guests_json"]) if isinstance(row["guests_json"], str) else {}
+        if row["action"] == "create" and row["seq"] in payloads:
+            payload = orjson.loads(payloads[row["seq"]])
+            fields = [
+                {"field": k, "before": None, "after": v} for k, v in payload.items() if k not in ("sourceId", "invitations", "updatedAt")
+            ]
+            guests = {"added": list(list_guests(payload).values())}
+        record |= {"fields": fields, **{kind: guests.get(kind) or [] for kind in ("added", "changed", "removed")}}
+        if wording.masked:
+            _mask(record)
+        record["what"] = describe_change(record, wording)
+        found.append(record)
+    return found
+
+
+def _mask(record: dict[str, Any]) -> None:
+    record["name"] = mask_value("name", record["name"])
+    record["message"] = mask_text(record["message"]) if record["message"] else record["message"]
+    record["fields"] = [
+        {"field": f["field"], "before": mask_value(f["field"], f["before"]), "after": mask_value(f["field"], f["after"])}
+        for f in record["fields"]
+    ]
+    record["added"] = [mask_person(guest) for guest in record["added"]]
+    record["removed"] = [mask_person(guest) for guest in record["removed"]]
+    record["changed"] = [{key: mask_person(guest) for key, guest in pair.items()} for pair in record["changed"]]
+
+
+def tabulate_changes(changes: pd.DataFrame, wording: Wording) -> pd.DataFrame:
+    """All changes as TABLE_COLUMNS: `starts_at`, `ends_at` in the report's zone; fields and guests as JSON text, missing for creates.
+
+    Creates, of which there may be a million, are told at once; the others one by one.
+    """
+    if changes.empty:
+        return pd.DataFrame({column: pd.Series(dtype="str") for column in TABLE_COLUMNS})
+    told = changes["action"] != "create"
+    records = list_changes(changes[told], {}, wording)
+    guests = changes["guests"].fillna(0).astype("int64")
+    what = pd.Series("new, ", index=changes.index, dtype="str") + guests.map({n: plural(int(n), "guest") for n in guests.unique()}).astype(
+        "str"
+    )
+    table = changes.assign(
+        starts_at=changes["starts_at"].dt.tz_convert(wording.timezone),
+        ends_at=changes["ends_at"].dt.tz_convert(wording.timezone),
+        location=changes["location_id"].map(dict(wording.locations)).astype("str"),
+        what=what,
+    )
+    if wording.masked:
+        distinct = {name: mask_value("name", name) for name in table["name"].dropna().unique()}
+        table = table.assign(name=table["name"].map(distinct).astype("str"))
+    for column in ("fields", "added", "changed", "removed"):
+        texts = pd.Series(
+            [orjson.dumps(r[column]).decode() if r[column] else None for r in records], index=changes.index[told], dtype="str"
+        )
+        table[column] = texts.reindex(changes.index).astype("str")
+    for column in ("what", "message"):
+        own = pd.Series([r[column] for r in records], index=changes.index[told], dtype="str")
+        table[column] = table[column].astype("str").mask(told, own.reindex(changes.index))
+    return table[TABLE_COLUMNS]
