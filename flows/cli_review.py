@@ -6,42 +6,83 @@ Heavy imports wait until a command runs.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli_app import DEFAULT_CONFIG, ConfigFile, Json, app, load_settings
 from schemas.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from flows.state import State
+
 
 @app.command(rich_help_panel="Look back")
 def report(
-    run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest", config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False
+    run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest",
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
+    open_page: Annotated[bool, typer.Option("--open", help="open report.html in the browser instead of printing")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema of report.json and nothing else")] = False,
 ) -> None:
-    """Print the report of a run."""
-    from flows.nightly import open_state
+    """Print the report of a run, or open its page: what changed, who was mailed, what needs you."""
+    if schema:
+        import json
 
-    with open_state(load_settings(config), migrate=False) as state:
-        runs = state.runs()
-    chosen = runs if run == "latest" else runs[runs["run_id"].str.startswith(run)]
-    chosen = chosen[chosen["report_dir"].notna()]
-    if chosen.empty:
-        raise ConfigurationError(f"there is no report of the run {run!r}: `essentry-sync runs` lists them")
-    folder = Path(chosen.sort_values("started_at").iloc[-1]["report_dir"])
-    file = folder / ("report.json" if as_json else "report.md")
+        from schemas.report import read_schema
+
+        typer.echo(json.dumps(read_schema(), indent=2))
+        return
+    from flows.history import find_report
+
+    with _read_state(config) as state:
+        folder = find_report(state, run)
+    file = folder / ("report.html" if open_page else "report.json" if as_json else "report.md")
     if not file.exists():
-        raise ConfigurationError(f"the report {file} is gone")
+        raise ConfigurationError(f"the report {file} is gone: reports older than state.keep_runs_days are removed")
+    if open_page:
+        typer.echo(str(file))
+        typer.launch(file.as_uri())
+        return
     typer.echo(file.read_text(encoding="utf-8"))
 
 
 @app.command(rich_help_panel="Look back")
 def runs(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """List the runs."""
-    from flows.nightly import open_state
-    from flows.terminal import print_runs
+    """List the runs, and how their numbers went."""
+    from flows.terminal_history import print_runs
 
-    with open_state(load_settings(config), migrate=False) as state:
+    with _read_state(config) as state:
         print_runs(state.runs(), as_json=as_json)
+
+
+@app.command(rich_help_panel="Look back")
+def show(
+    source_id: Annotated[str, typer.Argument(metavar="SOURCE_ID")], config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False
+) -> None:
+    """Tell the life of one event or invitation: what its source says now, what essentry holds, and every change so far."""
+    from flows.history import trace_event
+    from flows.terminal_history import print_trace
+
+    settings = load_settings(config)
+    with _read_state(config) as state:
+        print_trace(trace_event(state, settings, source_id), as_json=as_json)
+
+
+@app.command(rich_help_panel="Look back")
+def diff(
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A")],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs: their numbers, and the events that both, or only one of them, changed."""
+    from flows.history import compare_runs
+    from flows.terminal_history import print_comparison
+
+    settings = load_settings(config)
+    with _read_state(config) as state:
+        print_comparison(compare_runs(state, settings, run_a, run_b), as_json=as_json)
 
 
 @app.command(rich_help_panel="Look back")
@@ -49,17 +90,19 @@ def quarantine(
     run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest", config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False
 ) -> None:
     """List the rows that were set aside, why, and what to do."""
-    from flows.nightly import open_state
+    from flows.history import find_run
     from flows.terminal import print_frame
 
-    with open_state(load_settings(config), migrate=False) as state:
-        history = state.runs().sort_values("started_at")
-        chosen = history if run == "latest" else history[history["run_id"].str.startswith(run)]
-        if chosen.empty:
-            raise ConfigurationError(f"there is no run {run!r}: `essentry-sync runs` lists them")
-        frame = state.quarantine(chosen.iloc[-1]["run_id"])
+    with _read_state(config) as state:
+        frame = state.quarantine(find_run(state, run)["run_id"])
     print_frame(
         frame[["source", "part", "source_event_id", "guest_id", "check", "value", "remedy"]],
         as_json=as_json,
         empty="nothing is quarantined",
     )
+
+
+def _read_state(config: Path) -> State:
+    from flows.nightly import open_state
+
+    return open_state(load_settings(config), migrate=False)

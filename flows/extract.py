@@ -264,6 +264,21 @@ def confirm_absent(name: str, config: SourceConfig, source_event_ids: Sequence[s
     return found
 
 
+def read_event_rows(name: str, config: SourceConfig, source_event_id: str, *, root: Path) -> pd.DataFrame:
+    """The rows of the events SELECT with this key, as text, by a look at that key alone. Raises as `read_source` does."""
+    url = source_url(name, config, root=root)
+    selects = load_selects(name, config, root=root, dialect=url.get_backend_name())
+    kind = "CHAR" if url.get_backend_name() in ("mysql", "mariadb") else "TEXT"
+    query = sa.text(f"SELECT * FROM (\n{selects.events}\n) AS q WHERE TRIM(CAST(q.source_event_id AS {kind})) IN :keys").bindparams(
+        sa.bindparam("keys", expanding=True)
+    )
+    with open_snapshot(name, url) as connection:
+        result = connection.execute(query, {**_parameters(query, selects), "keys": [source_event_id]})
+        columns = [column.lower() for column in result.keys()]  # noqa: SIM118
+        rows = [[to_text(value) for value in row] for row in result]
+    return pd.DataFrame(rows, columns=columns, dtype="str")
+
+
 def _parameters(query: sa.TextClause, selects: Selects) -> dict[str, Any]:
     return {name: selects.params.get(name) for name in query.compile().params if name != "keys"}
 

@@ -100,13 +100,6 @@ def print_result(result: Result, *, as_json: bool) -> None:
     say(f"report: {result.folder / 'report.html'}")
 
 
-def print_runs(runs: pd.DataFrame, *, as_json: bool) -> None:
-    """The history, newest first."""
-    rows = runs.sort_values("started_at", ascending=False)
-    table = rows.assign(verdict=[orjson.loads(text).get("verdict", "") if isinstance(text, str) else "" for text in rows["summary_json"]])
-    print_frame(table[["run_id", "kind", "started_at", "status", "exit_code", "verdict"]], as_json=as_json, empty="no run yet")
-
-
 def print_frame(frame: pd.DataFrame, *, as_json: bool, empty: str) -> None:
     """A frame as a table, or as JSON records."""
     if as_json:
