@@ -105,7 +105,7 @@ def apply_plan(
         """S2: an absent event is deleted only when a second look does not find it. S17: what is over by now is not cancelled."""
         items = [item for item in items if item.seq not in over and item.source_id not in doubted]
         absent = [item for item in items if reasons.get(item.seq) == "absent"]
-        still = find_still_there(config, [item.source_id for item in absent])
+        still = find_still_there(config, state, [item.source_id for item in absent])
         return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
 
     pages = (open_rows.iloc[start : start + PAGE_ROWS] for start in range(0, len(open_rows), PAGE_ROWS))

@@ -1,8 +1,9 @@
-"""Commands by which a person decides: release a plan, forget a source. Each is small in what it does and tells what follows."""
+"""Commands by which a person decides: release a plan, forget, rename or take over a source. Each is small in what it does and tells what follows."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -87,3 +88,37 @@ def retire(
         with hold_lease(state, new_run(), settings):  # a run at work would write its rows again
             count = state.retire_source(source)
     say(f"{count:,} events of {source} are forgotten here; essentry was not called")
+
+
+@app.command(rich_help_panel="Decide")
+def rename(
+    old: Annotated[str, typer.Argument(metavar="OLD")],
+    new: Annotated[str, typer.Argument(metavar="NEW")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Give a source another name: its ids stay as they are, and nobody is mailed."""
+    from flows.lease import hold_lease
+    from flows.nightly import open_state
+    from flows.plan import new_run
+    from flows.rename import check_rename
+    from flows.terminal import say
+
+    settings = load_settings(config)
+    with open_state(settings, migrate=False) as state, hold_lease(state, new_run(), settings):
+        check_rename(settings, state, old, new)
+        count = state.rename_source(old, new)
+    say(f"{count:,} events of {old} belong to {new} now, under the ids they had; essentry was not called")
+
+
+@app.command(rich_help_panel="Decide")
+def adopt(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON: source, source_event_id, event_id, and guest, invitation_id")],
+    yes: Annotated[bool, typer.Option("--yes", help="take the ids over; without it only what would happen is shown")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Take over events that another integration created under ids of its own; essentry is not called."""
+    from flows.adopt import adopt_events
+    from flows.terminal import say
+
+    for line in adopt_events(load_settings(config), file, write=yes):
+        say(line)

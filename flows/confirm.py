@@ -26,20 +26,19 @@ def find_confirmed(config: Config, state: State, run: Run, deletes: pd.DataFrame
     return set(deletes["source_id"]) & set(again)
 
 
-def find_still_there(config: Config, source_ids: list[str]) -> set[str]:
+def find_still_there(config: Config, state: State, source_ids: list[str]) -> set[str]:
     """Which of these events their sources still show (S2), by a fresh look. A source that cannot be asked shows all of its own."""
+    built = {adopted: own for own, adopted in state.adopted()["event"].items()}
+    owners = {entry.id_prefix or name: name for name, entry in config.sources.items()}
     still: set[str] = set()
     by_source: dict[str, dict[str, str]] = {}
     for source_id in source_ids:
         try:
-            parsed = parse_event_id(source_id)
-            by_source.setdefault(parsed.source, {})[str(parsed.event)] = source_id
-        except ValueError:
-            still.add(source_id)  # the key cannot be read back: no proof
+            parsed = parse_event_id(built.get(source_id, source_id))
+            by_source.setdefault(owners[parsed.source], {})[str(parsed.event)] = source_id
+        except (ValueError, KeyError):
+            still.add(source_id)  # the key cannot be read back, or nobody can be asked: no proof
     for name, keys in by_source.items():
-        if name not in config.sources:
-            still.update(keys.values())
-            continue
         try:
             found = confirm_absent(name, config.sources[name], list(keys), root=config.root)
         except SyncError:

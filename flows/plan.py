@@ -28,6 +28,7 @@ from transforms.approval import Approval
 from transforms.build import Desired, build_desired, list_guest_keys
 from transforms.diff import CHANGE_COLUMNS, Diff, Known, SourceHealth, diff_events
 from transforms.findings import Finding
+from transforms.naming import name_by
 from transforms.payload import add_fingerprints, build_payloads, iterate_payloads, list_guests
 from transforms.pilot import limit_to_pilot
 from transforms.policy import digest_policy
@@ -106,8 +107,9 @@ def check_sources(config: Config, snapshot: pd.DataFrame) -> None:
     known = set(snapshot.loc[snapshot["state"] == "active", "source"])
     for name in sorted(known - set(config.sources)):
         raise ConfigurationError(
-            f"the state holds events of the source {name!r}, which the configuration does not name: put it back (a source's name is part of "
-            f"its ids, so a new name would invite everybody again), or `essentry-sync retire {name}` (its events stay in essentry as they are)"
+            f"the state holds events of the source {name!r}, which the configuration does not name: put it back, "
+            f'or give its new name id_prefix = "{name}" and run `essentry-sync rename {name} NEW` (the ids stay, nobody is mailed), '
+            f"or `essentry-sync retire {name}` (its events stay in essentry as they are)"
         )
 
 
@@ -176,8 +178,11 @@ def compare_sources(
     known = load_known(state)
     check_sources(config, known.snapshot)
     shared = config.essentry.invitation_ids == "shared"
+    naming = name_by(config, state.adopted())
     confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
-    desired = build_desired(sources, number_guests(state, sources, shared=shared), config, confirmed=confirmed, as_of=run.clock)
+    desired = build_desired(
+        sources, number_guests(state, sources, shared=shared), config, confirmed=confirmed, as_of=run.clock, naming=naming
+    )
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > run.clock)]
     health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
     events = add_fingerprints(desired.events, desired.invitations)

@@ -29,15 +29,15 @@ from flows.guest_keys import derive_number
 from flows.state_approvals import Approvals
 from flows.state_open import READS, explain, open_engine
 from flows.state_reports import ReportReads
+from flows.state_sources import Sources
 from schemas.errors import LeaseHeld, StateError
 from schemas.ledger import Outcome
 
 CHUNK = 500
-WAITING = ("waiting", "approved", "partly", "applying")
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals, ReportReads):
+class State(Approvals, ReportReads, Sources):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:
@@ -327,7 +327,7 @@ class State(Approvals, ReportReads):
         names = [c.name for c in t.plan_changes.c if c.name in changes.columns]
         with self._begin() as connection:
             self._check_lease(connection)
-            waiting = t.plans.update().where(t.plans.c.status.in_(WAITING))
+            waiting = t.plans.update().where(t.plans.c.status.in_(t.WAITING))
             connection.execute(waiting.values(status="superseded"))
             connection.execute(t.plans.insert().values(**plan))
             for start in range(0, len(changes), 10_000):
@@ -524,19 +524,6 @@ class State(Approvals, ReportReads):
             folders = connection.execute(sa.select(runs.c.report_dir).where(gone, runs.c.report_dir.is_not(None))).scalars().all()
             connection.execute(runs.delete().where(gone))
         return list(folders)
-
-    def retire_source(self, source: str) -> int:
-        """Forget a source without a call: its events stay in essentry as they are. Returns how many rows it had.
-
-        Plans that wait are superseded: they may name its events. Numbers of its guests stay, so that they never name another guest.
-        """
-        with self._begin() as connection:
-            count = connection.execute(t.snapshot_events.delete().where(t.snapshot_events.c.source == source)).rowcount
-            is_open = t.plan_changes.c.state.in_(["sending", "unknown"])
-            connection.execute(t.plan_changes.update().where(t.plan_changes.c.source == source, is_open).values(state="superseded"))
-            connection.execute(t.rejections.delete().where(t.rejections.c.source == source))
-            connection.execute(t.plans.update().where(t.plans.c.status.in_(WAITING)).values(status="superseded"))
-        return count
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:
         with self._read() as connection:

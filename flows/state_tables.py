@@ -13,6 +13,8 @@ import pandas as pd
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+WAITING = ("waiting", "approved", "partly", "applying")
+"""Where a plan stands that may still be sent."""
 
 
 class Instant(sa.types.TypeDecorator[datetime]):

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from schemas.errors import ConfigurationError
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_SOURCE_NAME = r"[a-z][a-z0-9_]{0,31}"
 PRESETS = ("librebooking", "mrbs", "orangehrm", "frappe_hrms")
 
 
@@ -155,6 +156,7 @@ class SourceConfig(Section):
     sites: dict[str, SiteConfig] = Field(default_factory=dict, description="site_key → essentry")
     rooms: dict[str, SiteConfig] = Field(default_factory=dict, description="room_key → essentry; tried first")
     custom_fields: dict[str, int] = Field(default_factory=dict, description="column custom_<name> → essentry custom field id")
+    id_prefix: str | None = Field(None, description="first part of the ids instead of the name: after `rename`, the source's first name")
 
     @field_validator("internal_domains")
     @classmethod
@@ -265,8 +267,18 @@ class Config(BaseSettings):
     @classmethod
     def _source_names(cls, value: dict[str, SourceConfig]) -> dict[str, SourceConfig]:
         for name in value:
-            if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
+            if not re.fullmatch(_SOURCE_NAME, name):
                 raise ValueError(f"source name {name!r}: use a-z, 0-9 and _, at most 32 characters, a letter first")
+        owners: dict[str, str] = {}
+        for name, entry in value.items():
+            prefix = entry.id_prefix or name
+            if not re.fullmatch(_SOURCE_NAME, prefix):
+                raise ValueError(f"sources.{name}.id_prefix {prefix!r}: use a-z, 0-9 and _, at most 32 characters, a letter first")
+            if prefix in owners:
+                raise ValueError(
+                    f"the sources {owners[prefix]} and {name} would both build ids that begin with {prefix}-: change one id_prefix"
+                )
+            owners[prefix] = name
         return value
 
     @classmethod

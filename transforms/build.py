@@ -29,8 +29,9 @@ from transforms.columns import (
     to_arrow,
     to_series,
 )
-from transforms.ids import build_event_ids, escape_parts, join_parts, numbered_guests
+from transforms.ids import escape_parts, numbered_guests
 from transforms.link import Linked, link_events
+from transforms.naming import Naming, name_by
 from transforms.validate import Validated
 
 INVITATION_COLUMNS = list(Invitations.columns)
@@ -84,21 +85,25 @@ def build_desired(
     *,
     confirmed: pd.DataFrame,
     as_of: pd.Timestamp,
+    naming: Naming | None = None,
 ) -> Desired:
     """Build what essentry should hold from the validated sources.
 
     guest_numbers: source → text of `list_guest_keys` → number. confirmed: source_id, members_json of what essentry holds.
-    as_of: the clock, UTC.
+    as_of: the clock, UTC. naming: with ids that were taken over; by default those of the configuration.
     """
     notes: dict[str, int] = {}
-    records = pd.concat([_records(v, config.sources[v.source]) for v in sources], ignore_index=True)
-    quarantined = {v.source: _quarantined_ids(v) for v in sources}
+    naming = naming or name_by(config)
+    records = pd.concat([_records(v, config.sources[v.source], naming) for v in sources], ignore_index=True)
+    quarantined = {v.source: _quarantined_ids(v, naming) for v in sources}
     all_quarantined = set().union(*quarantined.values()) if quarantined else set()
-    linked = link_events(records, confirmed=confirmed, quarantined=all_quarantined)
+    linked = link_events(records, confirmed=confirmed, quarantined=all_quarantined, naming=naming)
     shared = config.essentry.invitation_ids == "shared"
-    guests = pd.concat([_guests(v, guest_numbers.get(v.source, {}), config, shared) for v in sources], ignore_index=True)
+    guests = pd.concat(
+        [build_guests(v, guest_numbers.get(v.source, {}), config, naming, shared=shared) for v in sources], ignore_index=True
+    )
     guests = guests.assign(source_id=_find_meetings(guests["own_id"], linked))
-    held = pd.concat([_held(v, config, guest_numbers.get(v.source, {}), shared) for v in sources], ignore_index=True)
+    held = pd.concat([_held(v, naming, shared=shared) for v in sources], ignore_index=True)
     held = held.assign(source_id=_find_meetings(held["own_id"], linked)).drop(columns="own_id")
     records = linked.events
     hosts = _name_hosts(guests, records)
@@ -137,13 +142,13 @@ def build_desired(
     )
 
 
-def _records(validated: Validated, config: SourceConfig) -> pd.DataFrame:
+def _records(validated: Validated, config: SourceConfig, naming: Naming) -> pd.DataFrame:
     """A source's events with essentry's columns; `own_id` is the record's sourceId."""
     events = validated.events
     source = same_text(validated.source, events.index)
     name = people.cut_text(events["name"].fillna(config.untitled))
     return events.assign(
-        own_id=build_event_ids(source, events["source_event_id"]),
+        own_id=naming.name_events(same_text(naming.prefix_of(validated.source), events.index), events["source_event_id"]),
         source=source,
         name=name.mask(events["private"], config.private_title),
         description=events["description"].mask(events["private"]),
@@ -167,27 +172,26 @@ def _custom_fields(frame: pd.DataFrame, fields: Mapping[str, int]) -> pd.Series:
     return to_series(json_text.build_objects(members, len(frame)), frame.index)
 
 
-def _quarantined_ids(validated: Validated) -> set[str]:
+def _quarantined_ids(validated: Validated, naming: Naming) -> set[str]:
     rejected = validated.rejects[(validated.rejects["part"] == "events") & validated.rejects["source_event_id"].notna()]
     keys = rejected["source_event_id"].drop_duplicates().reset_index(drop=True)
-    return set(build_event_ids(same_text(validated.source, keys.index), keys))
+    return set(naming.name_events(same_text(naming.prefix_of(validated.source), keys.index), keys))
 
 
-def _guest_ids(frame: pd.DataFrame, source: str, keys: pd.Series, *, shared: bool) -> pd.Series:
-    part = escape_parts(same_text(source, frame.index))
-    return join_parts(part, keys) if shared else join_parts(part, escape_parts(frame["source_event_id"]), keys)
+def _guest_ids(frame: pd.DataFrame, source: str, keys: pd.Series, naming: Naming, *, shared: bool) -> pd.Series:
+    return naming.name_guests(same_text(naming.prefix_of(source), frame.index), frame["source_event_id"], keys, shared=shared)
 
 
-def _guests(validated: Validated, numbers: Mapping[str, int], config: Config, shared: bool) -> pd.DataFrame:
+def build_guests(validated: Validated, numbers: Mapping[str, int], config: Config, naming: Naming, *, shared: bool) -> pd.DataFrame:
     """A source's outside guests with their invitation ids; employees are left out unless the source invites everybody."""
     guests, settings = validated.guests, config.sources[validated.source]
     texts = list_guest_keys(validated, shared=shared)
     number = numbered_guests(_find_numbers(texts, numbers))
     frame = pd.DataFrame(
         {
-            "own_id": build_event_ids(same_text(validated.source, guests.index), guests["source_event_id"]),
+            "own_id": naming.name_events(same_text(naming.prefix_of(validated.source), guests.index), guests["source_event_id"]),
             "source": same_text(validated.source, guests.index),
-            "invitation_id": _guest_ids(guests, validated.source, escape_parts(guests["guest_key"]).fillna(number), shared=shared),
+            "invitation_id": _guest_ids(guests, validated.source, escape_parts(guests["guest_key"]).fillna(number), naming, shared=shared),
             "identity": guests["identity"],
             "email": guests["email"],
             "first_name": people.cut_text(guests["first_name"]),
@@ -214,11 +218,11 @@ def _find_numbers(texts: pd.Series, numbers: Mapping[str, int]) -> pd.Series:
     return look_up(texts, numbers, "Int64")
 
 
-def _held(validated: Validated, config: Config, numbers: Mapping[str, int], shared: bool) -> pd.DataFrame:
+def _held(validated: Validated, naming: Naming, *, shared: bool) -> pd.DataFrame:
     """Rejected guests: own_id of the event and the invitation id, missing when the guest's key cannot be read."""
     held = validated.held_guests
-    ids = _guest_ids(held, validated.source, escape_parts(held["guest_key"]), shared=shared)
-    own = build_event_ids(same_text(validated.source, held.index), held["source_event_id"])
+    ids = _guest_ids(held, validated.source, escape_parts(held["guest_key"]), naming, shared=shared)
+    own = naming.name_events(same_text(naming.prefix_of(validated.source), held.index), held["source_event_id"])
     return pd.DataFrame({"own_id": own, "source": validated.source, "invitation_id": ids}).astype("str")
 
 

@@ -14,7 +14,7 @@ import orjson
 import pandas as pd
 
 from transforms.columns import no_text
-from transforms.ids import build_event_ids
+from transforms.naming import Naming
 
 _FILLED = ("name", "description", "host_first_name", "host_last_name", "host_phone")
 
@@ -32,11 +32,12 @@ class Linked:
     held_targets: set[str]
 
 
-def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: set[str]) -> Linked:
+def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: set[str], naming: Naming | None = None) -> Linked:
     """Unite linked records.
 
     events: own_id, source, status, linked_source, linked_event_id and content columns. confirmed: source_id and members_json of
-    what essentry holds. quarantined: ids of records that failed validation.
+    what essentry holds. quarantined: ids of records that failed validation. naming: of the
+    records pointed at; by default their source's name is their prefix.
     """
     events = events.assign(source_id=events["own_id"], members=no_text(events.index))
     events, taken = _take_over(events, confirmed, quarantined)
@@ -46,7 +47,9 @@ def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: s
     if pointing.empty:
         return _linked(events, problems, held)
     known = set(confirmed["source_id"])
-    target = dict(zip(pointing["own_id"], build_event_ids(pointing["linked_source"], pointing["linked_event_id"]), strict=True))
+    naming = naming or Naming({})
+    prefixes = pointing["linked_source"].map(naming.prefix_of).astype("str")
+    target = dict(zip(pointing["own_id"], naming.name_events(prefixes, pointing["linked_event_id"]), strict=True))
     present = dict(zip(events["own_id"], events.index, strict=True))
     groups: dict[str, list[str]] = {}
     # linked meetings are few against all events, and chains are short: following them one by one is clearest

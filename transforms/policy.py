@@ -20,7 +20,8 @@ def digest_policy(config: Config) -> tuple[str, str]:
     policy = {
         "guest_list": config.essentry.guest_list,
         "window": config.window.days_ahead,
-        "sources": {name: entry.model_dump(mode="json", include=_OF_A_SOURCE) for name, entry in sorted(config.sources.items())},
+        # by what their ids begin with: a renamed source invites nobody else
+        "sources": {e.id_prefix or name: e.model_dump(mode="json", include=_OF_A_SOURCE) for name, e in config.sources.items()},
     }
     text = orjson.dumps(policy, option=orjson.OPT_SORT_KEYS).decode()
     return sha256(text.encode()).hexdigest(), text

@@ -98,7 +98,7 @@ def test_retire_forgets_a_source_without_a_call(home, sandbox):
     missing = run("plan", "--as-of", AS_OF)
     assert missing.returncode == 2
     assert "retire hr" in missing.stderr
-    assert "rename" not in missing.stderr
+    assert "rename hr NEW" in missing.stderr
     unanswered = run("retire", "hr")
     assert unanswered.returncode == 2
     assert "--yes" in unanswered.stderr

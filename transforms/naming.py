@@ -1,0 +1,45 @@
+"""Which ids the records of this configuration have: built by transforms.ids, from a source's prefix, unless an older id was taken over. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from schemas.config import Config
+from transforms.ids import build_event_ids, escape_parts, join_parts
+
+
+@dataclass(frozen=True)
+class Naming:
+    """`prefixes`: source → first part of its ids. `events`, `guests`: built id → the id under which essentry has it from another integration."""
+
+    prefixes: Mapping[str, str]
+    events: Mapping[str, str] = field(default_factory=dict)
+    guests: Mapping[str, str] = field(default_factory=dict)
+
+    def prefix_of(self, source: str) -> str:
+        """The first part of a source's ids; of a source that is not configured its name."""
+        return self.prefixes.get(source, source)
+
+    def name_events(self, prefixes: pd.Series, keys: pd.Series) -> pd.Series:
+        """sourceIds of events by the prefix of their source and source_event_id, aligned."""
+        return _replace(build_event_ids(prefixes, keys), self.events)
+
+    def name_guests(self, prefixes: pd.Series, event_keys: pd.Series, guest_parts: pd.Series, *, shared: bool) -> pd.Series:
+        """sourceIds of invitations. guest_parts: escaped, aligned; missing ones stay missing."""
+        prefix = escape_parts(prefixes)
+        ids = join_parts(prefix, guest_parts) if shared else join_parts(prefix, escape_parts(event_keys), guest_parts)
+        return _replace(ids, self.guests)
+
+
+def name_by(config: Config, adopted: Mapping[str, Mapping[str, str]] | None = None) -> Naming:
+    """The naming of a configuration; `adopted`: `event` and `guest` → built id → id that was taken over."""
+    prefixes = {name: entry.id_prefix or name for name, entry in config.sources.items()}
+    known = adopted or {}
+    return Naming(prefixes, known.get("event", {}), known.get("guest", {}))
+
+
+def _replace(ids: pd.Series, known: Mapping[str, str]) -> pd.Series:
+    return ids.where(~ids.isin(list(known)), ids.map(dict(known))).astype("str") if known else ids
