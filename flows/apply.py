@@ -21,6 +21,7 @@ from flows.state import State
 from schemas.config import Config
 from schemas.errors import GuardTripped, StalePlanError
 from schemas.ledger import Outcome
+from transforms.pilot import dump_pilot
 
 PAGE_ROWS = 5_000
 CLOCK_HOURS = 0.1
@@ -38,6 +39,8 @@ def check_plan(
     if plan["status"] in ("applied", "superseded", "empty"):
         raise StalePlanError(f"the plan {name} is {plan['status']}: make a new one with `essentry-sync plan`")
     check_age(plan, config, now=now)
+    if plan["pilot_json"] and plan["pilot_json"] != dump_pilot(config):
+        raise StalePlanError(f"the plan {name} was made under other [pilot] limits: make a new one")
     if digest_changes(changes) != plan["digest"]:
         raise StalePlanError(f"the plan {name} does not match its digest: the state store was changed by hand; make a new one")
     open_rows = changes[changes["state"] == "planned"]

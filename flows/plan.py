@@ -30,7 +30,7 @@ from transforms.diff import CHANGE_COLUMNS, Diff, Known, SourceHealth, diff_even
 from transforms.findings import Finding
 from transforms.naming import name_by
 from transforms.payload import add_fingerprints, build_payloads, iterate_payloads, list_guests
-from transforms.pilot import limit_to_pilot
+from transforms.pilot import dump_pilot, limit_to_pilot
 from transforms.policy import digest_policy
 from transforms.validate import Validated, validate_source
 
@@ -229,6 +229,7 @@ def make_plan(
             "findings_json": orjson.dumps([finding.as_record() for finding in findings]).decode(),
             "balance_json": orjson.dumps(balance).decode(),
             "policy_digest": digest,
+            "pilot_json": dump_pilot(config),
             "changes": len(changes),
         }
         | ({} if approval is None else _released_by(approval)),

@@ -281,6 +281,16 @@ class Config(BaseSettings):
             owners[prefix] = name
         return value
 
+    @model_validator(mode="after")
+    def _pilot_names(self) -> Config:
+        for name in self.pilot.sources:
+            if name not in self.sources:
+                raise ValueError(f"pilot.sources names {name!r}, and there is no such source: the sources are {', '.join(self.sources)}")
+        for key in self.pilot.sites:
+            if not any(key in entry.sites for entry in self.sources.values()):
+                raise ValueError(f"pilot.sites names {key!r}, and no source has such a site")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -22,16 +22,18 @@ def limit_to_pilot(diff: Diff, desired: Desired, config: Config) -> Diff:
     if pilot.sources:
         inside &= changes["source"].isin(pilot.sources)
     if pilot.sites:
-        sites = [entry.sites[key].location_id for entry in config.sources.values() for key in pilot.sites if key in entry.sites]
-        inside &= changes["location_id"].isin(sites).fillna(False)
+        places = [
+            [name, entry.sites[key].location_id] for name, entry in config.sources.items() for key in pilot.sites if key in entry.sites
+        ]
+        known = pd.MultiIndex.from_frame(pd.DataFrame(places, columns=["source", "location_id"]))
+        inside &= pd.MultiIndex.from_frame(changes[["source", "location_id"]].astype({"location_id": "object"})).isin(known)
     if pilot.recipient_domains:
         outside = diff.mails.loc[~diff.mails["identity"].str.replace(r"^.*@", "", regex=True).isin(pilot.recipient_domains), "source_id"]
         inside &= ~changes["source_id"].isin(outside)
         # guests who are not mailed by this change belong to the event too
-        for source_id, text in changes[["source_id", "after"]].dropna().itertuples(index=False):
-            guests = orjson.loads(text).get("invitations", [])
-            if any(g.get("email", "").rpartition("@")[2] not in pilot.recipient_domains for g in guests):
-                inside &= changes["source_id"] != source_id
+        texts = changes[["source_id", "after"]].dropna()
+        strangers = [key for key, text in texts.itertuples(index=False) if not _all_of(orjson.loads(text), pilot.recipient_domains)]
+        inside &= ~changes["source_id"].isin(strangers)
     left_out = changes.loc[~inside & changes["action"].isin(SENT), "source_id"]
     decisions = diff.decisions
     out = decisions["source_id"].isin(left_out)
@@ -45,3 +47,12 @@ def limit_to_pilot(diff: Diff, desired: Desired, config: Config) -> Diff:
         decisions=decisions,
         mails=diff.mails[~diff.mails["source_id"].isin(left_out)].reset_index(drop=True),
     )
+
+
+def _all_of(payload: dict, domains: list[str]) -> bool:
+    return all(guest.get("email", "").rpartition("@")[2] in domains for guest in payload.get("invitations", []))
+
+
+def dump_pilot(config: Config) -> str:
+    """The limits as text, for a plan to remember under which ones it was made."""
+    return config.pilot.model_dump_json(exclude={"paused"})

@@ -267,7 +267,7 @@ def test_state_store_as_the_ledger(sandbox: SandboxServer, tmp_path: Path) -> No
 # --- deletes are confirmed just before they go ---
 
 
-def test_s2_deletes_without_proof_are_held(sandbox: SandboxServer) -> None:
+def test_s02_deletes_without_proof_are_held(sandbox: SandboxServer) -> None:
     config = make_config(sandbox.base_url)
     send(config, MemoryLedger(), [make_items(30)])
     asked: list[int] = []
@@ -285,7 +285,7 @@ def test_s2_deletes_without_proof_are_held(sandbox: SandboxServer) -> None:
     assert {n for n, state in ledger.states.items() if state == "held"} == set(range(0, 20, 3))
 
 
-def test_s2_source_that_cannot_be_asked_holds_the_deletes(sandbox: SandboxServer) -> None:
+def test_s02_source_that_cannot_be_asked_holds_the_deletes(sandbox: SandboxServer) -> None:
     config = make_config(sandbox.base_url)
     send(config, MemoryLedger(), [make_items(5)])
 
