@@ -145,3 +145,16 @@ def check(
     else:
         say(f"{'OK' if code == 0 else 'LATE' if code == 3 else 'FAILED'}: {text} (a good one is wanted every {max_age:g} hours)")
     raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=PANEL)
+def alerts(
+    block: Annotated[str, typer.Argument(metavar="TYPE/NAME", help="a notification block of Prefect, e.g. slack-webhook/operations")],
+    max_age: Annotated[float, typer.Option("--max-age", min=0.003, metavar="HOURS", help="a sync that ended well is wanted so often")] = 26,
+) -> None:
+    """Have Prefect tell somebody: a run failed, waits for an approval, or did not happen. Replaces earlier alerts."""
+    from flows.alerts import set_up_alerts
+    from flows.terminal import say
+
+    for name in set_up_alerts(block, max_age=timedelta(hours=max_age)):
+        say(f"automation {name!r} notifies {block}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ from flows.apply import apply_plan
 from flows.extract import Extracted, complete_config, parse_url, read_sources
 from flows.lease import Lease, hold_lease
 from flows.load import LoadResult
+from flows.logs import log_outcome, log_step, set_up_log
+from flows.metrics import check_metrics, write_metrics
 from flows.plan import Planned, Run, check_clock, make_plan, new_run
 from flows.report_files import remove_report, write_failure, write_report
 from flows.secrets import hash_token, read_agent_token, read_tokens
@@ -61,7 +64,10 @@ class Session:
         try:
             yield
         finally:
-            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+            failed = sys.exception() is not None
+            log_step(self.run.run_id, step, "failed" if failed else "done", failed=failed, seconds=round(seconds, 3))
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,8 @@ def open_state(config: Config, *, migrate: bool = True) -> State:
 @contextmanager
 def open_session(config: Config, *, kind: str, as_of: datetime | None = None) -> Iterator[Session]:
     """Begin a run: state store, identity, clock, lease; lost requests of killed runs become unknown. Ends the lease after."""
+    set_up_log(config.report.log)
+    check_metrics(config.report.metrics_file)
     config = complete_config(config)
     agent_token = read_agent_token(config)
     if kind != "plan":
@@ -243,9 +251,21 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     if session.kind != "plan" and exit_code in (0, 3):
         for old in state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days):
             remove_report(Path(old))
-    if unwritten is not None:
-        raise unwritten
+    told = _try_writing(_tell_outcome, session, report, exit_code)
+    if unwritten is not None or told is not None:
+        raise unwritten or told  # type: ignore[misc]  # one of them is an error
     return Result(report, folder, exit_code)
+
+
+def _tell_outcome(session: Session, report: Mapping[str, Any], exit_code: int) -> None:
+    """The log's last record, and the metrics file."""
+    log_outcome(report, exit_code)
+    file = session.config.report.metrics_file
+    if file is not None:
+        runs = session.state.runs()
+        good = runs.loc[runs["kind"].isin(["sync", "apply"]) & runs["exit_code"].isin([EXIT_DONE, EXIT_INCOMPLETE]), "finished_at"].max()
+        last = None if pd.isna(good) else good.to_pydatetime()
+        write_metrics(session.config.root / file, report, exit_code, finished_at=datetime.now(UTC), last_success=last)
 
 
 def _write_report(session: Session, folder: Path, report: dict[str, Any], changes: pd.DataFrame, plan_id: str) -> ReportError | None:
@@ -346,8 +366,9 @@ def finish_apply(session: Session, plan_id: str) -> Result:
         report_dir=str(folder),
         plan_id=stored["plan_id"],
     )
-    if unwritten is not None:
-        raise unwritten
+    told = _try_writing(_tell_outcome, session, report, exit_code)
+    if unwritten is not None or told is not None:
+        raise unwritten or told  # type: ignore[misc]  # one of them is an error
     return Result(report, folder, exit_code)
 
 

@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Prefect is imported: no calls outside
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "essentry_sync")  # the log of a run is in Prefect's UI, too
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -130,7 +131,8 @@ def _end(result: Result) -> State:
     """The flow run's last state: its name says at a glance what is asked of a person."""
     verdict = result.report["verdict"]
     if result.exit_code == EXIT_DONE:
-        return Completed(message=verdict)
+        planned_only = result.report["run"]["kind"] == "plan"
+        return Completed(name="Planned" if planned_only else "Completed", message=verdict)
     if result.exit_code == EXIT_INCOMPLETE:
         return Completed(name="Incomplete", message=verdict)
     return Failed(name="AwaitingApproval" if result.exit_code == GuardTripped.exit_code else "Failed", message=verdict)

@@ -246,6 +246,8 @@ class ReportConfig(Section):
     directory: Path = Path("data/runs")
     timezone: Zone = "UTC"
     personal_data: Literal["full", "masked"] = Field("full", description="in report files; logs and artifacts are always masked")
+    log: Literal["off", "text", "json"] = Field("off", description="a record a step on standard error, with run id and counters")
+    metrics_file: Path | None = Field(None, description="figures of the last run for Prometheus' node exporter; needs the extra `metrics`")
 
 
 class Config(BaseSettings):

@@ -61,7 +61,7 @@ def test_deployed_flow_tells_by_its_state_what_is_asked(company, monkeypatch):
     company.write({"1": ["ada@out.example"]})
     path = str(company.path)
     plan = sync(path, "plan", return_state=True)
-    assert plan.name == "Completed"
+    assert plan.name == "Planned"
     assert "nothing was sent" in plan.message
     monkeypatch.setenv("ESSENTRY_SYNC_GUARDS__APPROVE_FIRST_RUN", "true")
     waiting = sync(path, return_state=True)
