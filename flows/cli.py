@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from flows import cli_decide, cli_operate, cli_review
-from flows.cli_app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, read_clock
+from flows.cli_app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, quieten_engine, read_clock
 from schemas.errors import EXIT_BUG, SyncError
 
 __all__ = ["app", "cli_decide", "cli_operate", "cli_review", "main"]  # importing the other command modules registers their commands
@@ -26,6 +26,7 @@ def demo(
     """Run nights of a fictional company against a local sandbox of essentry."""
     from flows.demo import run_demo
 
+    quieten_engine()
     raise typer.Exit(run_demo(folder, nights=nights))
 
 
@@ -43,9 +44,12 @@ def sync(
         from flows.nightly import run_plan
 
         end_with(run_plan(settings, as_of=clock, full=full), as_json=as_json)
-    from flows.sync import run_sync
-    from flows.terminal import Progress
+    quieten_engine()
+    from flows.sync import describe_server, run_sync
+    from flows.terminal import Progress, say
 
+    if not as_json:
+        say(describe_server())
     with Progress(quiet=as_json) as progress:
         result = run_sync(settings, as_of=clock, full=full, progress=progress)
     end_with(result, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,11 @@ ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="configuration 
 AsOf = Annotated[str | None, typer.Option("--as-of", help="the clock, ISO 8601 with a zone; for tests and re-runs")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 DEFAULT_CONFIG = Path("essentry-sync.toml")
+
+
+def quieten_engine() -> None:
+    """Before Prefect is imported on a terminal: its log goes to its UI, ours is `report.log`, and the summary is printed."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
 def load_settings(path: Path) -> Config:

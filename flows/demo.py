@@ -31,8 +31,9 @@ def run_demo(folder: Path | None, *, nights: int = 3) -> int:
         os.environ["ESSENTRY_SYNC_ESSENTRY__BASE_URL"] = sandbox.base_url
         os.environ["ESSENTRY_TOKEN"], os.environ["ESSENTRY_AGENT_TOKEN"] = sandbox.token, sandbox.agent_token
         say(f"essentry sandbox at {sandbox.base_url} (it mails nobody)")
-        say("Prefect is starting; the first time this takes some seconds")
-        from flows.sync import run_sync
+        from flows.sync import describe_server, run_sync
+
+        say(describe_server())
 
         code = 0
         for night in range(1, nights + 1):

@@ -28,7 +28,7 @@ def set_up_log(form: Literal["off", "text", "json"]) -> None:
             JsonFormatter("{asctime}{levelname}{message}", style="{", rename_fields=renamed, datefmt="%Y-%m-%dT%H:%M:%S%z")
         )
     else:
-        handler.setFormatter(logging.Formatter("{asctime} {levelname} {run_id} {step}: {message}", style="{"))
+        handler.setFormatter(logging.Formatter("{asctime} {levelname} {run_id} {message}", style="{"))
     LOGGER.addHandler(handler)
 
 

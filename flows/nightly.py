@@ -67,7 +67,7 @@ class Session:
             seconds = time.perf_counter() - start
             self.seconds[step] = self.seconds.get(step, 0.0) + seconds
             failed = sys.exception() is not None
-            log_step(self.run.run_id, step, "failed" if failed else "done", failed=failed, seconds=round(seconds, 3))
+            log_step(self.run.run_id, step, f"{step} {'failed' if failed else 'done'}", failed=failed, seconds=round(seconds, 3))
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import httpx
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Completed, Failed, State
 
@@ -184,15 +184,23 @@ def server_url() -> str | None:
     return get_current_settings().api.url
 
 
+def describe_server() -> str:
+    """Which server shows the run, in one line for the terminal."""
+    url = server_url()
+    if url is None:
+        return "Prefect: a server for this run alone (PREFECT_API_URL names one that keeps the runs); it takes some seconds to start"
+    return f"Prefect: the run shows at {url.removesuffix('/api')}"
+
+
 def check_server() -> None:
     """Raise ConfigurationError when the configured Prefect server does not answer."""
     url = server_url()
     if url is None:
         return
-    try:
-        httpx.get(f"{url}/health", timeout=SERVER_SECONDS).raise_for_status()
-    except httpx.HTTPError as error:
+    with get_client(sync_client=True, httpx_settings={"timeout": SERVER_SECONDS}) as client:  # its TLS settings, its authorisation
+        problem = client.api_healthcheck()
+    if problem is not None:
         raise ConfigurationError(
-            f"the Prefect server {url} does not answer ({type(error).__name__}): start it with `prefect server start`, correct "
+            f"the Prefect server {url} does not answer ({type(problem).__name__}): start it with `prefect server start`, correct "
             "PREFECT_API_URL, or unset it to run without one; nothing was read or sent"
-        ) from None
+        )

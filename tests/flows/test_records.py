@@ -27,7 +27,7 @@ def test_json_records_name_run_and_step_and_nobody(company):
     assert "ada@" not in done.stderr
     plain = run(company, "plan", ESSENTRY_SYNC_REPORT__LOG="text")
     assert " INFO " in plain.stderr
-    assert " extract: done" in plain.stderr
+    assert " extract done" in plain.stderr
     assert run(company, "plan").stderr == ""
     (company.folder / "source.sqlite").unlink()
     failed = run(company, "plan", ESSENTRY_SYNC_REPORT__LOG="json")

@@ -1,5 +1,8 @@
 """The Prefect flow on a real Prefect server: steps, states, artifacts, names, and failures without a traceback."""
 
+import os
+import subprocess
+import sys
 from uuid import uuid4
 
 import pytest
@@ -99,3 +102,29 @@ def test_unreachable_prefect_server_is_one_message(company):
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(ConfigurationError, match="does not answer"):
         run_sync(company.config(), as_of=company.now)
     assert company.sandbox.requests()["puts"] == 0
+
+
+@pytest.mark.parametrize("server", ["named", "none", "dead"])
+def test_terminal_says_which_server_and_nothing_of_the_engine(server, company, tmp_path):
+    company.write({"1": ["ada@out.example"]})
+    environment = dict(os.environ)
+    if server != "named":  # as on a machine that has never seen Prefect
+        environment = {name: value for name, value in environment.items() if not name.startswith("PREFECT_")}
+        environment["PREFECT_HOME"] = str(tmp_path / "home")
+    if server == "dead":
+        environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
+    command = [sys.executable, "-m", "flows.cli", "sync", "--config", str(company.path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    lines = done.stdout.splitlines()
+    if server == "dead":
+        assert done.returncode == 2
+        assert "does not answer" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        return
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert lines[0].startswith(
+        "Prefect: a server for this run alone" if server == "none" else "Prefect: the run shows at http://127.0.0.1:"
+    )
+    assert "done: 1 change" in lines
+    assert not [line for line in lines if "INFO" in line or "Traceback" in line]
