@@ -102,6 +102,20 @@ def quarantine(
     )
 
 
+@app.command(rich_help_panel="Look back")
+def forget(
+    guest: Annotated[str, typer.Option("--guest", metavar="E-MAIL", help="the guest's e-mail address, as the source has it")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Take a guest out of the state and all reports. Nobody is mailed; a meeting that is not over keeps its guest."""
+    from flows.forget import forget_person
+    from flows.terminal_history import print_forgotten
+
+    settings = load_settings(config)
+    with _read_state(config) as state:
+        raise typer.Exit(print_forgotten(forget_person(settings, state, guest), settings.state.keep_inactive_days))
+
+
 def _read_state(config: Path) -> State:
     from flows.nightly import open_state
 

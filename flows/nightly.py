@@ -19,6 +19,7 @@ import pandas as pd
 
 from flows.apply import apply_plan
 from flows.extract import Extracted, complete_config, parse_url, read_sources
+from flows.forget import forget_after
 from flows.lease import Lease, hold_lease
 from flows.load import LoadResult
 from flows.logs import log_outcome, log_step, set_up_log
@@ -251,6 +252,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     if session.kind != "plan" and exit_code in (0, 3):
         for old in state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days):
             remove_report(Path(old))
+        forget_after(session.config, state, now=datetime.now(UTC))
     told = _try_writing(_tell_outcome, session, report, exit_code)
     if unwritten is not None or told is not None:
         raise unwritten or told  # type: ignore[misc]  # one of them is an error

@@ -28,6 +28,7 @@ from flows import state_tables as t
 from flows.guest_keys import derive_number
 from flows.state_approvals import Approvals
 from flows.state_open import READS, explain, open_engine
+from flows.state_personal import PersonalData
 from flows.state_reports import ReportReads
 from flows.state_sources import Sources
 from schemas.errors import LeaseHeld, StateError
@@ -37,7 +38,7 @@ CHUNK = 500
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals, ReportReads, Sources):
+class State(Approvals, PersonalData, ReportReads, Sources):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:

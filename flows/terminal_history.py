@@ -11,7 +11,9 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from flows.state_personal import Forgotten
 from flows.terminal import console, print_frame, say
+from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE
 from transforms.report_history import HISTORY_RUNS, draw_sparkline, list_history
 from transforms.report_words import plural
 
@@ -102,6 +104,31 @@ def print_comparison(comparison: Mapping[str, Any], *, as_json: bool) -> None:
             say(f"  {row['source_id']}: {row['what']}")
         if events["count"] > len(events["first"]):
             say(f"  … and {events['count'] - len(events['first']):,} more; changes.csv of the runs lists them")
+
+
+def print_forgotten(found: Forgotten, keep_inactive_days: int) -> int:
+    """What `forget` did and what waits; 3 when something waits."""
+    say(
+        f"forgotten: {plural(found.events, 'ended event')}, {plural(found.changes, 'change')} of the ledger, {plural(found.reports, 'report')}; "
+        "essentry was not called"
+    )
+    if found.upcoming:
+        shown = ", ".join(found.upcoming[:3]) + (", …" if len(found.upcoming) > 3 else "")
+        say(
+            f"waits: {plural(len(found.upcoming), 'meeting')} still to come invite this guest ({shown}), the last until "
+            f"{found.until:%Y-%m-%d}. Take the guest out in the source first (the next night cancels the invitation), or run this again "
+            "when they are over"
+        )
+    if found.waiting:
+        say(f"waits: {plural(found.waiting, 'change')} of a plan that may still be sent; run this again after the next night")
+    if found.unanswered:
+        say(f"waits: {plural(found.unanswered, 'request')} whose outcome is unknown; run this again when a night has settled them")
+    if found.numbers and not found.upcoming:
+        say(
+            f"waits: the keyed digest of the address, which keeps the invitation ids of these events, for up to {keep_inactive_days} days "
+            "(state.keep_inactive_days); run this again then"
+        )
+    return EXIT_DONE if found.complete else EXIT_INCOMPLETE
 
 
 def _number(value: float | None) -> str:

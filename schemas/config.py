@@ -244,8 +244,10 @@ class ReportConfig(Section):
     """`[report]`: where reports go and what they show."""
 
     directory: Path = Path("data/runs")
+    url: str | None = Field(None, description="address under which that folder is served, for links in Prefect")
     timezone: Zone = "UTC"
     personal_data: Literal["full", "masked"] = Field("full", description="in report files; logs and artifacts are always masked")
+    keep_personal_days: int = Field(90, ge=1, description="days until people are taken out of reports, the ledger and ended events")
     log: Literal["off", "text", "json"] = Field("off", description="a record a step on standard error, with run id and counters")
     metrics_file: Path | None = Field(None, description="figures of the last run for Prometheus' node exporter; needs the extra `metrics`")
 

@@ -9,8 +9,9 @@ import orjson
 import pandas as pd
 
 from schemas.report import MAX_LISTED
+from transforms.forget import mask_record
 from transforms.payload import list_guests
-from transforms.report_words import Wording, describe_change, mask_person, mask_text, mask_value, plural
+from transforms.report_words import Wording, describe_change, mask_value, plural
 from transforms.times import format_instants
 
 _ORDER = {"delete": 2, "update": 3, "create": 4, "expire": 5}
@@ -57,22 +58,10 @@ def list_changes(changes: pd.DataFrame, payloads: Mapping[int, str], wording: Wo
             guests = {"added": list(list_guests(payload).values())}
         record |= {"fields": fields, **{kind: guests.get(kind) or [] for kind in ("added", "changed", "removed")}}
         if wording.masked:
-            _mask(record)
+            record = mask_record(record)
         record["what"] = describe_change(record, wording)
         found.append(record)
     return found
-
-
-def _mask(record: dict[str, Any]) -> None:
-    record["name"] = mask_value("name", record["name"])
-    record["message"] = mask_text(record["message"]) if record["message"] else record["message"]
-    record["fields"] = [
-        {"field": f["field"], "before": mask_value(f["field"], f["before"]), "after": mask_value(f["field"], f["after"])}
-        for f in record["fields"]
-    ]
-    record["added"] = [mask_person(guest) for guest in record["added"]]
-    record["removed"] = [mask_person(guest) for guest in record["removed"]]
-    record["changed"] = [{key: mask_person(guest) for key, guest in pair.items()} for pair in record["changed"]]
 
 
 def tabulate_changes(changes: pd.DataFrame, wording: Wording) -> pd.DataFrame:
