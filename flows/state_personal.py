@@ -18,7 +18,6 @@ from flows.state_reports import Store
 from transforms.forget import find_names_in_texts, forget_in_texts, forget_words, keep_ids, mask_ledger
 
 CHUNK = 500
-WAITING = ("waiting", "approved", "partly", "applying")
 _MASKED = '"masked":true'
 _TEXTS = ("fields_json", "guests_json", "after", "body", "name", "message")
 
@@ -73,7 +72,7 @@ class PersonalData:
                         continue
                     if row.state in ("sending", "unknown"):
                         found.unanswered += 1
-                    elif row.status in WAITING:
+                    elif row.status in t.WAITING:
                         found.waiting += 1
                     else:
                         key = (changes.c.plan_id == row.plan_id) & (changes.c.seq == row.seq)
@@ -97,13 +96,15 @@ class PersonalData:
             rows = connection.execute(sa.select(keys).where(keys.c.key_digest.in_(list(digests)))).all()
             for row in rows:
                 end = f'~g{row.number}"'
-                used = snapshot.c.payload.contains(end, autoescape=True) & (snapshot.c.source == row.source)
-                is_open = changes.c.state.in_(["sending", "unknown", "planned"]) & (changes.c.source == row.source)
-                open_text = sa.func.coalesce(changes.c.after, changes.c.body).contains(end, autoescape=True)
-                if (
-                    connection.execute(sa.select(sa.func.count()).select_from(snapshot).where(used)).scalar()
-                    or connection.execute(sa.select(sa.func.count()).select_from(changes).where(is_open, open_text)).scalar()
-                ):
+                uses = (
+                    sa.select(sa.literal(1)).where(snapshot.c.payload.contains(end, autoescape=True)),
+                    sa.select(sa.literal(1)).where(
+                        changes.c.state.in_(["sending", "unknown", "planned"]),
+                        sa.func.coalesce(changes.c.after, changes.c.body).contains(end, autoescape=True),
+                    ),
+                    sa.select(sa.literal(1)).where(t.adopted_ids.c.own_id.endswith(end[:-1], autoescape=True)),
+                )
+                if any(connection.execute(use.limit(1)).first() for use in uses):
                     found.numbers += 1
                     continue
                 mine = (keys.c.source == row.source) & (keys.c.key_digest == row.key_digest)
@@ -120,7 +121,7 @@ class PersonalData:
                 mine = snapshot.c.source_id == row.source_id
                 connection.execute(snapshot.update().where(mine).values(payload=keep_ids(row.payload), name=None))
                 count += 1
-            old = (plans.c.created_at < before) & plans.c.status.not_in(WAITING)
+            old = (plans.c.created_at < before) & plans.c.status.not_in(t.WAITING)
             settled = changes.c.state.not_in(["sending", "unknown"]) & (
                 changes.c.after.is_not(None) | changes.c.body.is_not(None) | changes.c.name.is_not(None)
             )
