@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,11 @@ def forget_after(config: Config, state: State, *, now: datetime) -> int:
     count = 0
     for run in state.list_personal(before):
         folder = Path(run["report_dir"])
-        if (folder / "report.json").exists() and not _read(folder).get("masked", True):
-            _rewrite(folder, config, mask_record, masked=True)
-            count += 1
-        state.note_masked(run["run_id"])
+        with suppress(OSError):  # a folder that cannot be written now is tried again the next night
+            if (folder / "report.json").exists() and not _read(folder).get("masked", True):
+                _rewrite(folder, config, mask_record, masked=True)
+                count += 1
+            state.note_masked(run["run_id"])
     return count
 
 
