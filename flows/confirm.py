@@ -9,7 +9,7 @@ from flows.plan import Run, compare_sources
 from flows.state import State
 from schemas.config import Config
 from schemas.errors import SyncError
-from transforms.ids import parse_event_id
+from transforms.naming import name_by
 
 
 def find_confirmed(config: Config, state: State, run: Run, deletes: pd.DataFrame) -> set[str]:
@@ -28,16 +28,19 @@ def find_confirmed(config: Config, state: State, run: Run, deletes: pd.DataFrame
 
 def find_still_there(config: Config, state: State, source_ids: list[str]) -> set[str]:
     """Which of these events their sources still show (S2), by a fresh look. A source that cannot be asked shows all of its own."""
-    built = {adopted: own for own, adopted in state.adopted()["event"].items()}
-    owners = {entry.id_prefix or name: name for name, entry in config.sources.items()}
+    naming = name_by(config, state.adopted())
     still: set[str] = set()
     by_source: dict[str, dict[str, str]] = {}
     for source_id in source_ids:
         try:
-            parsed = parse_event_id(built.get(source_id, source_id))
-            by_source.setdefault(owners[parsed.source], {})[str(parsed.event)] = source_id
-        except (ValueError, KeyError):
-            still.add(source_id)  # the key cannot be read back, or nobody can be asked: no proof
+            record = naming.read_event(source_id)
+        except ValueError:
+            still.add(source_id)  # the key cannot be read back: no proof
+            continue
+        if record.source in config.sources:
+            by_source.setdefault(record.source, {})[str(record.event)] = source_id
+        else:
+            still.add(source_id)  # nobody can be asked
     for name, keys in by_source.items():
         try:
             found = confirm_absent(name, config.sources[name], list(keys), root=config.root)

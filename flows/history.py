@@ -13,7 +13,8 @@ from flows.extract import complete_config, read_event_rows
 from flows.state import State
 from schemas.config import Config
 from schemas.errors import ConfigurationError, SyncError
-from transforms.ids import parse_event_id, parse_invitation_id
+from transforms.ids import parse_invitation_id
+from transforms.naming import Naming, name_by
 from transforms.payload import list_guests
 from transforms.people import mask_address
 from transforms.report_changes import list_changes
@@ -51,13 +52,14 @@ def trace_event(state: State, config: Config, source_id: str) -> dict[str, Any]:
     wording = name_places(config, masked=True)
     event, invitation = _split_id(state, source_id, shared=config.essentry.invitation_ids == "shared")
     snapshot, life = state.read_standing(event), state.list_life(event)
-    source = _ask_source(config, event)
+    naming = name_by(config, state.adopted())
+    source = _ask_source(config, naming, event)
     if snapshot.empty and life.empty and not source["rows"]:
         near = state.find_ids(source_id[: max(8, len(source_id) - 3)])
         hint = f"; similar ones are {', '.join(near[:3])}" if near else ": ids are <source>-<source_event_id>, as reports show them"
         raise ConfigurationError(f"neither the state nor a source knows {source_id!r}{hint}")
     standing = [source["line"], _tell_snapshot(state, snapshot, event, invitation, wording)]
-    standing += _tell_rejections(state, event) + _tell_quarantine(state, event)
+    standing += _tell_rejections(state, event) + _tell_quarantine(state, naming, event)
     records = _tell_life(state, life, wording)
     if invitation:
         records = [row | {"what": _of_guest(row, invitation)} for row in records if _of_guest(row, invitation)]
@@ -83,9 +85,9 @@ def _split_id(state: State, source_id: str, *, shared: bool) -> tuple[str, str |
     return source_id, None
 
 
-def _ask_source(config: Config, event: str) -> dict[str, Any]:
+def _ask_source(config: Config, naming: Naming, event: str) -> dict[str, Any]:
     try:
-        parsed = parse_event_id(event)
+        parsed = naming.read_event(event)
     except ValueError:
         return {"rows": 0, "line": "source: the id cannot be read back, so its row cannot be looked up"}
     if parsed.source not in config.sources:
@@ -132,9 +134,9 @@ def _tell_rejections(state: State, event: str) -> list[str]:
     ]
 
 
-def _tell_quarantine(state: State, event: str) -> list[str]:
+def _tell_quarantine(state: State, naming: Naming, event: str) -> list[str]:
     try:
-        parsed = parse_event_id(event)
+        parsed = naming.read_event(event)
     except ValueError:
         return []
     rows = state.list_quarantined(parsed.source, str(parsed.event))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from schemas.config import Config
-from transforms.ids import build_event_ids, escape_parts, join_parts
+from transforms.ids import ParsedId, build_event_ids, escape_parts, join_parts, parse_event_id
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,13 @@ class Naming:
         prefix = escape_parts(prefixes)
         ids = join_parts(prefix, guest_parts) if shared else join_parts(prefix, escape_parts(event_keys), guest_parts)
         return _replace(ids, self.guests)
+
+    def read_event(self, source_id: str) -> ParsedId:
+        """The record behind an event's id: its source as it is called now, and its key there. Raises ValueError as `parse_event_id` does."""
+        built = {adopted: own for own, adopted in self.events.items()}
+        parsed = parse_event_id(built.get(source_id, source_id))
+        owners = {prefix: source for source, prefix in self.prefixes.items()}
+        return replace(parsed, source=owners.get(parsed.source, parsed.source))
 
 
 def name_by(config: Config, adopted: Mapping[str, Mapping[str, str]] | None = None) -> Naming:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from flows import nightly
+from flows.history import trace_event
 from flows.rename import check_rename
 from schemas.errors import ConfigurationError
 from tests.firm import Firm
@@ -52,6 +53,8 @@ def test_s15_after_a_rename_nothing_is_sent(moved: Firm) -> None:
     assert (result.exit_code, result.report["guards"]) == (0, [])
     assert set(moved.held()) == {"rooms-a", "rooms-c", "rooms-d"}
     assert set(result.report["by_source"]) == {"buildings"}
+    with nightly.open_state(moved.config) as state:
+        assert "source: buildings" in trace_event(state, moved.config, "rooms-a")["standing"][0]
 
 
 def test_s15_an_event_still_shown_at_the_last_look_is_not_deleted_after_a_rename(moved: Firm) -> None:

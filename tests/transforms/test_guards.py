@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from literal_frames import NOW, compare, config, desire, guest, know, meeting
 
-from schemas.config import Config
+from schemas.config import Config, GuardsConfig
 from transforms.churn import find_churn
 from transforms.diff import Diff
 from transforms.findings import Finding
@@ -226,3 +226,57 @@ def test_first_run_names_its_places() -> None:
     (first,) = _check(diff, snapshot, _guards(), first_run=True)
     assert first.causes == ("hr, location 1: 2 events",)
     assert "create 2 events and invite 2 people (3 invitations)" in first.message
+
+
+# -- every key, one below its limit and over it --------------------------------------------------------------------------------
+
+
+def _night() -> tuple[Diff, pd.DataFrame]:
+    """Of ten events: two cancelled (two people), one changed with a guest removed and one added (three people), one new; x gets two mails."""
+    known = know(*(meeting(f"hr-{n}", guest(f"g{n}"), guest(f"x{n}", f"x{n}@guest.example")) for n in range(10)))
+    kept = [meeting(f"hr-{n}", guest(f"g{n}"), guest(f"x{n}", f"x{n}@guest.example")) for n in range(3, 10)]
+    changed = meeting("hr-2", guest("g2"), guest("n", "n@guest.example"), name="Another title")
+    new = meeting("hr-new", guest("n2", "n@guest.example"))
+    diff = compare(desire(*kept, changed, new, dispositions={"hr-0": "cancelled", "hr-1": "cancelled"}), known)
+    return diff, known.snapshot
+
+
+TABLE: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # key: (a limit that just holds, one that does not, flags of the plan)
+    "max_deletes": (2, 1, {}),
+    "max_delete_share": (0.2, 0.19, {}),
+    "max_guest_removals": (1, 0, {}),
+    "max_new_invitations": (2, 1, {}),
+    "max_people_mailed": (7, 6, {}),
+    "max_people_mailed.total": ({"total": 7}, {"total": 6}, {}),
+    "max_people_mailed.invited": ({"invited": 1}, {"invited": 0}, {}),
+    "max_people_mailed.updated": ({"updated": 1}, {"updated": 0}, {}),
+    "max_people_mailed.cancelled": ({"cancelled": 5}, {"cancelled": 4}, {}),
+    "max_mails_per_guest": (2, 1, {}),
+    "max_churn": (1, 0, {"churn": ("a → b",)}),
+    "max_full_resend": (7, 6, {"full": True}),
+    "approve_first_run": (False, True, {"first_run": True}),
+    "approve_policy_change": (False, True, {"policy_changed": True}),
+    "min_count": (3, 2, {}),
+}
+ELSEWHERE = {  # judged before there is a plan, or when one is sent
+    "max_quarantine_share": "test_health", "max_shrink_share": "test_health", "delete_after_runs": "test_rules_at_night",
+    "on_trip": "test_guarded_nights", "plan_max_age_hours": "test_rules_at_night", "approval_wait_minutes": "test_waiting",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", TABLE)
+def test_every_guard_trips_over_its_limit_and_not_on_it(key: str) -> None:
+    holds, trips, flags = TABLE[key]
+    name = key.partition(".")[0]
+    wide = {"max_guest_removals": 99, "max_new_invitations": 99, "max_mails_per_guest": 99, "min_count": 1}
+    wide |= {"max_full_resend": 99, "approve_first_run": False, "approve_policy_change": False}
+    wide |= {"max_delete_share": 0.1} if key == "min_count" else {}
+    diff, snapshot = _night()
+    assert _check(diff, snapshot, _guards(**(wide | {name: holds})), **flags) == []
+    tripped = _check(diff, snapshot, _guards(**(wide | {name: trips})), **flags)
+    assert {finding.guard for finding in tripped} == {"max_delete_share" if key == "min_count" else name}
+    assert all(finding.causes for finding in tripped if name != "approve_policy_change")
+
+
+def test_no_key_of_the_guards_is_without_a_test() -> None:
+    assert {key.partition(".")[0] for key in TABLE} | set(ELSEWHERE) == set(GuardsConfig.model_fields)
