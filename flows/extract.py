@@ -161,7 +161,7 @@ def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
         options["connect_args"] = {"charset": "utf8mb4", "connect_timeout": 20, "read_timeout": 600}
     elif backend == "postgresql":
         options["connect_args"] = {"connect_timeout": 20}
-    engine = sa.create_engine(url, **options)
+    engine = sa.create_engine(url, hide_parameters=True, **options)
     try:
         with engine.connect() as connection:
             if backend == "postgresql":

@@ -44,7 +44,7 @@ def open_engine(url: str, *, create: bool) -> tuple[sa.Engine, str]:
         _prepare_file(Path(str(parsed.database)), create=create)
     wait = {"timeout": BUSY_SECONDS} if backend == "sqlite" else {"connect_timeout": 20}
     try:
-        engine = sa.create_engine(parsed, connect_args=wait)
+        engine = sa.create_engine(parsed, connect_args=wait, hide_parameters=True)
     except (SQLAlchemyError, ImportError):
         raise StateError(f"no driver for {parsed.drivername}: write sqlite:///file or postgresql+psycopg://user@host/name") from None
     if backend == "sqlite":

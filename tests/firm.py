@@ -64,8 +64,9 @@ class Firm:
             for name in self.meetings
         }  # fmt: skip
         essentry = {"base_url": self.sandbox.base_url, "timeout_seconds": 5, "retry_budget_seconds": 0.5}
-        sections = {**self.sections, "essentry": essentry | self.sections.get("essentry", {})}
-        return Config(root=self.folder, sources=sources, state={"url": "sqlite:///state.sqlite"}, report={"directory": "runs"}, **sections)
+        plain: dict[str, Any] = {"state": {"url": "sqlite:///state.sqlite"}, "report": {"directory": "runs"}}
+        sections = plain | self.sections | {"essentry": essentry | self.sections.get("essentry", {})}
+        return Config(root=self.folder, sources=sources, **sections)
 
     def write(self) -> None:
         """The sources as the night finds them."""
