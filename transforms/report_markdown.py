@@ -33,9 +33,12 @@ def _numbers(report: Mapping[str, Any]) -> list[str]:
         f"People {verb}: {people['total']:,} (invited {people['invited']:,}, updated {people['updated']:,}, cancelled {people['cancelled']:,}).",
         "",
     ]
-    odd = [item for item in report["usual"] if item["unusual"]]
-    for item in odd:
-        lines += [f"Unusual: {item['measure']} {item['value']:,g}; the last runs had {item['low']:,g} to {item['high']:,g}.", ""]
+    odd = [
+        f"{item['measure']} {item['value']:,g} (before: {item['low']:,g} to {item['high']:,g})"
+        for item in report["usual"]
+        if item["unusual"]
+    ]
+    lines += [f"Not a usual night: {', '.join(odd)}.", ""] if odd else []
     return lines
 
 
