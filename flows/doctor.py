@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.client import EssentryClient, Ping
-from flows.extract import complete_source, open_snapshot, parse_url, read_source, source_url
+from flows.extract import complete_source, open_snapshot, read_source, source_url
 from flows.init import read_places
-from flows.nightly import open_state
+from flows.nightly import open_state, state_url
 from flows.secrets import read_tokens
-from schemas.config import Config, SiteConfig, SourceConfig, read_secret
+from schemas.config import Config, SiteConfig, SourceConfig
 from schemas.errors import SyncError
 from transforms.people import mask_address, mask_name
 from transforms.validate import Validated, validate_source
@@ -133,8 +133,7 @@ def _listed(keys: list[str]) -> str:
 def _examine_state(config: Config) -> Iterator[Line]:
     """The form of the state store; it is neither made nor migrated here."""
     try:
-        text = read_secret(config.state.url_env, purpose="the state store's URL") if config.state.url_env else config.state.url
-        url = parse_url(text, key="state.url", root=config.root)
+        url = state_url(config)
         if not _has_state(url):
             yield True, f"state store {url.render_as_string(hide_password=True)}: no state yet, the first run creates it"
             return

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 import pandas as pd
+import sqlalchemy as sa
 
 from flows.apply import apply_plan
 from flows.extract import Extracted, complete_config, parse_url, read_sources
@@ -26,7 +27,7 @@ from flows.logs import log_outcome, log_step, set_up_log
 from flows.metrics import check_metrics, write_metrics
 from flows.plan import Planned, Run, check_clock, make_plan, new_run
 from flows.report_files import remove_report, write_failure, write_report
-from flows.secrets import hash_token, read_agent_token, read_tokens
+from flows.secrets import hash_token, read_agent_token, read_block, read_tokens
 from flows.state import State
 from schemas.config import Config, read_secret
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
@@ -80,10 +81,19 @@ class Result:
     exit_code: int
 
 
+def state_url(config: Config) -> sa.URL:
+    """The URL of the state store: from a block, the environment or the file."""
+    settings, text = config.state, config.state.url
+    if settings.url_block:
+        text = read_block(settings.url_block)
+    elif settings.url_env:
+        text = read_secret(settings.url_env, purpose="the state store's URL")
+    return parse_url(text, key="state.url", root=config.root)
+
+
 def open_state(config: Config, *, migrate: bool = True) -> State:
     """The state store of a configuration."""
-    text = read_secret(config.state.url_env, purpose="the state store's URL") if config.state.url_env else config.state.url
-    url = parse_url(text, key="state.url", root=config.root)
+    url = state_url(config)
     return State.open(url.render_as_string(hide_password=False), migrate=migrate)
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.config import Config, read_secret
 from schemas.errors import ConfigurationError
+
+BLOCK_TYPES = ("secret", "sqlalchemy-connector")
 
 
 def read_tokens(config: Config) -> tuple[str, str]:
@@ -28,13 +36,39 @@ def read_agent_token(config: Config) -> str:
 
 
 def read_block(name: str) -> str:
-    """The value of a Prefect Secret block, or the URL of a SQLAlchemy Connector block."""
-    from prefect.blocks.system import Secret
+    """The text of a Prefect Secret block, or the URL of a SQLAlchemy Connector block; `TYPE/NAME` says which of two of one name.
 
+    The Connector is read as data, so prefect-sqlalchemy need not be installed. Raises ConfigurationError.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+    kind, _, short = name.rpartition("/")
     try:
-        return str(Secret.load(name).get())  # type: ignore[union-attr]
-    except ValueError:
-        raise ConfigurationError(f"there is no Prefect Secret block named {name!r}: create it, or use an environment variable") from None
+        with get_client(sync_client=True) as client:
+            for slug in (kind,) if kind else BLOCK_TYPES:
+                with suppress(ObjectNotFound):
+                    return _read_text(client.read_block_document_by_name(short, block_type_slug=slug).data, name)
+    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+        raise ConfigurationError(f"the block {name!r} cannot be read from the Prefect server ({type(error).__name__})") from None
+    raise ConfigurationError(
+        f"there is no Prefect Secret block named {name!r}, and no SQLAlchemy Connector: create it, or use an environment variable"
+    )
+
+
+def _read_text(data: dict[str, Any], name: str) -> str:
+    if "value" in data:
+        return str(data["value"])
+    info: Any = data.get("connection_info")
+    if isinstance(info, str):
+        return info
+    try:
+        parts: dict[str, Any] = {key: info.get(key) for key in ("username", "password", "host", "port", "database")}
+        # the driver is ours to choose: theirs may be asynchronous, or not installed
+        url = sa.URL.create(str(info["driver"]).partition("+")[0], **parts, query=info.get("query") or {})
+    except (AttributeError, KeyError, TypeError, SQLAlchemyError):
+        raise ConfigurationError(f"the block {name!r} holds neither a secret text nor a database connection") from None
+    return url.render_as_string(hide_password=False)
 
 
 def hash_token(agent_token: str) -> str:

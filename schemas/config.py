@@ -104,6 +104,7 @@ class StateConfig(Section):
 
     url: str = Field("sqlite:///data/state/essentry-sync.sqlite", description="SQLAlchemy URL; SQLite or PostgreSQL")
     url_env: str | None = Field(None, description="environment variable with the URL, instead of url")
+    url_block: str | None = Field(None, description="Prefect SQLAlchemy Connector or Secret block with the URL, instead of url")
     keep_inactive_days: int = Field(90, ge=1, description="days an expired or deleted event leaves a trace")
     keep_runs_days: int = Field(400, ge=1, description="days the ledger and the run history are kept")
     lease_seconds: int = Field(120, ge=5, description="a run that does not renew its lease for so long counts as dead")

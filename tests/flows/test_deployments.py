@@ -124,3 +124,24 @@ def test_serve_runs_by_schedule_and_a_cancelled_run_is_taken_up_by_the_next(comp
     assert company.held() == MEETINGS
     mails = [(mail["kind"], mail["invitation"]) for mail in company.sandbox.mails()]
     assert len(mails) == len(set(mails)) == len(MEETINGS)
+
+
+def test_a_worker_runs_what_prefect_deploy_makes_of_prefect_yaml(company):
+    company.write(MEETINGS)
+    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
+    for arguments in (["work-pool", "create", "essentry", "--type", "process"], ["deploy", "--all"]):
+        done = subprocess.run([*prefect, *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("essentry-sync/nightly")
+    assert (nightly.work_pool_name, nightly.schedules[0].schedule.timezone) == ("essentry", "Europe/Berlin")
+    assert nightly.concurrency_options.collision_strategy == "CANCEL_NEW"
+    with process(*prefect, "worker", "start", "--pool", "essentry", folder=company.folder):
+        states = [
+            run_deployment(
+                f"essentry-sync/{name}", parameters={"config": str(company.path)}, timeout=120, poll_interval=1, as_subflow=False
+            ).state.name
+            for name in ("plan-only", "nightly")
+        ]
+    assert states == ["Planned", "Completed"], (company.folder / "process.log").read_text()
+    assert company.held() == MEETINGS

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from flows import backup
 from flows.nightly import open_state
 from schemas.errors import StateError
+from tests.sources.databases import database
 
 
 def run(company, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -74,6 +76,29 @@ def test_restored_old_backup_cancels_and_invites_nobody_again(company):
     puts = company.sandbox.requests()["puts"]
     assert company.night().exit_code == 0
     assert company.sandbox.requests()["puts"] == puts
+
+
+@pytest.mark.skipif(shutil.which("pg_dump") is None, reason="no pg_dump on this machine")
+def test_postgresql_state_is_dumped_and_restored(company):
+    with database("postgresql", company.folder) as engine:
+        url = engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+        company.path.write_text(company.path.read_text().replace("sqlite:///state.sqlite", url))
+        company.write({"1": ["ada@out.example"]})
+        company.night()
+        told = run(company, "backup", "state.dump")
+        assert told.returncode == 2
+        assert f"pg_dump --format=custom --file=state.dump {engine.url.database}" in told.stderr
+        plain = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        file = str(company.folder / "state.dump")
+        subprocess.run(["pg_dump", "--format=custom", f"--file={file}", plain], check=True)
+        company.write({"1": ["ada@out.example"], "2": ["zoe@out.example"]})
+        company.night()
+        before, mails = company.sandbox.state()["events"], company.sandbox.mails()
+        engine.dispose()
+        subprocess.run(["pg_restore", "--clean", "--if-exists", f"--dbname={plain}", file], check=True)
+        assert company.night().report["counts"]["create"] == 1
+        assert company.sandbox.state()["events"] == before
+        assert company.sandbox.mails() == mails
 
 
 def test_restored_backup_leaves_a_list_of_what_vanished_meanwhile(company):

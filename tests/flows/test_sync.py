@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import get_client
 
+from flows.secrets import read_block
 from flows.sync import run_sync, sync
 from schemas.config import load_config
 from schemas.errors import ConfigurationError, SourceError
@@ -94,6 +95,35 @@ def test_rotated_secret_block_needs_no_new_deployment(company, monkeypatch):
     Secret(value=company.sandbox.token).save(name, overwrite=True)
     assert sync(str(company.path), return_state=True).is_completed()
     assert company.held() == {"1": ["ada@out.example"]}
+
+
+def test_database_urls_come_from_connector_and_secret_blocks(company, monkeypatch):
+    from prefect.blocks.core import Block
+    from prefect.blocks.system import Secret
+    from pydantic import SecretStr
+
+    class Connector(Block):
+        """The shape that prefect-sqlalchemy stores."""
+
+        _block_type_name = "SQLAlchemy Connector"
+        _block_type_slug = "sqlalchemy-connector"
+        connection_info: dict | SecretStr
+
+    company.write({"1": ["ada@out.example"]})
+    name = f"rooms-{uuid4().hex[:8]}"
+    file = company.folder / "source.sqlite"
+    Connector(connection_info={"driver": "sqlite+aiosqlite", "database": str(file)}).save(name)
+    Secret(value="sqlite:///state.sqlite").save(f"state-{name}")
+    text = company.path.read_text().replace('url = "sqlite:///source.sqlite"', f'url_block = "{name}"')
+    company.path.write_text(text.replace('url = "sqlite:///state.sqlite"', f'url_block = "state-{name}"'))
+    assert company.night().exit_code == 0
+    assert company.held() == {"1": ["ada@out.example"]}
+    moved = file.rename(company.folder / "moved.sqlite")
+    Connector(connection_info=SecretStr(f"sqlite:///{moved}")).save(name, overwrite=True)  # rotated: no new configuration
+    assert company.night().report["counts"]["unchanged"] == 1
+    parts = {"driver": "postgresql+asyncpg", "username": "me", "password": "p@ss/word", "host": "db", "port": 5432, "database": "x"}
+    Connector(connection_info=parts).save(name, overwrite=True)
+    assert read_block(f"sqlalchemy-connector/{name}") == "postgresql://me:p%40ss%2Fword@db:5432/x"
 
 
 def test_unreachable_prefect_server_is_one_message(company):
