@@ -111,6 +111,9 @@ def apply_plan(
         still = find_still_there(config, state, [item.source_id for item in absent])
         return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
 
+    # what had no answer goes last and in smaller requests
+    tries = open_rows["source_id"].map(state.list_unanswered()["source_id"].value_counts()).fillna(0).astype("int64")
+    open_rows = open_rows.assign(tries=tries).sort_values("tries", kind="stable")
     pages = (open_rows.iloc[start : start + PAGE_ROWS] for start in range(0, len(open_rows), PAGE_ROWS))
     result = send_changes(
         pages,

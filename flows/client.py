@@ -51,13 +51,17 @@ _BLANK = re.compile(r"[\s\x00-\x1f\x7f]+")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One event to send: `body` is its JSON object, `ignore_missing` the request's ignoreMissingInvitations."""
+    """One event to send: `body` is its JSON object, `ignore_missing` the request's ignoreMissingInvitations.
+
+    tries: how often it was sent and had no answer.
+    """
 
     seq: int
     source_id: str
     body: bytes = field(repr=False)
     action: str
     ignore_missing: bool
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,11 @@ def test_batches_are_cut_by_bytes_and_large_events_go_alone() -> None:
         make_item(4),
     ]
     assert cut(items) == [[0, 1], [2], [3], [4]]
+
+
+def test_events_without_an_answer_go_in_batches_a_tenth_as_large_with_each_try() -> None:
+    items = [replace(item, tries=tries) for item, tries in zip(make_items(9), [0, 1, 1, 1, 0, 2, 2, 9, 0], strict=True)]
+    assert cut(items, batch_events=20) == [[1, 2], [5], [6], [0, 4, 8], [3], [7]]
 
 
 def test_batches_never_mix_ignore_missing_but_mix_actions() -> None:

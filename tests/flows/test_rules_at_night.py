@@ -191,6 +191,20 @@ def test_s11_a_server_error_is_unknown_and_sent_again(firm: Firm) -> None:
     assert (len(firm.held()), firm.mails()["invited"]) == (3, 3)
 
 
+def test_s11_one_event_that_essentry_cannot_answer_is_alone_in_the_third_night(firm: Firm) -> None:
+    firm.sections["essentry"] = {"retry_budget_seconds": 0, "batch_events": 30}
+    firm.book_many(40)
+    poison = {"kind": "reject_request", "source_id": "rooms-m007", "status": 500}
+    for held in (10, 37, 39):  # batches of 30, then of 3, then of 1
+        firm.sandbox.clear_faults()
+        firm.sandbox.add_faults([poison])
+        assert firm.night().exit_code == 3
+        assert len(firm.held()) == held
+    firm.sandbox.clear_faults()
+    assert firm.night().exit_code == 0
+    assert (len(firm.held()), firm.mails()["invited"]) == (40, 40)
+
+
 def test_s12_a_moved_meeting_counts_all_its_guests(firm: Firm) -> None:
     firm.book("a", *[f"g{number}" for number in range(6)])
     firm.night()
