@@ -21,6 +21,6 @@ fix:
 demo:
     uv run essentry-sync demo
 
-# random histories with faults against the truth; prints a table
-chaos count="500":
-    uv run python -m tests.histories {{count}}
+# random histories with faults, and a process killed at every step of a night, against the truth; prints a table
+chaos count="500" first="0":
+    uv run python -W ignore -m tests.chaos {{count}} {{first}}

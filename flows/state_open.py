@@ -21,6 +21,8 @@ _REMEDIES = {
     "readonly": "it is read-only: give this user the right to write to it",
     "read-only": "it is read-only: give this user the right to write to it",
     "permission denied": "give this user the right to use it",
+    "disk i/o": "the disk fails or is full: make room or mend it, and run again",
+    "no space": "the disk is full: make room and run again",
     "full": "the disk is full: make room and run again",
     "malformed": "the file is damaged: put a backup in its place",
     "not a database": "the file is no SQLite database: correct state.url or put a backup in its place",
@@ -44,7 +46,8 @@ def open_engine(url: str, *, create: bool) -> tuple[sa.Engine, str]:
         _prepare_file(Path(str(parsed.database)), create=create)
     wait = {"timeout": BUSY_SECONDS} if backend == "sqlite" else {"connect_timeout": 20}
     try:
-        engine = sa.create_engine(parsed, connect_args=wait, hide_parameters=True)
+        # a connection that died between two transactions is replaced; one that dies within ends the run
+        engine = sa.create_engine(parsed, connect_args=wait, hide_parameters=True, pool_pre_ping=backend == "postgresql")
     except (SQLAlchemyError, ImportError):
         raise StateError(f"no driver for {parsed.drivername}: write sqlite:///file or postgresql+psycopg://user@host/name") from None
     if backend == "sqlite":

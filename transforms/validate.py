@@ -56,6 +56,7 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     copies = len(typed) - int(keyless.sum()) - len(keyed)
     certain = _surely_cancelled(keyed)
     sure = pick_rows(keyed, certain).drop_duplicates("source_event_id")
+    copies += int(certain.sum()) - len(sure)
     checked = pick_rows(keyed, ~certain)
     bad, failures = _check(SourceEvents, checked)
     rejects.append(_named(source, "events", failures, checked))

@@ -1,20 +1,22 @@
 """A seeded share of the random histories; `just chaos` runs them by the hundred."""
 
+from __future__ import annotations
+
 import pytest
 
 from flows.sandbox import SandboxServer, SandboxSettings
-from tests.histories import run_history
+from tests.chaos.history import run_history
 
 
 @pytest.fixture(scope="module")
-def sandbox():
-    with SandboxServer(SandboxSettings(on_deleted="resurrect")) as server:
+def sandbox(tmp_path_factory):
+    keep = tmp_path_factory.mktemp("sandbox") / "sandbox.sqlite"
+    with SandboxServer(SandboxSettings(on_deleted="resurrect", persist_path=keep)) as server:
         yield server
 
 
-@pytest.mark.parametrize("seed", range(1000, 1015))
-def test_history_ends_in_the_truth(seed, sandbox, monkeypatch):
-    monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
-    monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
+# among them: state on PostgreSQL (3, 8, …), processes killed on the way (1, 4, …), and seeds that once found a defect (105, 138)
+@pytest.mark.parametrize("seed", [*range(1000, 1012), 105, 138])
+def test_history_ends_in_the_truth(seed, sandbox):
     seen = run_history(seed, sandbox)
-    assert seen["histories"] == 1
+    assert sum(count for what, count in seen.items() if what.startswith("night: ")) >= 2

@@ -110,6 +110,7 @@ def test_s05_a_key_that_is_cancelled_in_one_row_alone_is_no_cancellation() -> No
 def test_s05_a_key_that_all_rows_cancel_is_one_cancellation() -> None:
     validated = validate([event("1", status="cancelled"), event("1", status="cancelled", name="Other")])
     assert validated.events["status"].tolist() == ["cancelled"]
+    assert validated.notes == {"copies_dropped": 1}  # no row is lost from the balance
 
 
 def test_copies_are_dropped_and_different_rows_with_one_key_are_rejected() -> None:

@@ -1,0 +1,141 @@
+"""One night of the job, in this process or in one of its own that is killed on the way. Patches are the tests' alone."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy.engine.default import DefaultDialect
+
+from flows import apply, extract, nightly, plan
+from flows.client import EssentryClient
+from flows.state import State
+from schemas.config import load_config
+from schemas.errors import SyncError
+from tests.chaos.process import context
+
+STEPS: dict[str, tuple[Any, str]] = {
+    "take the lease": (State, "acquire_lease"),
+    "begin the run": (State, "start_run"),
+    "settle lost requests": (State, "settle_lost"),
+    "read a source": (extract, "read_source"),
+    "number guests": (State, "guest_numbers"),
+    "save the plan": (State, "save_plan"),
+    "save the quarantine": (State, "save_quarantine"),
+    "plan status": (State, "set_plan_status"),
+    "confirm absence": (plan, "confirm_absent"),
+    "write the intent": (State, "mark_sending"),
+    "PUT": (EssentryClient, "_exchange"),
+    "record outcomes": (State, "record_outcomes"),
+    "keep source reads": (State, "save_source_reads"),
+    "count absences": (State, "count_absent"),
+    "end rejections": (State, "end_rejections"),
+    "save the policy": (State, "save_policy"),
+    "report file": (Path, "replace"),
+    "finish the run": (State, "finish_run"),
+    "prune": (State, "prune"),
+    "release the lease": (State, "release_lease"),
+    "commit": (DefaultDialect, "do_commit"),
+}
+"""Steps of a night, as the function that takes each: a process can be killed just before or just after."""
+
+
+def run_night(config: Path, as_of: datetime, *, seed: str = "") -> int:
+    """One night without the engine, with short waits between tries; its exit code."""
+    random.seed(seed)  # the client's waits
+    with patch.object(apply, "EssentryClient", functools.partial(EssentryClient, backoff_seconds=0.02)):
+        try:
+            with nightly.open_session(load_config(config), kind="sync", as_of=as_of) as session:
+                try:
+                    nightly.load(session, nightly.plan(session, *nightly.extract(session)))
+                except SyncError as error:
+                    nightly.finish(session, error=error)
+                    raise
+                return nightly.finish(session).exit_code
+        except SyncError as error:
+            return error.exit_code
+
+
+def watch(owner: Any, name: str, seen: Callable[[str], None]) -> None:
+    """Call `seen("before")` and `seen("after")` around a function; for the rest of this process."""
+    original = getattr(owner, name)
+    if name == "_exchange":
+
+        async def call_async(*arguments: Any, **options: Any) -> Any:
+            seen("before")
+            result = await original(*arguments, **options)
+            seen("after")
+            return result
+
+        setattr(owner, name, call_async)
+        return
+
+    @functools.wraps(original)
+    def call(*arguments: Any, **options: Any) -> Any:
+        seen("before")
+        result = original(*arguments, **options)
+        seen("after")
+        return result
+
+    setattr(owner, name, call)
+
+
+def _count_steps(config: Path, as_of: datetime, answer: Path) -> None:
+    counts: Counter[str] = Counter()
+    for step, (owner, name) in STEPS.items():
+        watch(owner, name, lambda when, step=step: counts.update([f"{when} {step}"]))
+    run_night(config, as_of)
+    answer.write_text(json.dumps(counts), encoding="utf-8")
+
+
+def _die_on_the_way(config: Path, as_of: datetime, seed: str, point: str, nth: int) -> None:
+    when, step = point.split(" ", 1)
+    left = nth
+
+    def seen(now: str) -> None:
+        nonlocal left
+        if now == when:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    watch(*STEPS[step], seen)
+    os._exit(run_night(config, as_of, seed=seed))
+
+
+def _run_process(target: Callable[..., None], *arguments: Any) -> int:
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    process.join(timeout=120)
+    if process.exitcode is None:
+        process.kill()
+        raise TimeoutError("a night took more than two minutes")
+    return process.exitcode
+
+
+def count_steps(config: Path, as_of: datetime) -> dict[str, int]:
+    """How often each step of STEPS is taken in a night, before and after; the night is lived in a process of its own."""
+    answer = config.with_name("steps.json")
+    assert _run_process(_count_steps, config, as_of, answer) == 0
+    counted: dict[str, int] = json.loads(answer.read_text(encoding="utf-8"))
+    return counted
+
+
+def kill_night(config: Path, as_of: datetime, point: str, nth: int, *, seed: str = "") -> int:
+    """A night in a process that dies of SIGKILL at the nth `point` ("before PUT"); -9, or the exit code when it never came there."""
+    return _run_process(_die_on_the_way, config, as_of, seed, point, nth)
+
+
+def let_lease_run_out(config: Path) -> None:
+    """What time does: the killed run's lease is over."""
+    with nightly.open_state(load_config(config)) as state, state.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE lease SET expires_at = 0")
