@@ -123,17 +123,17 @@ def load_known(state: State) -> Known:
     snapshot = state.read_fingerprints()
     intents = state.open_intents()
     unanswered: dict[str, dict[str, dict]] = {}
-    texts: dict[str, str] = {}
+    removals: dict[str, set[str]] = {}
     latest: dict[str, dict] = {}
     for intent in intents.to_dict("records"):
         guests = unanswered.setdefault(intent["source_id"], {})
         for text in (intent["after"], intent["body"]):
             if isinstance(text, str):
                 for key, guest in list_guests(orjson.loads(text)).items():
-                    if "deletedAt" not in guest:
+                    if "deletedAt" in guest:
+                        removals.setdefault(intent["source_id"], set()).add(key)
+                    else:
                         guests.setdefault(key, guest)
-        if isinstance(intent["after"], str):
-            texts[intent["source_id"]] = intent["after"]
         latest[intent["source_id"]] = intent
     snapshot = snapshot.assign(dirty=snapshot["source_id"].isin(list(latest)))
     active = set(snapshot.loc[snapshot["state"] == "active", "source_id"])
@@ -141,16 +141,18 @@ def load_known(state: State) -> Known:
     ghosts = {row["source_id"] for row in lost}
     if lost:
         rows = pd.DataFrame(lost).reindex(columns=snapshot.columns)
+        trace = snapshot.set_index("source_id")  # an event that was deleted or over before: a plan is judged stale by it
         rows = rows.assign(
-            fingerprint=pd.NA, fingerprint_version=0, state="active", absent_runs=0, confirmed_run=pd.NA, dirty=True, guests=0
-        )
+            **{name: rows["source_id"].map(trace[name]) for name in ("fingerprint", "confirmed_run")},
+            fingerprint_version=0, state="active", absent_runs=0, dirty=True, guests=0,
+        )  # fmt: skip
         snapshot = pd.concat([snapshot[~snapshot["source_id"].isin(ghosts)], rows.astype(snapshot.dtypes.to_dict())], ignore_index=True)
 
     def payloads(ids: list[str]) -> dict[str, str]:
         stored = dict(state.read_payloads([key for key in ids if key not in ghosts]))
         return stored | {key: "{}" for key in ids if key in ghosts}
 
-    return Known(snapshot, payloads, unanswered, state.rejections())
+    return Known(snapshot, payloads, unanswered, state.rejections(), removals)
 
 
 def number_guests(state: State, sources: list[Validated], *, shared: bool) -> dict[str, dict[str, int]]:

@@ -57,13 +57,14 @@ class Known:
     """What is known of essentry. `snapshot`: read_fingerprints with unanswered creates added and `dirty` marked.
 
     `payloads`: reads the confirmed canonical JSON of ids. `unanswered`: id → guests of requests whose answer was lost.
-    `rejections`: source_id, fingerprint, next_at of events that essentry rejected.
+    `rejections`: source_id, fingerprint, next_at of events that essentry rejected. `removals`: id → guests whom such a request removes.
     """
 
     snapshot: pd.DataFrame
     payloads: Callable[[list[str]], Mapping[str, str]]
     unanswered: Mapping[str, Mapping[str, dict]]
     rejections: pd.DataFrame
+    removals: Mapping[str, set[str]] = field(default_factory=dict)
 
 
 def diff_events(
@@ -148,13 +149,12 @@ class _Work:
         new = ~found
         deleted = state == "deleted"
         hold = deleted & (self.config.essentry.on_reappear == "hold")
-        create = new | (deleted & ~hold)
-        create &= self._not_waiting(events)
-        update = found & ~same & ~deleted
+        create = new & self._not_waiting(events)
+        update = found & ~same & ~hold
         self._decide(events[same], "unchanged", None)
         self._decide(events[hold], "held", "reappeared")
         self._create(events[create])
-        self._decide(events[(new | (deleted & ~hold)) & ~create], "held", "rejected before")
+        self._decide(events[new & ~create], "held", "rejected before")
         rows = np.flatnonzero(update)
         if len(rows):
             ids = events["source_id"].to_numpy(dtype=object)[rows].tolist()
@@ -227,7 +227,9 @@ class _Work:
         dirty = bool(base["dirty"])
         unanswered = self.known.unanswered.get(source_id, {})
         confirmed = list_guests(before)
-        guests = self._keep_guests(source_id, event["source"], confirmed | dict(unanswered), list_guests(after))
+        reappeared = base["state"] == "deleted"  # its guests were cancelled: none is kept, and those of old go by name
+        known = {} if reappeared else confirmed | dict(unanswered)
+        guests = self._keep_guests(source_id, event["source"], known, list_guests(after))
         after["invitations"] = list(guests.values())
         text = dump_payload(after)
         content = fingerprint(text)
@@ -241,8 +243,8 @@ class _Work:
         if self._waits(source_id, content):
             self._decide_one(source_id, event["source"], "held", "rejected before")
             return
-        removed = (set(confirmed) | set(unanswered)) - set(guests)
-        complete = dirty or self.full
+        removed = {*confirmed, *unanswered, *self.known.removals.get(source_id, ())} - set(guests)
+        complete = dirty or self.full or reappeared
         body = build_body(
             before or None,
             after,
@@ -253,25 +255,28 @@ class _Work:
             deleted_at=self.deleted_at,
             updated_at=self._updated_at(event),
         )
+        people = {**confirmed, **unanswered}
+        confirmed = {} if reappeared else confirmed
         keys = [key for key in {**before, **after} if key != "invitations"]
         fields = [{"field": k, "before": before.get(k), "after": after.get(k)} for k in keys if before.get(k) != after.get(k)]
         changed = {
             "added": [guest for key, guest in guests.items() if key not in confirmed],
             "changed": [{"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and confirmed[k] != g],
-            "removed": [{**(confirmed | dict(unanswered))[key], "sourceId": key} for key in sorted(removed)],
+            "removed": [{**people.get(key, {}), "sourceId": key} for key in sorted(removed)],
         }
         reason = "unknown outcome" if dirty else "full" if self.full and not fields and not any(changed.values()) else None
-        reason = "rescheduled" if base["state"] == "expired" else reason
+        reason = {"expired": "rescheduled", "deleted": "reappeared"}.get(base["state"], reason)
+        action = "create" if reappeared else "update"
         self.rows.append(
             {
-                "source_id": source_id, "source": event["source"], "location_id": event["location_id"], "action": "update", "reason": reason,
+                "source_id": source_id, "source": event["source"], "location_id": event["location_id"], "action": action, "reason": reason,
                 "base_fingerprint": base["fingerprint"], "base_run": base["confirmed_run"], "fingerprint": content,
                 "fingerprint_version": FINGERPRINT_VERSION, "starts_at": event["starts_at"], "ends_at": event["ends_at"], "name": event["name"],
                 "fields_json": orjson.dumps(fields).decode(), "guests_json": orjson.dumps(changed).decode(), "after": text,
                 "body": orjson.dumps(body).decode(), "members_json": event["members"], "ignore_missing": self.additive, "guests": len(guests),
             }
         )  # fmt: skip
-        self._decide_one(source_id, event["source"], "update", reason)
+        self._decide_one(source_id, event["source"], action, reason)
         # S12: a change of the event may mail every guest of it; so may a complete list
         everyone = bool(fields) or complete
         changed_ids = {item["after"]["sourceId"] for item in changed["changed"]}

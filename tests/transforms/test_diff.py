@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pandas as pd
 import pytest
@@ -193,8 +195,29 @@ def test_s07_reappeared_event_is_held_or_sent() -> None:
     assert decisions(compare(desire(same), known)) == {"hr-1": ("held", "reappeared")}
     sending = config(essentry={"on_reappear": "send"})
     diff = compare(desire(same), known, settings=sending)
-    assert decisions(diff) == {"hr-1": ("create", None)}
+    assert decisions(diff) == {"hr-1": ("create", "reappeared")}
     assert mails(diff) == [("hr-1", "a@guest.example", "invited")]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_s07_reappeared_event_brings_back_no_guest_of_old(frozen: bool) -> None:
+    """Whether essentry takes the event up where it was deleted is not documented: who is no longer wanted is removed by name."""
+    known = know(meeting("hr-1", guest("a"), guest("b")), state={"hr-1": "deleted"})
+    held = [("hr-1", None)] if frozen else []
+    diff = compare(desire(meeting("hr-1", guest("b"), guest("c")), held=held), known, settings=config(essentry={"on_reappear": "send"}))
+    invited = body_of(diff, "hr-1")["invitations"]
+    assert {"sourceId": "a", "deletedAt": DELETED_AT} in invited
+    assert {item["sourceId"] for item in invited if "deletedAt" not in item} == {"b", "c"}
+    assert [g["sourceId"] for g in orjson.loads(diff.changes.loc[0, "after"])["invitations"]] == ["b", "c"]
+    assert mails(diff) == [("hr-1", f"{who}@guest.example", how) for who, how in (("a", "cancelled"), ("b", "invited"), ("c", "invited"))]
+
+
+def test_s08_removals_of_an_unanswered_request_are_repeated() -> None:
+    ghost = know(meeting("hr-1"), unanswered={"hr-1": [{"sourceId": "b"}]})
+    known = replace(ghost, removals={"hr-1": {"a", "b"}})
+    body = body_of(compare(desire(meeting("hr-1", guest("b"))), known), "hr-1")
+    assert {"sourceId": "a", "deletedAt": DELETED_AT} in body["invitations"]
+    assert [item for item in body["invitations"] if item["sourceId"] == "b" and "deletedAt" in item] == []
 
 
 @pytest.mark.parametrize("state", ["expired", "deleted"])
