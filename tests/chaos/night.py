@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from sqlalchemy.engine.default import DefaultDialect
 
-from flows import apply, extract, nightly, plan
+from flows import apply, confirm, extract, nightly
 from flows.client import EssentryClient
 from flows.state import State
 from schemas.config import load_config
@@ -32,7 +32,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "save the plan": (State, "save_plan"),
     "save the quarantine": (State, "save_quarantine"),
     "plan status": (State, "set_plan_status"),
-    "confirm absence": (plan, "confirm_absent"),
+    "confirm absence": (confirm, "confirm_absent"),
     "write the intent": (State, "mark_sending"),
     "PUT": (EssentryClient, "_exchange"),
     "record outcomes": (State, "record_outcomes"),
