@@ -101,6 +101,8 @@ def main() -> int:
     seen: Counter[str] = Counter()
     failures: list[str] = []
     start = time.perf_counter()
+    if Path("/dev/shm").is_dir():
+        os.environ.setdefault("TMPDIR", "/dev/shm")  # a killed process needs no disk that survives a power cut
     seeds = list(range(options.first, options.first + options.count))
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(live_kills)] if options.count > 1 else []

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -250,53 +244,3 @@ def test_three_databases_at_once(demo, sandbox):
             if night == 1:
                 assert sandbox.state()["events"] == expected
             assert (sandbox.requests()["puts"] == before) == (night == 3)
-
-
-RUNNER = """
-import sys, json
-from datetime import datetime
-from pathlib import Path
-from flows import nightly
-from schemas.config import load_config
-with nightly.open_session(load_config(Path(sys.argv[1])), kind="sync", as_of=datetime.fromisoformat(sys.argv[2])) as session:
-    nightly.load(session, nightly.plan(session, *nightly.extract(session)))
-    result = nightly.finish(session)
-    print(json.dumps({"exit": result.exit_code, "verdict": result.report["verdict"]}))
-"""
-
-
-@pytest.mark.parametrize("after", [4])
-def test_a_killed_run_is_taken_up_where_it_died(after, demo, sandbox):
-    start = datetime(2026, 11, 24, 1, tzinfo=UTC)
-    build_demo(demo, night=1, anchor=start.date())
-    path = demo / DEMO.name
-    lease = "lease_seconds = 5\nlease_wait_seconds = 20\n"
-    path.write_text(path.read_text(encoding="utf-8").replace("[state]\n", "[state]\n" + lease), encoding="utf-8")
-    command = [sys.executable, "-c", RUNNER, str(path), start.isoformat()]
-    sandbox.add_faults([{"kind": "hang_after", "seconds": 0.15, "times": 30}])
-    process = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while sandbox.requests()["puts"] < after and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, process.communicate()
-    sandbox.clear_faults()
-    with sa.create_engine(f"sqlite:///{demo / 'state' / 'essentry-sync.sqlite'}").connect() as connection:
-        confirmed = {row[0] for row in connection.exec_driver_sql("SELECT source_id FROM snapshot_events")}
-    sent = sandbox.requests()["puts"]
-    again = subprocess.run(command, env=os.environ, capture_output=True, check=False, text=True)
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout.splitlines()[-1])["exit"] == 0
-    killed_state = sandbox.state()["events"]
-    mails = Counter((m["kind"], m["event"], m["invitation"]) for m in sandbox.mails())
-    assert max(mails.values()) == 1
-    assert {kind for kind, _, _ in mails} == {"invited"}
-    assert sandbox.requests()["events"] - len(killed_state) <= 100 * 4  # what was under way is sent again, what was confirmed is not
-    assert len(confirmed) <= 100 * sent
-    sandbox.reset()
-    undisturbed = demo / "undisturbed"
-    undisturbed.mkdir()
-    (undisturbed / DEMO.name).write_bytes(DEMO.read_bytes())
-    build_demo(undisturbed, night=1, anchor=start.date())
-    assert sync(load_config(undisturbed / DEMO.name), start).exit_code == 0
-    assert sandbox.state()["events"] == killed_state
