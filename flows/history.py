@@ -19,7 +19,7 @@ from transforms.payload import list_guests
 from transforms.people import mask_address
 from transforms.report_changes import list_changes
 from transforms.report_history import list_history
-from transforms.report_words import Wording, mask_person, name_places, plural, show_person, show_value
+from transforms.report_words import MEASURES, Wording, mask_person, name_places, plural, show_person, show_value
 
 _FIRST = 20
 
@@ -176,13 +176,12 @@ def compare_runs(state: State, config: Config, run_a: str, run_b: str) -> dict[s
     past = [told[run["run_id"]] for run in found if run["run_id"] in told]
     if len(past) < len(found):
         raise ConfigurationError("one of these runs has not ended yet: `essentry-sync runs` lists them")
-    measures = ("changes", "create", "update", "delete", "people", "quarantined", "rejected", "seconds")
     frames = [_changes_of(state, run["plan_id"]) for run in found]
     ids = [set(frame["source_id"]) for frame in frames]
     groups = {"both": (frames[1], ids[0] & ids[1]), "only_a": (frames[0], ids[0] - ids[1]), "only_b": (frames[1], ids[1] - ids[0])}
     return {
         "runs": [p | {"kind": run["kind"]} for p, run in zip(past, found, strict=True)],
-        "numbers": [{"measure": m, "a": past[0][m], "b": past[1][m]} for m in measures],
+        "numbers": [{"measure": m, "a": past[0][m], "b": past[1][m]} for m in MEASURES],
         **{key: {"count": len(chosen), "first": _first(frame, chosen, wording)} for key, (frame, chosen) in groups.items()},
     }
 

@@ -22,7 +22,7 @@ import orjson
 from markupsafe import Markup, escape
 
 from flows import report_plots as plots
-from transforms.report_words import DELETE_REASONS, LABELS, Wording, plural, show_instant, show_person, show_value
+from transforms.report_words import DELETE_REASONS, LABELS, MEASURES, Wording, plural, show_instant, show_person, show_value
 
 FIRST_ROWS = 50
 """Rows that are there without JavaScript."""
@@ -71,6 +71,7 @@ def render_html(report: Mapping[str, Any], changes: Sequence[Mapping[str, Any]],
         action_words=ACTION_WORDS,
         state_words=STATE_WORDS,
         note_words=NOTE_WORDS,
+        measures=MEASURES,
         delete_reasons=DELETE_REASONS,
         plural=plural,
         instant=lambda text: show_instant(text, wording.timezone) if text else "–",

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Completed, Failed, State
 
 from flows import nightly
+from flows.artifacts import LoadProgress, publish_report
 from flows.extract import Extracted
 from flows.load import LoadResult
 from flows.nightly import Result, Session, open_session
@@ -29,7 +29,6 @@ from flows.plan import Planned
 from flows.waiting import may_wait, wait_for_approval
 from schemas.config import Config, load_config
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigurationError, GuardTripped, LeaseHeld, SyncError
-from transforms.report_markdown import render_markdown
 
 What: TypeAlias = Literal["sync", "plan", "full"]
 SERVER_SECONDS = 10
@@ -63,17 +62,17 @@ def plan(session: Session, extracted: Mapping[str, Extracted], failed: Mapping[s
 def load(session: Session, planned: Planned, progress: Callable[..., None] | None) -> LoadResult | State | None:
     """Send the plan unless a guard holds it. The client retries, this task does not."""
     try:
-        return nightly.load(session, planned, progress=progress)
+        sends = len(planned.diff.changes) > 0 and (not planned.waits or nightly.holds_deletes(session, planned))
+        return nightly.load(session, planned, progress=LoadProgress(progress) if sends else progress)
     except SyncError as error:
         return _fail(session, error)
 
 
 @task(name="report", task_run_name="report", tags=["report"], cache_policy=NO_CACHE, persist_result=False)
 def report(session: Session) -> Result:
-    """Write the report's files; where there was a plan, an artifact with people masked."""
+    """Write the report's files, and the artifacts."""
     result = session.result = nightly.finish(session, error=session.error)
-    if session.planned is not None:
-        create_markdown_artifact(render_markdown(result.report), key="essentry-sync-report", description=result.report["verdict"])
+    publish_report(result, session.config)
     return result
 
 
@@ -81,10 +80,10 @@ def report(session: Session) -> Result:
 def apply(session: Session, plan_id: str, progress: Callable[..., None] | None) -> Result | State:
     """Send the approved plan, as a run of its own: under the lease again, and with every check of `essentry-sync apply`."""
     try:
-        result = nightly.run_apply(session.config, plan_id, as_of=_clock_of(session), progress=progress)
+        result = nightly.run_apply(session.config, plan_id, as_of=_clock_of(session), progress=LoadProgress(progress))
     except SyncError as error:
         return _fail(session, error)
-    create_markdown_artifact(render_markdown(result.report), key="essentry-sync-report", description=result.report["verdict"])
+    publish_report(result, session.config)
     return result
 
 

@@ -15,15 +15,9 @@ from flows.state_personal import Forgotten
 from flows.terminal import console, print_frame, say
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE
 from transforms.report_history import HISTORY_RUNS, draw_sparkline, list_history
-from transforms.report_words import plural
+from transforms.report_words import MEASURES, plural
 
-_MEASURES = {
-    "changes": "changes",
-    "people": "people mailed",
-    "quarantined": "quarantined rows",
-    "rejected": "rejected or unknown",
-    "seconds": "seconds",
-}
+_BARS = ("changes", "people", "quarantined", "rejected", "seconds")
 _NUMBERS = ("create", "update", "delete", "people", "quarantined", "rejected", "seconds")
 
 
@@ -44,10 +38,10 @@ def print_runs(runs: pd.DataFrame, *, as_json: bool) -> None:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column, justify in (("", "left"), ("runs", "left"), ("largest", "right"), ("last", "right")):
             table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        for measure, label in _MEASURES.items():
+        for measure in _BARS:
             values = [run[measure] for run in history]
             known = [value for value in values if value is not None]
-            table.add_row(label, draw_sparkline(values), _number(max(known, default=None)), _number(values[-1]))
+            table.add_row(MEASURES[measure], draw_sparkline(values), _number(max(known, default=None)), _number(values[-1]))
         console.print(table)
         say("")
     newest = rows.assign(verdict=verdicts)[["run_id", "kind", "started_at", "status", "exit_code", "verdict"]].head(HISTORY_RUNS)
@@ -90,7 +84,7 @@ def print_comparison(comparison: Mapping[str, Any], *, as_json: bool) -> None:
     table.add_row("ended", a["status"], b["status"], "")
     for row in comparison["numbers"]:
         change = "" if row["a"] is None or row["b"] is None else f"{row['b'] - row['a']:+,.10g}"
-        table.add_row(row["measure"], _number(row["a"]), _number(row["b"]), change)
+        table.add_row(MEASURES[row["measure"]], _number(row["a"]), _number(row["b"]), change)
     console.print(table)
     for key, words in (
         ("both", "changed by both"),

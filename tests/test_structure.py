@@ -73,7 +73,7 @@ def test_rules_touch_nothing_outside(path: Path) -> None:
 
 def test_only_flow_modules_import_prefect() -> None:
     eager = {_name(path) for path in MODULES if ("prefect", True) in _imports(path)}
-    assert eager <= {"flows/waiting.py", "flows/sync.py", "flows/deployments.py", "flows/alerts.py"}
+    assert eager <= {"flows/artifacts.py", "flows/waiting.py", "flows/sync.py", "flows/deployments.py", "flows/alerts.py"}
 
 
 def test_command_line_starts_without_prefect() -> None:

@@ -8,14 +8,17 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from transforms.report_words import MEASURES
+
 HISTORY_RUNS = 30
 ENOUGH_RUNS = 5
-MEASURES = ("changes", "create", "update", "delete", "people", "quarantined", "rejected", "seconds")
+BETTER_LOW = ("quarantined", "rejected", "seconds")
+"""Less than usual of these is no news."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 def summarise_report(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What the history keeps of a report: the numbers of MEASURES but the seconds, with the verdict."""
+    """What the history keeps of a report: the numbers but the seconds, with the verdict."""
     if "counts" not in report:
         return {"verdict": report["verdict"]}
     sent = report["load"] is not None
@@ -80,7 +83,7 @@ def compare_usual(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             continue
         low, median, high = (float(before.quantile(q)) for q in (0.25, 0.5, 0.75))
         distance = 1.5 * max(high - low, median / 20, 1.0)
-        unusual = bool(value < low - distance or value > high + distance)
+        unusual = bool(value > high + distance or (value < low - distance and measure not in BETTER_LOW))
         found.append(
             {
                 "measure": measure,

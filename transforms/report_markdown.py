@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transforms.problems import describe_problem
-from transforms.report_words import mask_text, plural
+from transforms.report_words import MEASURES, mask_text, plural
 
 SAMPLE = 50
 _CELL = 300
@@ -22,6 +22,34 @@ def render_markdown(report: Mapping[str, Any]) -> str:
     return "\n".join([*title, *(line for part in parts for line in part)])
 
 
+def list_attention(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What needs a person as rows: what, how many, what it means, what to do; the first of what is meant. People are never named."""
+    rows = [
+        {
+            "what": f"guard {guard['guard']}",
+            "how many": f"{guard['number']:g}",
+            "meaning": mask_text(guard["message"]),
+            "do": "read the report",
+            "first": "",
+        }
+        for guard in report.get("guards", [])
+    ]
+    for group in report.get("problem_groups", []):
+        mine = [p["source_id"] for p in report["problems"] if (p["code"], p["state"]) == (group["code"], group["state"])]
+        what = f"{group['state']} {group['code'] or ''}".strip()
+        rows.append(_row(what, group["events"], group["meaning"], group["remedy"], mine))
+    for group in report.get("quarantined", []):
+        reason, _, remedy = group["remedy"].partition(": ")
+        keys = [sample["source_event_id"] for sample in group["samples"]]
+        rows.append(_row(f"quarantined {group['source']} {group['part']}", group["rows"], reason, remedy, keys))
+    return rows
+
+
+def _row(what: str, count: int, meaning: str, remedy: str, first: list[Any]) -> dict[str, str]:
+    shown = mask_text(", ".join(str(key) for key in first[:3] if key is not None))
+    return {"what": what, "how many": f"{count:,}", "meaning": meaning, "do": remedy, "first": shown}
+
+
 def _numbers(report: Mapping[str, Any]) -> list[str]:
     sent = bool(report["load"])
     people, verb = (report["people_mailed"], "mailed") if sent else (report["people"], "who would be mailed")
@@ -34,7 +62,7 @@ def _numbers(report: Mapping[str, Any]) -> list[str]:
         "",
     ]
     odd = [
-        f"{item['measure']} {item['value']:,g} (before: {item['low']:,g} to {item['high']:,g})"
+        f"{MEASURES[item['measure']]} {item['value']:,g} (before: {item['low']:,g} to {item['high']:,g})"
         for item in report["usual"]
         if item["unusual"]
     ]

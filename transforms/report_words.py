@@ -23,6 +23,10 @@ LABELS = {
     "name": "title", "description": "description", "startsAt": "start", "endsAt": "end", "locationId": "location", "entranceId": "entrance",
     "host": "host", "creator": "booked by", "customFields": "custom fields",
 }  # fmt: skip
+MEASURES = {
+    "changes": "changes", "create": "new", "update": "updated", "delete": "cancelled", "people": "people mailed", "quarantined": "quarantined rows",
+    "rejected": "rejected or unknown", "seconds": "seconds",
+}  # fmt: skip
 _AGAIN = "it comes again when the row changes, else after 1, 2, 4 … nights"
 _NEXT = "nothing: the next run sends the event again, completely"
 

@@ -24,7 +24,9 @@ NIGHTS = {
         load=None,
         plan=literal.report_of()["plan"] | {"status": "waiting"},
     ),
-    "empty": lambda: literal.report_of(literal.CHANGES.head(0), rejects=literal.REJECTS.head(0), mails=literal.MAILS.head(0), notes={}),
+    "empty": lambda: literal.report_of(
+        literal.CHANGES.head(0), decisions=literal.DECISIONS.tail(2), rejects=literal.REJECTS.head(0), mails=literal.MAILS.head(0), notes={}
+    ),
 }
 
 
