@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.config import Config
 from schemas.frames import DECISION_COLUMNS, MAIL_COLUMNS, empty_frame
 from transforms.build import Desired
+from transforms.columns import find_positions, is_among, no_text, pick_rows, same_text, take_text, to_arrow
 from transforms.payload import FINGERPRINT_VERSION, build_body, dump_payload, fingerprint, list_guests
 
 SENT = ("create", "update", "delete")
@@ -134,42 +137,36 @@ class _Work:
     def compare(self, events: pd.DataFrame, payload_of: Callable[[np.ndarray], list[str]]) -> None:
         """Creates, updates and unchanged among the events that are due."""
         snapshot = self.known.snapshot
-        place = pd.Index(snapshot["source_id"]).get_indexer(events["source_id"])
-        found = place >= 0
-        state = np.where(found, snapshot["state"].to_numpy(dtype=object)[place], "") if len(snapshot) else np.full(len(events), "")
-        old = snapshot.iloc[place] if len(snapshot) else snapshot
-        if len(snapshot):
-            same = (old["fingerprint"].to_numpy(dtype=object) == events["fingerprint"].to_numpy(dtype=object)) & found
-            same &= (old["fingerprint_version"] == FINGERPRINT_VERSION).to_numpy(dtype=bool, na_value=False)
-            same &= ~old["dirty"].to_numpy(dtype=bool) & (state == "active")
-        else:
-            same = np.zeros(len(events), dtype=bool)
-        if self.full:
-            same[:] = False
-        new = ~found
-        deleted = state == "deleted"
+        place = find_positions(events["source_id"], snapshot["source_id"])
+        new, found = place < 0, place >= 0
+        deleted = _pick_flags(snapshot["state"] == "deleted", place)
+        equal = take_text(snapshot["fingerprint"], place, events.index) == events["fingerprint"]
+        current = (snapshot["state"] == "active") & (snapshot["fingerprint_version"] == FINGERPRINT_VERSION) & ~snapshot["dirty"]
+        same = equal.to_numpy(dtype=bool, na_value=False) & _pick_flags(current, place) & (not self.full)
         hold = deleted & (self.config.essentry.on_reappear == "hold")
         create = new & self._not_waiting(events)
         update = found & ~same & ~hold
-        self._decide(events[same], "unchanged", None)
-        self._decide(events[hold], "held", "reappeared")
-        self._create(events[create])
-        self._decide(events[new & ~create], "held", "rejected before")
+        named = events[["source_id", "source"]]
+        self._decide(pick_rows(named, same), "unchanged", None)
+        self._decide(pick_rows(named, hold), "held", "reappeared")
+        self._create(pick_rows(events, create))
+        self._decide(pick_rows(named, new & ~create), "held", "rejected before")
         rows = np.flatnonzero(update)
         if len(rows):
             ids = events["source_id"].to_numpy(dtype=object)[rows].tolist()
             before = self.known.payloads(ids)
             texts = payload_of(rows)
-            olds = old.iloc[rows].to_dict("records")
+            olds = snapshot.iloc[place[rows]].to_dict("records")
             for event, base, text in zip(events.iloc[rows].to_dict("records"), olds, texts, strict=True):
                 self._update(event, base, before.get(event["source_id"]), text)
 
     def _not_waiting(self, events: pd.DataFrame) -> np.ndarray:
         """False for events whose rejection is recent and whose content has not changed since."""
-        if not self.waiting:
-            return np.ones(len(events), dtype=bool)
-        ids, prints = events["source_id"], events["fingerprint"]
-        return np.array([not self._waits(i, p) for i, p in zip(ids, prints, strict=True)], dtype=bool)
+        goes = np.ones(len(events), dtype=bool)
+        rejected = np.flatnonzero(is_among(events["source_id"], list(self.waiting)))  # few
+        some = events.iloc[rejected]
+        goes[rejected] = [not self._waits(i, p) for i, p in zip(some["source_id"], some["fingerprint"], strict=True)]
+        return goes
 
     def _waits(self, source_id: str, content: str | None) -> bool:
         if source_id not in self.waiting or self.full:
@@ -197,7 +194,7 @@ class _Work:
                             "guests",
                         )
                     },
-                    "action": "create",
+                    "action": same_text("create", events.index),
                     "members_json": events["members"],
                     "fingerprint_version": FINGERPRINT_VERSION,
                     "ignore_missing": self.additive,
@@ -206,16 +203,17 @@ class _Work:
         )
         self._decide(events, "create", None)
         guests = self.desired.invitations
-        mine = guests[guests["source_id"].isin(events["source_id"])]
-        about = events.set_index("source_id")[["source", "location_id"]]
+        place = find_positions(guests["source_id"], events["source_id"])
+        mine = pick_rows(guests[["source_id", "identity"]], place >= 0)
+        event = place[place >= 0]
         self.mail_frames.append(
             pd.DataFrame(
                 {
                     "source_id": mine["source_id"],
-                    "source": mine["source_id"].map(about["source"]),
-                    "location_id": mine["source_id"].map(about["location_id"]),
+                    "source": take_text(events["source"], event, mine.index),
+                    "location_id": events["location_id"].take(event).set_axis(mine.index),
                     "identity": mine["identity"],
-                    "kind": "invited",
+                    "kind": same_text("invited", mine.index),
                 }
             )
         )
@@ -314,9 +312,9 @@ class _Work:
     def settle_missing(self, events: pd.DataFrame) -> None:
         """Delete, expire, hold or let sleep what is active in the snapshot and not due."""
         snapshot = self.known.snapshot
-        left = snapshot[(snapshot["state"] == "active") & ~snapshot["source_id"].isin(events["source_id"])]
-        where = self.desired.dispositions.sort_values("disposition").drop_duplicates("source_id").set_index("source_id")["disposition"]
-        where = where.combine_first(self.desired.dispositions.drop_duplicates("own_id").set_index("own_id")["disposition"])
+        active = (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False)
+        left = pick_rows(snapshot, active & ~is_among(snapshot["source_id"], events["source_id"]))
+        where = self._find_dispositions(left["source_id"])
         fate = left["source_id"].map(where).astype("str").fillna("absent").to_numpy(dtype=object)
         over = (left["ends_at"] <= self.as_of).to_numpy(dtype=bool)
         deletes: list[tuple[dict, str]] = []
@@ -345,6 +343,13 @@ class _Work:
             self._decide_one(base["source_id"], base["source"], "delete", reason)
             for guest in guests.values():
                 self._mail(base, guest, "cancelled")
+
+    def _find_dispositions(self, source_ids: pd.Series) -> pd.Series:
+        """What became of these events' rows: the row that gives a meeting its content before one that only carries its id."""
+        known = self.desired.dispositions
+        known = pick_rows(known, is_among(known["source_id"], source_ids) | is_among(known["own_id"], source_ids))
+        where = known.sort_values("disposition").drop_duplicates("source_id").set_index("source_id")["disposition"]
+        return where.combine_first(known.drop_duplicates("own_id").set_index("own_id")["disposition"])
 
     def _fate(self, base: dict, disposition: str, over: bool) -> tuple[str, str]:
         source, source_id = base["source"], base["source_id"]
@@ -390,7 +395,8 @@ class _Work:
 
     def _decide(self, events: pd.DataFrame, action: str, reason: str | None) -> None:
         if len(events):
-            self.decided.append(events[["source_id", "source"]].assign(action=action, reason=reason))
+            told = no_text(events.index) if reason is None else same_text(reason, events.index)
+            self.decided.append(events[["source_id", "source"]].assign(action=same_text(action, events.index), reason=told))
 
     def _decide_one(self, source_id: str, source: str, action: str, reason: str | None) -> None:
         self.single.append((source_id, source, action, reason))
@@ -398,7 +404,7 @@ class _Work:
     def finish(self) -> Diff:
         frames = [*self.frames, *([pd.DataFrame(self.rows)] if self.rows else [])]
         changes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=CHANGE_COLUMNS)
-        changes = changes.reindex(columns=CHANGE_COLUMNS).sort_values(["starts_at", "source_id"], kind="stable", ignore_index=True)
+        changes = _in_order(_typed(changes.reindex(columns=CHANGE_COLUMNS)))
         single = pd.DataFrame(self.single, columns=DECISION_COLUMNS)
         decisions = pd.concat(
             [frame for frame in [*self.decided, single] if len(frame)] or [empty_frame(DECISION_COLUMNS)],
@@ -406,7 +412,19 @@ class _Work:
         )
         mails = pd.DataFrame(self.mails, columns=MAIL_COLUMNS)
         all_mails = pd.concat([frame for frame in [*self.mail_frames, mails] if len(frame)] or [mails], ignore_index=True)
-        return Diff(_typed(changes), decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed)
+        return Diff(changes, decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed)
+
+
+def _pick_flags(flags: pd.Series, positions: np.ndarray) -> np.ndarray:
+    """The flags at these positions; false at -1 and where missing."""
+    return np.append(flags.to_numpy(dtype=bool, na_value=False), False)[positions]
+
+
+def _in_order(changes: pd.DataFrame) -> pd.DataFrame:
+    """By start, then id: what is soonest is sent first."""
+    keys = pa.table({"starts_at": pa.array(changes["starts_at"]), "source_id": to_arrow(changes["source_id"])})
+    order = pc.sort_indices(keys, sort_keys=[("starts_at", "ascending"), ("source_id", "ascending")])
+    return pick_rows(changes, np.asarray(order, dtype=np.int64))
 
 
 def _typed(changes: pd.DataFrame) -> pd.DataFrame:
