@@ -16,14 +16,15 @@ import pandas as pd
 from flows.client import EssentryClient, Item
 from flows.confirm import find_confirmed, find_still_there
 from flows.load import LoadResult, send_changes
-from flows.plan import Run, digest_changes
+from flows.plan import Run
+from flows.plan_pages import digest_stored, read_pages
 from flows.state import State
 from schemas.config import Config
 from schemas.errors import GuardTripped, StalePlanError
 from schemas.ledger import Outcome
 from transforms.pilot import dump_pilot
+from transforms.columns import find_positions, pick_rows, take_text
 
-PAGE_ROWS = 5_000
 CLOCK_HOURS = 0.1
 """So far may two machines' clocks be apart."""
 
@@ -41,14 +42,15 @@ def check_plan(
     check_age(plan, config, now=now)
     if plan["pilot_json"] and plan["pilot_json"] != dump_pilot(config):
         raise StalePlanError(f"the plan {name} was made under other [pilot] limits: make a new one")
-    if digest_changes(changes) != plan["digest"]:
+    if digest_stored(state, name, len(changes)) != plan["digest"]:
         raise StalePlanError(f"the plan {name} does not match its digest: the state store was changed by hand; make a new one")
-    open_rows = changes[changes["state"] == "planned"]
-    current = state.read_fingerprints().set_index("source_id")
-    base = open_rows["source_id"].map(current["fingerprint"]).astype("str").fillna("")
-    run = open_rows["source_id"].map(current["confirmed_run"]).astype("str").fillna("")
-    moved = (base != open_rows["base_fingerprint"].fillna("")) | ((open_rows["base_run"].fillna("") != run) & open_rows["base_run"].notna())
-    moved &= ~((open_rows["action"] == "create") & (open_rows["source_id"].map(current["state"]).astype("str").fillna("") == "deleted"))
+    open_rows = pick_rows(changes, (changes["state"] == "planned").to_numpy(dtype=bool))
+    current = state.read_fingerprints()
+    place = find_positions(open_rows["source_id"], current["source_id"])
+    now_there = {c: take_text(current[c], place, open_rows.index).fillna("") for c in ("fingerprint", "confirmed_run", "state")}
+    base, run = open_rows["base_fingerprint"].fillna(""), open_rows["base_run"].fillna("")
+    moved = (now_there["fingerprint"] != base) | ((now_there["confirmed_run"] != run) & open_rows["base_run"].notna())
+    moved &= ~((open_rows["action"] == "create") & (now_there["state"] == "deleted"))
     if moved.any():
         examples = ", ".join(open_rows.loc[moved, "source_id"].head(3))
         raise StalePlanError(f"the plan {name} is stale: {int(moved.sum())} of its events have moved since ({examples}); make a new one")
@@ -92,12 +94,12 @@ def apply_plan(
         raise GuardTripped("sending is paused ([pilot] paused = true): nothing was sent; set it to false to go on")
     plan, changes = state.load_plan(plan_id)
     check_plan(plan, changes, state, config, now=datetime.now(UTC), without_deletes=without_deletes)
-    open_rows = changes[changes["state"] == "planned"]
-    waiting = open_rows["action"] == "delete" if without_deletes else pd.Series(False, index=open_rows.index)
-    open_rows = open_rows[~waiting]
-    reasons = open_rows.set_index("seq")["reason"]
-    over = set(open_rows.loc[open_rows["ends_at"] <= run.clock, "seq"])
+    planned = (changes["state"] == "planned").to_numpy(dtype=bool)
+    waiting = planned & (changes["action"] == "delete").to_numpy(dtype=bool) & without_deletes
+    open_rows = pick_rows(changes, planned & ~waiting)
     deletes = open_rows[open_rows["action"] == "delete"]
+    reasons = deletes.set_index("seq")["reason"]
+    over = set(deletes.loc[deletes["ends_at"] <= run.clock, "seq"])
     doubted: set[str] = set()
     if len(deletes) and plan["run_id"] != run.run_id:  # the sources were read some time ago
         doubted = set(deletes["source_id"]) - find_confirmed(config, state, run, deletes)
@@ -111,12 +113,15 @@ def apply_plan(
         still = find_still_there(config, state, [item.source_id for item in absent])
         return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
 
+<<<<<<< HEAD
     # what had no answer goes last and in smaller requests
     tries = open_rows["source_id"].map(state.list_unanswered()["source_id"].value_counts()).fillna(0).astype("int64")
     open_rows = open_rows.assign(tries=tries).sort_values("tries", kind="stable")
     pages = (open_rows.iloc[start : start + PAGE_ROWS] for start in range(0, len(open_rows), PAGE_ROWS))
+=======
+>>>>>>> 96ea89e (Plans are stored and sent page by page, creates once; the state store in bulk)
     result = send_changes(
-        pages,
+        read_pages(state, plan["plan_id"], open_rows["seq"]),
         client=client,
         ledger=state,
         plan_id=plan["plan_id"],

@@ -86,7 +86,7 @@ def open_reader(url: sa.URL, *, timeout_seconds: int = 20) -> Iterator[BulkReade
     """A reader in a read-only, repeatable-read transaction. Raises BulkReadError."""
     backend = _DRIVERS[url.drivername]
     try:
-        connection = _connect(url, backend, timeout_seconds)
+        connection = connect(url, timeout_seconds=timeout_seconds)
     except (adbc_driver_manager.Error, ImportError, OSError) as error:
         raise BulkReadError(str(error)) from error
     try:
@@ -105,8 +105,9 @@ def open_reader(url: sa.URL, *, timeout_seconds: int = 20) -> Iterator[BulkReade
             connection.close()
 
 
-def _connect(url: sa.URL, backend: str, timeout_seconds: int) -> Any:
-    if backend == "sqlite":
+def connect(url: sa.URL, *, timeout_seconds: int) -> Any:
+    """An ADBC connection with a transaction under way."""
+    if url.get_backend_name() == "sqlite":
         import adbc_driver_sqlite.dbapi
 
         return adbc_driver_sqlite.dbapi.connect(f"file:{quote(str(url.database))}")

@@ -10,7 +10,6 @@ import secrets as random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,18 @@ import pandas as pd
 from flows.extract import Extracted
 from flows.guest_keys import digest_guest_keys
 from flows.judge import judge_plan, judge_sources
+from flows.plan_pages import PlanDigest, iterate_pages, seal
 from flows.state import State
 from schemas.config import Config, is_loopback
 from schemas.errors import ConfigurationError
 from schemas.frames import REJECT_COLUMNS, empty_frame
 from transforms.approval import Approval
 from transforms.build import Desired, build_desired, list_guest_keys
-from transforms.diff import CHANGE_COLUMNS, Diff, Known, SourceHealth, diff_events
+from transforms.columns import find_positions, take_text
+from transforms.diff import Diff, Known, SourceHealth, diff_events
 from transforms.findings import Finding
 from transforms.naming import name_by
-from transforms.payload import add_fingerprints, build_payloads, iterate_payloads, list_guests
+from transforms.payload import Payloads, add_fingerprints, list_guests
 from transforms.pilot import dump_pilot, limit_to_pilot
 from transforms.policy import digest_policy
 from transforms.validate import Validated, validate_source
@@ -80,6 +81,7 @@ class Compared:
     sources: list[Validated]
     known: Known
     desired: Desired
+    payloads: Payloads
     diff: Diff
     health: dict[str, SourceHealth]
     findings: list[Finding]
@@ -187,15 +189,14 @@ def compare_sources(
     )
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > run.clock)]
     health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
-    events = add_fingerprints(desired.events, desired.invitations)
+    payloads = Payloads(desired.events, desired.invitations)
+    events = add_fingerprints(payloads)
 
     def payload_of(rows: np.ndarray) -> list[str]:
-        wanted = desired.events.iloc[rows]
-        guests = desired.invitations[desired.invitations["source_id"].isin(wanted["source_id"])]
-        return build_payloads(wanted.reset_index(drop=True), guests).tolist()
+        return payloads.build(rows).to_pylist()
 
     diff = diff_events(desired, known, health, config, events=events, payload_of=payload_of, as_of=run.clock, full=full)
-    return Compared(sources, known, desired, limit_to_pilot(diff, desired, config), health, findings, reads)
+    return Compared(sources, known, desired, payloads, limit_to_pilot(diff, desired, config), health, findings, reads)
 
 
 def make_plan(
@@ -217,30 +218,30 @@ def make_plan(
         ignore_index=True,
     )
     balance = build_balance(desired, diff, known.snapshot, sources)
-    changes, plan_digest = _with_payloads(diff.changes, desired, config)
-    plan_id = run.run_id
+    plan_id, sealed = run.run_id, PlanDigest()
+    for page in iterate_pages(diff.changes, compared.payloads, send_updated_at=config.essentry.send_updated_at):
+        state.save_changes(plan_id, seal(sealed, page))
     state.save_plan(
         {
             "plan_id": plan_id,
             "run_id": run.run_id,
-            "digest": plan_digest,
+            "digest": sealed.hexdigest(),
             "created_at": run.started_at,
             "as_of": run.as_of,
-            "status": "empty" if changes.empty else "waiting" if approval is None else "approved",
+            "status": "empty" if diff.changes.empty else "waiting" if approval is None else "approved",
             "full": full,
             "findings_json": orjson.dumps([finding.as_record() for finding in findings]).decode(),
             "balance_json": orjson.dumps(balance).decode(),
             "policy_digest": digest,
             "pilot_json": dump_pilot(config),
-            "changes": len(changes),
+            "changes": len(diff.changes),
         }
-        | ({} if approval is None else _released_by(approval)),
-        changes,
+        | ({} if approval is None else _released_by(approval))
     )
     state.save_quarantine(run.run_id, rejects)
     return Planned(
         plan_id,
-        plan_digest,
+        sealed.hexdigest(),
         diff,
         desired,
         known.snapshot,
@@ -264,39 +265,15 @@ def _released_by(approval: Approval) -> dict[str, Any]:
     }
 
 
-def _with_payloads(changes: pd.DataFrame, desired: Desired, config: Config) -> tuple[pd.DataFrame, str]:
-    """Changes numbered, creates with their payload, and the digest of it all."""
-    changes = changes.reindex(columns=CHANGE_COLUMNS).assign(seq=np.arange(1, len(changes) + 1))
-    create = changes["action"] == "create"
-    if create.any():
-        events = desired.events[desired.events["source_id"].isin(changes.loc[create, "source_id"])].reset_index(drop=True)
-        guests = desired.invitations[desired.invitations["source_id"].isin(events["source_id"])]
-        texts = pd.concat(list(iterate_payloads(events, guests))).set_axis(events["source_id"])
-        payload = changes["source_id"].map(texts).astype("str")
-        body = payload
-        if config.essentry.send_updated_at:
-            stamps = events.set_index("source_id")["updated_at"].dt.strftime('"updatedAt":"%Y-%m-%dT%H:%M:%SZ"')
-            stamp = changes["source_id"].map(stamps).astype("str")
-            body = payload.where(stamp.isna(), payload.str.slice(0, -1) + "," + stamp + "}")
-        changes = changes.assign(after=changes["after"].fillna(payload), body=changes["body"].fillna(body.where(create)))
-    return changes, digest_changes(changes)
-
-
-def digest_changes(changes: pd.DataFrame) -> str:
-    """The digest of a plan's changes: what is sent, on the ground of what, in which order."""
-    digest = sha256()
-    columns = ["seq", "source_id", "action", "reason", "base_fingerprint", "fingerprint", "ignore_missing", "body"]
-    for row in zip(*(changes[c].astype("str").fillna("").tolist() for c in columns), strict=True):
-        digest.update(orjson.dumps(row))
-    return digest.hexdigest()
-
-
 def build_balance(desired: Desired, diff: Diff, snapshot: pd.DataFrame, sources: list[Validated]) -> dict[str, Any]:
     """Where every row went: rows read and snapshot rows, each by what became of them. Both sums hold, or a row was lost."""
-    action = diff.decisions.drop_duplicates("source_id").set_index("source_id")["action"]
-    fate = desired.dispositions
+    decided, fate = diff.decisions, desired.dispositions
     due = fate["disposition"] == "due"
-    named = fate["disposition"].where(~due, fate["source_id"].map(action).astype("str").fillna("lost"))
+
+    def find_action(source_ids: pd.Series) -> pd.Series:
+        return take_text(decided["action"], find_positions(source_ids, decided["source_id"]), source_ids.index).fillna("lost")
+
+    named = fate["disposition"].where(~due, find_action(fate["source_id"]))
     rows = named.value_counts().to_dict()
     keyless = sum(v.unreadable_event_keys for v in sources)
     copies = sum(v.notes.get("copies_dropped", 0) for v in sources)
@@ -306,7 +283,7 @@ def build_balance(desired: Desired, diff: Diff, snapshot: pd.DataFrame, sources:
     if copies:
         rows["copies"] = copies
     before = snapshot[snapshot["state"] == "active"]["source_id"]
-    kept = before.map(action).astype("str").fillna("lost").value_counts().to_dict()
+    kept = find_action(before).value_counts().to_dict()
     read = sum(v.event_rows for v in sources)
     return {
         "rows_read": read,

@@ -25,8 +25,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows import state_tables as t
+from flows.bulk_read import BulkReadError
 from flows.guest_keys import derive_number
 from flows.state_approvals import Approvals
+from flows.state_bulk import append_rows, read_rows
 from flows.state_open import READS, explain, open_engine
 from flows.state_personal import PersonalData
 from flows.state_reports import ReportReads
@@ -287,7 +289,7 @@ class State(Approvals, PersonalData, ReportReads, Sources):
     def read_fingerprints(self) -> pd.DataFrame:
         """Every snapshot row without its payload."""
         columns = [c for c in t.snapshot_events.c if c.name not in ("payload", "confirmed_at")]
-        return self._frame(sa.select(*columns).order_by(t.snapshot_events.c.source_id))
+        return self._read_rows(sa.select(*columns), ordered_by="source_id")
 
     def read_payloads(self, source_ids: Sequence[str]) -> dict[str, str]:
         """The confirmed canonical JSON of these events."""
@@ -323,20 +325,24 @@ class State(Approvals, PersonalData, ReportReads, Sources):
 
     # -- plans and the ledger -----------------------------------------------------------------------------------------------
 
-    def save_plan(self, plan: Mapping[str, Any], changes: pd.DataFrame) -> None:
-        """Store a plan with its changes in one transaction; plans that still wait are superseded."""
+    def save_changes(self, plan_id: str, changes: pd.DataFrame) -> None:
+        """Store some changes of a plan that is not there yet; without `save_plan` after them they are nobody's."""
         names = [c.name for c in t.plan_changes.c if c.name in changes.columns]
+        with self._bulk(), self._begin() as connection:
+            self._check_lease(connection)
+            if len(changes):
+                append_rows(connection, t.plan_changes, changes[names].assign(plan_id=plan_id, state="planned"))
+
+    def save_plan(self, plan: Mapping[str, Any]) -> None:
+        """Store the head of a plan, its changes being there; plans that still wait are superseded."""
         with self._begin() as connection:
             self._check_lease(connection)
             waiting = t.plans.update().where(t.plans.c.status.in_(t.WAITING))
             connection.execute(waiting.values(status="superseded"))
             connection.execute(t.plans.insert().values(**plan))
-            for start in range(0, len(changes), 10_000):
-                chunk = changes.iloc[start : start + 10_000][names]
-                t.insert_frame(connection, t.plan_changes, chunk.assign(plan_id=plan["plan_id"], state="planned"))
 
     def load_plan(self, plan_id: str) -> tuple[dict[str, Any], pd.DataFrame]:
-        """A plan by its id, a unique beginning of it, or `latest`. Raises StateError when there is none."""
+        """A plan by its id, a unique beginning of it, or `latest`, and its changes without their texts. Raises StateError when there is none."""
         query = sa.select(t.plans).order_by(t.plans.c.created_at.desc())
         if plan_id != "latest":
             query = query.where(t.plans.c.plan_id.startswith(plan_id, autoescape=True))
@@ -347,8 +353,15 @@ class State(Approvals, PersonalData, ReportReads, Sources):
         if plan_id != "latest" and len(rows) > 1 and rows[0]["plan_id"] != plan_id:
             raise StateError(f"{plan_id!r} is the beginning of several plans: write more of it")
         plan = dict(rows[0])
-        changes = sa.select(t.plan_changes).where(t.plan_changes.c.plan_id == plan["plan_id"]).order_by(t.plan_changes.c.seq)
-        return plan, self._frame(changes)
+        columns = [c for c in t.plan_changes.c if c.name not in ("after", "body")]
+        return plan, self._read_rows(sa.select(*columns).where(t.plan_changes.c.plan_id == plan["plan_id"]), ordered_by="seq")
+
+    def read_page(self, plan_id: str, first: int, last: int) -> pd.DataFrame:
+        """What a plan sends for its changes `first` to `last`: `body` is the JSON of each event, a create's its whole payload."""
+        c = t.plan_changes.c
+        body = sa.func.coalesce(c.body, sa.case((c.action == "create", c.after))).label("body")
+        known = [c.seq, c.source_id, c.action, c.reason, c.base_fingerprint, c.fingerprint, c.ignore_missing]
+        return self._read_rows(sa.select(*known, body).where(c.plan_id == plan_id, c.seq.between(first, last)), ordered_by="seq")
 
     def set_plan_status(self, plan_id: str, status: str) -> None:
         """Where a plan stands."""
@@ -525,6 +538,18 @@ class State(Approvals, PersonalData, ReportReads, Sources):
             folders = connection.execute(sa.select(runs.c.report_dir).where(gone, runs.c.report_dir.is_not(None))).scalars().all()
             connection.execute(runs.delete().where(gone))
         return list(folders)
+
+    def _read_rows(self, query: sa.Select[Any], *, ordered_by: str) -> pd.DataFrame:
+        """Many rows as a frame, by the bulk way."""
+        with self._bulk(), self._read() as connection:
+            return read_rows(connection, query, ordered_by=ordered_by)
+
+    @contextmanager
+    def _bulk(self) -> Iterator[None]:
+        try:
+            yield
+        except BulkReadError as error:
+            raise StateError(explain(error, self.label)) from None
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:
         with self._read() as connection:

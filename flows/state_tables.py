@@ -106,34 +106,14 @@ guest_keys = _table(
     "guest_keys", _text("source", primary_key=True), _text("key_digest", primary_key=True), _number("number", nullable=False)
 )
 
-_INSTANTS = {column.name for table in metadata.sorted_tables for column in table.columns if isinstance(column.type, Instant)}
-_NUMBERS = {"location_id", "fingerprint_version", "guests", "absent_runs", "seq", "tries", "exit_code", "changes"}
-_FLAGS = {"ignore_missing", "full", "events_healthy", "guests_healthy"}
-
-
-def insert_frame(connection: sa.Connection, table: sa.Table, frame: pd.DataFrame) -> None:
-    """Insert the rows of a frame whose columns are the table's; missing values become NULL. No parameter is processed: it is the fast way."""
-    if frame.empty:
-        return
-    quote = connection.dialect.identifier_preparer.quote
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    names = ", ".join(quote(name) for name in frame.columns)
-    statement = f"INSERT INTO {quote(table.name)} ({names}) VALUES ({', '.join([mark] * frame.shape[1])})"
-    connection.exec_driver_sql(statement, list(zip(*(_plain(frame[name]) for name in frame.columns), strict=True)))
-
-
-def _plain(column: pd.Series) -> list[Any]:
-    missing = column.isna()
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        column = column.dt.as_unit("us").astype("int64")
-    elif column.name in _INSTANTS:
-        column = pd.to_datetime(column, utc=True).dt.as_unit("us").astype("int64")
-    return column.astype("object").where(~missing, None).tolist()
+INSTANTS = {column.name for table in metadata.sorted_tables for column in table.columns if isinstance(column.type, Instant)}
+NUMBERS = {"location_id", "fingerprint_version", "guests", "absent_runs", "seq", "tries", "exit_code", "changes"}
+FLAGS = {"ignore_missing", "full", "events_healthy", "guests_healthy"}
 
 
 def read_frame(connection: sa.Connection, query: sa.Select[Any]) -> pd.DataFrame:
     """Rows as a frame with text, Int64, boolean and UTC instants (microseconds), whatever the database gave."""
-    raw = [sa.type_coerce(c, sa.BigInteger).label(c.name) if c.name in _INSTANTS else c for c in query.selected_columns]
+    raw = [sa.type_coerce(c, sa.BigInteger).label(c.name) if c.name in INSTANTS else c for c in query.selected_columns]
     result = connection.execute(query.with_only_columns(*raw, maintain_column_froms=True))
     names = list(result.keys())
     rows = result.all()
@@ -142,10 +122,10 @@ def read_frame(connection: sa.Connection, query: sa.Select[Any]) -> pd.DataFrame
 
 
 def _typed(name: str, values: Sequence[Any]) -> pd.Series:
-    if name in _INSTANTS:
+    if name in INSTANTS:
         return pd.to_datetime(pd.Series(values, dtype="Int64"), unit="us", utc=True).astype("datetime64[us, UTC]")
-    if name in _NUMBERS:
+    if name in NUMBERS:
         return pd.Series(values, dtype="Int64")
-    if name in _FLAGS:
+    if name in FLAGS:
         return pd.Series(values, dtype="boolean")
     return pd.Series(values, dtype="str")

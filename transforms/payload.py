@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
-from transforms.columns import TEXT, find_positions, pick_rows, to_arrow, to_series
+from transforms.columns import TEXT, Positions, find_positions, pick_rows, to_arrow, to_series
 from transforms.json_text import build_objects, join, join_groups, member, text_member
 from transforms.times import format_instants
 
@@ -47,7 +47,7 @@ def _invitation_texts(invitations: pd.DataFrame) -> pa.Array:
 
 
 def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series:
-    """The canonical JSON of each event, aligned with `events`; both frames sorted by source_id."""
+    """The canonical JSON of each event, aligned with `events`; the guests stand in the order of their events."""
     position = find_positions(invitations["source_id"], events["source_id"])
     counts = pa.array(np.bincount(position[position >= 0], minlength=len(events)))
     guests = join_groups(_invitation_texts(pick_rows(invitations, position >= 0)), counts)
@@ -67,24 +67,42 @@ def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series
     return to_series(build_objects(members, len(events)), events.index)
 
 
-def iterate_payloads(events: pd.DataFrame, invitations: pd.DataFrame, *, chunk: int = CHUNK) -> Iterator[pd.Series]:
-    """`build_payloads` by runs of `chunk` events, so that the texts of all never stand in memory at once."""
-    bounds = np.append(
-        np.searchsorted(find_positions(invitations["source_id"], events["source_id"]), np.arange(0, len(events), chunk)), len(invitations)
-    )
-    for number, start in enumerate(range(0, len(events), chunk)):
-        yield build_payloads(events.iloc[start : start + chunk], invitations.iloc[bounds[number] : bounds[number + 1]])
+class Payloads:
+    """The canonical JSON of events, built when it is asked for. `events` and `invitations` are sorted by source_id."""
+
+    def __init__(self, events: pd.DataFrame, invitations: pd.DataFrame) -> None:
+        self.events, self.invitations = events, invitations
+        position = find_positions(invitations["source_id"], events["source_id"])
+        self._bounds = np.searchsorted(position, np.arange(len(events) + 1))
+
+    @property
+    def guests(self) -> Positions:
+        """The number of guests of each event."""
+        return np.diff(self._bounds)
+
+    def build(self, rows: Positions) -> pa.Array:
+        """The payloads of events by position, in the order given."""
+        counts = self.guests[rows]
+        # the places of all guests of these events, run by run
+        shift = self._bounds[:-1][rows] - np.append(0, np.cumsum(counts)[:-1]) if len(rows) else counts
+        places = np.repeat(shift, counts) + np.arange(counts.sum())
+        return to_arrow(build_payloads(pick_rows(self.events, rows), pick_rows(self.invitations, places)))
+
+    def iterate(self, *, chunk: int = CHUNK) -> Iterator[pa.Array]:
+        """The payloads of all events by runs of `chunk`, so that the texts of all never stand in memory at once."""
+        for start in range(0, len(self.events), chunk):
+            first, last = self._bounds[start], self._bounds[min(start + chunk, len(self.events))]
+            yield to_arrow(build_payloads(self.events.iloc[start : start + chunk], self.invitations.iloc[first:last]))
 
 
-def add_fingerprints(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.DataFrame:
-    """`events` with `fingerprint` (32 hex digits) and `guests` (their number)."""
+def add_fingerprints(payloads: Payloads) -> pd.DataFrame:
+    """The events with `fingerprint` (32 hex digits) and `guests` (their number)."""
     prints = [pa.array([], TEXT)]
-    for texts in iterate_payloads(events, invitations):
-        raw = to_arrow(texts).cast(pa.large_binary()).to_pylist()
+    for texts in payloads.iterate():
+        raw = texts.cast(pa.large_binary()).to_pylist()
         prints.append(pa.array([xxh3_128_hexdigest(text) for text in raw], type=TEXT))  # a C call a row; there is no vectorised one
-    position = find_positions(invitations["source_id"], events["source_id"])
-    guests = pd.Series(np.bincount(position[position >= 0], minlength=len(events)), index=events.index)
-    return events.assign(fingerprint=to_series(pa.concat_arrays(prints), events.index), guests=guests)
+    index = payloads.events.index
+    return payloads.events.assign(fingerprint=to_series(pa.concat_arrays(prints), index), guests=pd.Series(payloads.guests, index=index))
 
 
 def fingerprint(payload: str) -> str:

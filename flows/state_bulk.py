@@ -1,0 +1,85 @@
+"""Many rows of the state store at once: frames from a SELECT, and frames appended to a table. No rules.
+
+PostgreSQL by ADBC. SQLite by the cursor of Python's own driver: ADBC brings a second SQLite library, and two of them on one file in one process would
+drop each other's locks.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import adbc_driver_manager
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from flows.bulk_read import BulkReadError, connect, open_reader
+from flows.state_tables import FLAGS, INSTANTS, NUMBERS
+
+CHUNK_ROWS = 50_000
+_TEXT = pa.large_string()
+_PANDAS = {_TEXT: pd.StringDtype(na_value=float("nan")), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+
+
+def read_rows(connection: sa.Connection, query: sa.Select[Any], *, ordered_by: str) -> pd.DataFrame:
+    """Rows as a frame with text, Int64, boolean and UTC instants (microseconds), ascending by a column. Raises BulkReadError."""
+    names = [column.name for column in query.selected_columns]
+    if connection.dialect.name == "sqlite":
+        table = _read_sqlite(connection, query, names)
+    else:
+        with open_reader(connection.engine.url) as reader, reader.stream(query) as batches:
+            table = batches.read_all()
+    columns = {name: _typed(name, column) for name, column in zip(names, table.columns, strict=True)}
+    return pa.table(columns).sort_by(ordered_by).combine_chunks().to_pandas(types_mapper=_PANDAS.get)
+
+
+def _read_sqlite(connection: sa.Connection, query: sa.Select[Any], names: list[str]) -> pa.Table:
+    compiled = query.compile(dialect=sqlite.dialect(), compile_kwargs={"render_postcompile": True})
+    result = connection.exec_driver_sql(compiled.string, tuple(compiled.params[name] for name in compiled.positiontup or []))
+    schema = pa.schema([(name, pa.int64() if name in NUMBERS | INSTANTS | FLAGS else _TEXT) for name in names])
+    batches = []
+    while rows := result.cursor.fetchmany(CHUNK_ROWS):
+        columns = [pa.array(values, type=field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
+        batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+    result.close()
+    return pa.Table.from_batches(batches, schema=schema)
+
+
+def _typed(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if name in INSTANTS:
+        return column.cast(pa.int64()).cast(pa.timestamp("us", "UTC"))
+    if name in NUMBERS:
+        return column.cast(pa.int64())
+    if name in FLAGS:
+        return column.cast(pa.bool_())
+    return column.cast(_TEXT)
+
+
+def append_rows(connection: sa.Connection, table: sa.Table, frame: pd.DataFrame) -> None:
+    """Append a frame whose columns are the table's; on PostgreSQL in a transaction of its own. Raises BulkReadError."""
+    arrow = pa.table({name: _plain(frame[name]) for name in frame.columns})
+    if connection.dialect.name == "sqlite":
+        quote = connection.dialect.identifier_preparer.quote
+        names = ", ".join(quote(name) for name in frame.columns)
+        statement = f"INSERT INTO {quote(table.name)} ({names}) VALUES ({', '.join('?' * frame.shape[1])})"
+        connection.exec_driver_sql(statement, list(zip(*(column.to_pylist() for column in arrow.columns), strict=True)))
+        return
+    try:
+        with closing(connect(connection.engine.url, timeout_seconds=30)) as writer:
+            with writer.cursor() as cursor:
+                cursor.adbc_ingest(table.name, arrow, mode="append")
+            writer.commit()
+    except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
+        raise BulkReadError(str(error)) from error
+
+
+def _plain(column: pd.Series) -> pa.Array:
+    if str(column.name) in INSTANTS:
+        return pa.array(pd.to_datetime(column, utc=True).dt.as_unit("us"), from_pandas=True).cast(pa.int64())
+    if column.name in NUMBERS:
+        return pa.array(column.astype("Int64"), type=pa.int64(), from_pandas=True)
+    if column.name in FLAGS:
+        return pa.array(column.astype("boolean"), type=pa.bool_(), from_pandas=True)
+    return pa.array(column.astype("str"), type=_TEXT, from_pandas=True)
