@@ -23,7 +23,7 @@ from schemas.config import Config
 from schemas.errors import GuardTripped, StalePlanError
 from schemas.ledger import Outcome
 from transforms.pilot import dump_pilot
-from transforms.columns import find_positions, pick_rows, take_text
+from transforms.columns import find_positions, look_up, pick_rows, take_text
 
 CLOCK_HOURS = 0.1
 """So far may two machines' clocks be apart."""
@@ -113,15 +113,9 @@ def apply_plan(
         still = find_still_there(config, state, [item.source_id for item in absent])
         return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
 
-<<<<<<< HEAD
-    # what had no answer goes last and in smaller requests
-    tries = open_rows["source_id"].map(state.list_unanswered()["source_id"].value_counts()).fillna(0).astype("int64")
-    open_rows = open_rows.assign(tries=tries).sort_values("tries", kind="stable")
-    pages = (open_rows.iloc[start : start + PAGE_ROWS] for start in range(0, len(open_rows), PAGE_ROWS))
-=======
->>>>>>> 96ea89e (Plans are stored and sent page by page, creates once; the state store in bulk)
+    tries = look_up(open_rows["source_id"], state.list_unanswered()["source_id"].value_counts().to_dict(), "Int64").fillna(0)
     result = send_changes(
-        read_pages(state, plan["plan_id"], open_rows["seq"]),
+        read_pages(state, plan["plan_id"], open_rows["seq"], tries),
         client=client,
         ledger=state,
         plan_id=plan["plan_id"],

@@ -90,9 +90,14 @@ def digest_stored(state: State, plan_id: str, changes: int) -> str:
     return digest.hexdigest()
 
 
-def read_pages(state: State, plan_id: str, seqs: pd.Series) -> Iterator[pd.DataFrame]:
-    """The changes of a stored plan with these numbers, ascending, in the pages that `send_changes` takes."""
-    for start in range(0, len(seqs), SENT_ROWS):
-        some = seqs.iloc[start : start + SENT_ROWS]
-        page = state.read_page(plan_id, int(some.iloc[0]), int(some.iloc[-1]))
-        yield page[page["seq"].isin(some)]
+def read_pages(state: State, plan_id: str, seqs: pd.Series, tries: pd.Series) -> Iterator[pd.DataFrame]:
+    """The changes of a stored plan with these numbers, ascending, in the pages that `send_changes` takes.
+
+    tries: how often each had no answer; what had none goes last and in smaller requests.
+    """
+    for count in sorted(tries.unique()):
+        group = seqs[tries == count]
+        for start in range(0, len(group), SENT_ROWS):
+            some = group.iloc[start : start + SENT_ROWS]
+            page = state.read_page(plan_id, int(some.iloc[0]), int(some.iloc[-1]))
+            yield page[page["seq"].isin(some)].assign(tries=int(count))
