@@ -16,7 +16,7 @@ from schemas.config import Config
 from schemas.frames import REJECT_COLUMNS, Events, Invitations, empty_frame
 from transforms.build import EVENT_COLUMNS, INVITATION_COLUMNS, Desired
 from transforms.diff import Diff, Known, SourceHealth, diff_events
-from transforms.payload import FINGERPRINT_VERSION, add_fingerprints, build_payloads, fingerprint, list_guests
+from transforms.payload import FINGERPRINT_VERSION, Payloads, add_fingerprints, build_payloads, fingerprint, list_guests
 
 NOW = pd.Timestamp("2026-03-02T03:00:00Z")
 START = pd.Timestamp("2026-03-10T09:00:00Z")
@@ -150,7 +150,7 @@ def compare(
     as_of: pd.Timestamp = NOW,
 ) -> Diff:
     """Diff the two as the plan does."""
-    events = add_fingerprints(desired.events, desired.invitations)
+    events = add_fingerprints(Payloads(desired.events, desired.invitations))
 
     def payload_of(rows: np.ndarray) -> list[str]:
         wanted = desired.events.iloc[rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import orjson
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from literal_frames import frames, guest, meeting
 
-from transforms.payload import add_fingerprints, build_body, build_payloads, dump_payload, fingerprint, iterate_payloads
+from transforms.payload import Payloads, add_fingerprints, build_body, build_payloads, dump_payload, fingerprint
 
 DELETED_AT = "2026-03-02T03:00:00Z"
 _text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
@@ -59,19 +60,22 @@ def test_guests_go_to_their_own_event_in_any_chunking() -> None:
     whole = build_payloads(events, invitations)
     assert [len(orjson.loads(text)["invitations"]) for text in whole] == [n % 3 for n in range(7)]
     for chunk in (1, 2, 7, 50):
-        assert pd.concat(list(iterate_payloads(events, invitations, chunk=chunk))).tolist() == whole.tolist()
-    added = add_fingerprints(events, invitations)
+        assert [text for texts in Payloads(events, invitations).iterate(chunk=chunk) for text in texts.to_pylist()] == whole.tolist()
+    for rows in ([], [3], [6, 0, 2, 2]):
+        built = Payloads(events, invitations).build(np.array(rows, dtype=np.int64))
+        assert built.to_pylist() == whole.iloc[rows].tolist()
+    added = add_fingerprints(Payloads(events, invitations))
     assert added["guests"].tolist() == [n % 3 for n in range(7)]
     assert added["fingerprint"].tolist() == [fingerprint(text) for text in whole]
 
 
 def test_no_events_have_no_fingerprints() -> None:
-    assert add_fingerprints(*frames([])).empty
+    assert add_fingerprints(Payloads(*frames([]))).empty
 
 
 def test_updated_at_is_no_part_of_the_fingerprint() -> None:
     stamped = meeting("hr-1", guest("a"), updated_at=pd.Timestamp("2026-03-01T00:00:00Z"))
-    one, other = (add_fingerprints(*frames([row])).loc[0, "fingerprint"] for row in (stamped, meeting("hr-1", guest("a"))))
+    one, other = (add_fingerprints(Payloads(*frames([row]))).loc[0, "fingerprint"] for row in (stamped, meeting("hr-1", guest("a"))))
     assert one == other
 
 
