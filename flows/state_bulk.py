@@ -59,20 +59,32 @@ def _typed(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def append_rows(connection: sa.Connection, table: sa.Table, frame: pd.DataFrame) -> None:
     """Append a frame whose columns are the table's; on PostgreSQL in a transaction of its own. Raises BulkReadError."""
-    arrow = pa.table({name: _plain(frame[name]) for name in frame.columns})
     if connection.dialect.name == "sqlite":
-        quote = connection.dialect.identifier_preparer.quote
-        names = ", ".join(quote(name) for name in frame.columns)
-        statement = f"INSERT INTO {quote(table.name)} ({names}) VALUES ({', '.join('?' * frame.shape[1])})"
-        connection.exec_driver_sql(statement, list(zip(*(column.to_pylist() for column in arrow.columns), strict=True)))
+        insert_rows(connection, table, frame)
         return
     try:
         with closing(connect(connection.engine.url, timeout_seconds=30)) as writer:
             with writer.cursor() as cursor:
-                cursor.adbc_ingest(table.name, arrow, mode="append")
+                cursor.adbc_ingest(table.name, _to_table(frame), mode="append")
             writer.commit()
     except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
         raise BulkReadError(str(error)) from error
+
+
+def insert_rows(connection: sa.Connection, table: sa.Table, frame: pd.DataFrame) -> None:
+    """Insert a frame whose columns are the table's, in the transaction of the connection. No parameter is processed: it is the fast way."""
+    if frame.empty:
+        return
+    quote = connection.dialect.identifier_preparer.quote
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    names = ", ".join(quote(name) for name in frame.columns)
+    statement = f"INSERT INTO {quote(table.name)} ({names}) VALUES ({', '.join([mark] * frame.shape[1])})"
+    rows = zip(*(column.to_pylist() for column in _to_table(frame).columns), strict=True)
+    connection.exec_driver_sql(statement, list(rows))
+
+
+def _to_table(frame: pd.DataFrame) -> pa.Table:
+    return pa.table({name: _plain(frame[name]) for name in frame.columns})
 
 
 def _plain(column: pd.Series) -> pa.Array:

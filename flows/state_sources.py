@@ -10,6 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from flows import state_tables as t
+from flows.state_bulk import insert_rows
 
 NAMED = (t.snapshot_events, t.plan_changes, t.rejections, t.source_reads, t.guest_keys, t.quarantine, t.adopted_ids)
 """The tables whose rows name their source."""
@@ -71,5 +72,5 @@ class Sources:
         with self._begin() as connection:
             if ids:
                 connection.execute(t.adopted_ids.insert(), [dict(row) for row in ids])
-            t.insert_frame(connection, t.snapshot_events, events)
+            insert_rows(connection, t.snapshot_events, events)
             connection.execute(t.plans.update().where(t.plans.c.status.in_(t.WAITING)).values(status="superseded"))

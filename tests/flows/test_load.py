@@ -255,7 +255,7 @@ def test_state_store_as_the_ledger(sandbox: SandboxServer, tmp_path: Path) -> No
     with State.open(f"sqlite:///{tmp_path}/state.sqlite") as state:
         state.save_changes("plan-1", plan)
         state.save_plan({"plan_id": "plan-1", "status": "applying", "created_at": NOW})
-        result = send(make_config(sandbox.base_url), state, [state.read_page("plan-1", 1, 1_000)])
+        result = send(make_config(sandbox.base_url), state, [state.read_page("plan-1", 0, 1_000)])
         _, rows = state.load_plan("plan-1")
         assert result.counts == {"confirmed": 23, "unknown": 1, "rejected": 1}
         assert rows.set_index("seq")["state"].drop([3, 12]).eq("confirmed").all()
@@ -266,7 +266,12 @@ def test_state_store_as_the_ledger(sandbox: SandboxServer, tmp_path: Path) -> No
         assert state.open_intents()["source_id"].tolist() == ["rooms-3"]
         assert set(state.read_fingerprints()["source_id"]) == sandbox.state()["events"].keys() - {"rooms-3"}
         assert state.rejections()["source_id"].tolist() == ["rooms-12"]
-        assert send(make_config(sandbox.base_url), state, [rows]).requests == 0
+        assert (
+            send(
+                make_config(sandbox.base_url), state, [rows.merge(state.read_page("plan-1", 0, 1_000)[["seq", "body"]], on="seq")]
+            ).requests
+            == 0
+        )
 
 
 # --- deletes are confirmed just before they go ---
