@@ -226,7 +226,7 @@ def test_s17_a_plan_changed_by_hand_is_refused(firm: Firm) -> None:
     firm.book("a")
     firm.night(kind="plan")
     with sa.create_engine(f"sqlite:///{firm.folder / 'state.sqlite'}").begin() as connection:
-        connection.exec_driver_sql("UPDATE plan_changes SET body = replace(body, 'Visit a', 'Visit b')")
+        connection.exec_driver_sql("UPDATE plan_changes SET after = replace(after, 'Visit a', 'Visit b')")
     with pytest.raises(StalePlanError, match="digest"):
         firm.apply()
     assert firm.puts() == 0
