@@ -22,8 +22,8 @@ from flows.state import State
 from schemas.config import Config
 from schemas.errors import GuardTripped, StalePlanError
 from schemas.ledger import Outcome
-from transforms.pilot import dump_pilot
 from transforms.columns import find_positions, look_up, pick_rows, take_text
+from transforms.pilot import dump_pilot
 
 CLOCK_HOURS = 0.1
 """So far may two machines' clocks be apart."""
