@@ -22,6 +22,7 @@ from schemas.errors import ConfigurationError
 from transforms.adopt import ADOPT_COLUMNS, REQUIRED, AdoptError, Adoption, match_adoption
 from transforms.build import build_desired, build_guests
 from transforms.naming import name_by
+from transforms.report_words import plural
 
 
 def adopt_events(config: Config, file: Path, *, write: bool) -> list[str]:
@@ -56,14 +57,16 @@ def adopt_events(config: Config, file: Path, *, write: bool) -> list[str]:
 def describe_adoption(adoption: Adoption, *, written: bool) -> list[str]:
     """What is taken over, for a person."""
     events, guests = (sum(row["kind"] == kind for row in adoption.ids) for kind in ("event", "guest"))
-    told = [f"{events:,} events and {guests:,} invitations {'are' if written else 'would be'} taken over; essentry was not called"]
+    told = [
+        f"{plural(events, 'event')} and {plural(guests, 'invitation')} {'are' if written else 'would be'} taken over; essentry was not called"
+    ]
     if adoption.known:
-        told.append(f"{adoption.known:,} ids were taken over before")
+        told.append(f"{plural(adoption.known, 'id')} taken over before")
     for fate, count in sorted(adoption.not_due.items()):
         told.append(f"{count:,} of the events are {fate} in their source: their ids are kept, and essentry is left as it is")
     if adoption.unnamed:
         told.append(
-            f"{adoption.unnamed:,} guests of these events are not in the file: the next run would invite them, under ids of essentry-sync; "
+            f"{plural(adoption.unnamed, 'guest')} of these events not in the file: the next run would invite anew, under ids of essentry-sync; "
             "add lines with guest and invitation_id if essentry has invited them already"
         )
     told.append(

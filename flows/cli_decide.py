@@ -25,6 +25,7 @@ def approve(
     from flows.apply import check_age
     from flows.nightly import open_state, read_findings
     from flows.terminal import say
+    from transforms.report_words import plural
 
     settings = load_settings(config)
     with open_state(settings, migrate=False) as state:
@@ -37,7 +38,7 @@ def approve(
             hint = f"; the newest is {newest['plan_id']} ({newest['status']})" if newest["plan_id"] != name else ""
             raise StalePlanError(f"the plan {name} is {stored['status']}: there is nothing to approve{hint}")
         waiting = state.is_waiting(stored["run_id"])
-    say(f"approved {name}, digest {stored['digest'][:16]}: {stored['changes']:,} changes")
+    say(f"approved {name}, digest {stored['digest'][:16]}: {plural(stored['changes'], 'change')}")
     for finding in read_findings(stored):
         say(f"  {finding['guard']}: {finding['message']}")
     if waiting:
@@ -70,6 +71,7 @@ def retire(
     from flows.nightly import open_state
     from flows.plan import new_run
     from flows.terminal import say
+    from transforms.report_words import plural
 
     settings = load_settings(config)
     if source in settings.sources:
@@ -83,11 +85,11 @@ def retire(
             raise ConfigurationError(
                 f"the state holds no events of a source {source!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
             )
-        question = f"forget {count:,} events of {source}? essentry keeps them, and they are no longer updated or cancelled"
+        question = f"forget {plural(count, 'event')} of {source}? essentry keeps them, and they are no longer updated or cancelled"
         _agreed(question, yes=yes, kept=f"{source} is kept")
         with hold_lease(state, new_run(), settings):  # a run at work would write its rows again
             count = state.retire_source(source)
-    say(f"{count:,} events of {source} are forgotten here; essentry was not called")
+    say(f"{plural(count, 'event')} of {source} are forgotten here; essentry was not called")
 
 
 @app.command(rich_help_panel="Decide")
@@ -102,12 +104,13 @@ def rename(
     from flows.plan import new_run
     from flows.rename import check_rename
     from flows.terminal import say
+    from transforms.report_words import plural
 
     settings = load_settings(config)
     with open_state(settings, migrate=False) as state, hold_lease(state, new_run(), settings):
         check_rename(settings, state, old, new)
         count = state.rename_source(old, new)
-    say(f"{count:,} events of {old} belong to {new} now, under the ids they had; essentry was not called")
+    say(f"{plural(count, 'event')} of {old} belong to {new} now, under the ids they had; essentry was not called")
 
 
 @app.command(rich_help_panel="Decide")

@@ -87,9 +87,8 @@ def _name_causes(findings: list[Finding], diff: Diff, snapshot: pd.DataFrame) ->
     held = diff.decisions.loc[(diff.decisions["action"] == "held") & (diff.decisions["reason"] == "source unhealthy"), "source_id"]
     rows = snapshot[snapshot["source_id"].isin(held)]
     places = rows["source"] + ", location " + rows["location_id"].astype("str")
-    return [
-        finding
-        if finding.causes
-        else replace(finding, causes=count_largest(places[finding.scope.split()[1] == rows["source"]], "event held") if len(rows) else ())
-        for finding in findings
-    ]
+
+    def find_causes(source: str) -> tuple[str, ...]:
+        return count_largest(places[rows["source"] == source], "event held", "events held") if len(rows) else ()
+
+    return [f if f.causes else replace(f, causes=find_causes(f.scope.split()[1])) for f in findings]

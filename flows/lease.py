@@ -69,14 +69,6 @@ class Lease:
             with suppress(SyncError):
                 self.state.release_lease(self.holder)
 
-    @contextmanager
-    def paused(self, wait_seconds: float) -> Iterator[None]:
-        """Let other runs work meanwhile; after it the lease is held again. Raises LeaseHeld when another run has it then."""
-        self.let_go()
-        yield
-        self.acquire(wait_seconds)
-        self.keep()
-
     def renew(self) -> None:
         """Hold it longer. A store that does not answer is asked again; once the time is over without an answer, the lease counts as lost."""
         asked = _clock()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from transforms.report_words import plural
+
 CAUSES = 10
 
 
@@ -50,13 +52,8 @@ def find_over(
     return [Finding(guard, scope, round(number, 4), limit, message, about_deletes, tuple(causes)[:CAUSES])]
 
 
-def count_largest(keys: pd.Series, noun: str) -> tuple[str, ...]:
+def count_largest(keys: pd.Series, noun: str, nouns: str | None = None) -> tuple[str, ...]:
     """The ten most frequent keys in words, `rooms-17: 12 guests`; of equal ones the smallest key first."""
     counts = keys.value_counts().rename_axis("key").reset_index(name="rows")
     counts = counts.sort_values(["rows", "key"], ascending=[False, True]).head(CAUSES)
-    return tuple(f"{key}: {_plural(rows, noun)}" for key, rows in counts.itertuples(index=False))
-
-
-def _plural(number: int, noun: str) -> str:
-    word, _, rest = noun.partition(" ")
-    return f"{number:,} {word}{'' if number == 1 else 's'} {rest}".rstrip()
+    return tuple(f"{key}: {plural(rows, noun, nouns)}" for key, rows in counts.itertuples(index=False))

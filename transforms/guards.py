@@ -14,6 +14,7 @@ from schemas.config import Config, GuardsConfig, PeopleLimit, ScopedLimit
 from transforms.diff import Diff
 from transforms.findings import CAUSES, Finding, count_largest, find_over
 from transforms.people import mask_address, mask_name
+from transforms.report_words import plural
 
 DELETE_COUNT = ScopedLimit(run=50, source=50, location=25)
 DELETE_SHARE = ScopedLimit(run=0.1, source=0.1, location=0.25)
@@ -71,7 +72,7 @@ def _check_deletes(diff: Diff, snapshot: pd.DataFrame, guards: GuardsConfig, as_
         size = max(size, len(rows))
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in rows["reason"].value_counts().items())
         largest = rows.sort_values(["guests", "source_id"], ascending=[False, True]).head(CAUSES)
-        causes = [f"{r.source_id}: {r.guests} guests, {r.reason}" for r in largest.itertuples(index=False)]
+        causes = [f"{r.source_id}: {plural(r.guests, 'guest')}, {r.reason}" for r in largest.itertuples(index=False)]
         text = f"cancellations of {size:,} upcoming events ({reasons})"
         findings += find_over("max_deletes", scope, len(rows), counts[kind], text, causes=causes, about_deletes=True)
         limit = shares[kind]
@@ -127,7 +128,7 @@ def _check_people(diff: Diff, guards: GuardsConfig, *, full: bool) -> list[Findi
         )
     top, most = mails["identity"].value_counts(), guards.max_mails_per_guest
     if len(top):
-        causes = [f"{_masked(identity)}: {count:,} mails" for identity, count in top.head(CAUSES).items()]
+        causes = [f"{_masked(identity)}: {plural(count, 'mail')}" for identity, count in top.head(CAUSES).items()]
         findings += find_over(
             "max_mails_per_guest",
             "run",

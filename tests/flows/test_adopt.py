@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from flows.adopt import adopt_events
+from flows.cli import main
 from flows.sandbox import SandboxServer
 from schemas.errors import ConfigurationError
 from tests.firm import Firm
@@ -90,8 +91,8 @@ def test_adopted_event_that_is_still_there_at_the_last_look_is_not_deleted(older
 def test_adopt_twice_is_adopt_once_and_more_can_follow(older: Firm) -> None:
     adopt(older, HEAD + "rooms,a,old/17,x,inv-1\n")
     told = adopt(older, FILE)
-    assert told[0].startswith("1 events and 2 invitations are taken over")
-    assert told[1] == "2 ids were taken over before"
+    assert told[0].startswith("1 event and 2 invitations are taken over")
+    assert told[1] == "2 ids taken over before"
     assert adopt(older, FILE)[0].startswith("0 events and 0 invitations")
     before = older.mails()
     older.night()
@@ -109,8 +110,8 @@ def test_adopt_writes_nothing_unless_told_to(older: Firm) -> None:
 def test_adopt_reads_json_and_names_guests_that_are_missing(older: Firm) -> None:
     rows = [{"source": "rooms", "source_event_id": "a", "event_id": "old/17", "guest": "x", "invitation_id": "inv-1"}]
     told = adopt(older, json.dumps(rows), name="ids.json")
-    assert told[0].startswith("1 events and 1 invitations")
-    assert "1 guests of these events are not in the file" in told[1]
+    assert told[0].startswith("1 event and 1 invitation ")
+    assert "1 guest of these events not in the file" in told[1]
 
 
 def test_adopted_event_that_is_not_due_keeps_its_id_for_later(older: Firm) -> None:
@@ -155,3 +156,40 @@ def test_adopt_refuses_events_that_essentry_sync_created(firm: Firm) -> None:
     firm.night()
     with pytest.raises(ConfigurationError, match="has created this event itself"):
         adopt(firm, HEAD + "rooms,a,old/17,,\n")
+
+
+def test_adopt_and_rename_as_commands(company, capsys) -> None:
+    """Guests without a key of their own are named by their address; then the source gets another name."""
+
+    def command(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--config", str(company.path)])
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out + told.err
+
+    company.write({"1": ["ada@out.example", "bob@out.example"]})
+    file = company.folder / "ids.csv"
+    file.write_text(HEAD + "rooms,1,old/1,Ada@out.example,inv-ada\nrooms,1,old/1,nobody@out.example,inv\n")
+    code, told = command("adopt", str(file))
+    assert (code, "line 3" in told) == (2, True)
+    file.write_text(HEAD + "rooms,1,old/1,Ada@out.example,inv-ada\nrooms,1,old/1,bob@out.example,inv-bob\n")
+    assert "nothing was written: give --yes" in command("adopt", str(file))[1]
+    assert command("adopt", str(file), "--yes")[0] == 0
+    assert company.night().exit_code == 0
+    events = company.sandbox.state()["events"]
+    assert {key: set(event["guests"]) for key, event in events.items()} == {"old/1": {"inv-ada", "inv-bob"}}
+
+    text = company.path.read_text()
+    company.path.write_text(text.replace("[sources.rooms", "[sources.places"))
+    code, told = command("rename", "rooms", "places")
+    assert (code, 'id_prefix = "rooms"' in told) == (2, True)
+    company.path.write_text(
+        text.replace("[sources.rooms", "[sources.places").replace("[sources.places]", '[sources.places]\nid_prefix = "rooms"')
+    )
+    assert command("rename", "rooms", "places") == (
+        0,
+        "1 event of rooms belong to places now, under the ids they had; essentry was not called\n",
+    )
+    puts = company.sandbox.requests()["puts"]
+    assert company.night().exit_code == 0
+    assert company.sandbox.requests()["puts"] == puts

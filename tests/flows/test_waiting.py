@@ -65,7 +65,7 @@ def run_and(firm: Firm, act: Callable[[Any], None]) -> Result:
     return result
 
 
-def test_the_command_releases_the_waiting_run_which_holds_no_lease(stopped, capsys):
+def test_s17_a_waiting_run_holds_no_lease_and_goes_on_by_the_command(stopped, capsys):
     def approve(_: Any) -> None:
         with nightly.open_state(stopped.config) as state:
             assert state.lease_holder() == "nobody"
@@ -109,7 +109,7 @@ def test_without_an_answer_the_run_ends_as_it_would_have(stopped):
     assert stopped.apply().exit_code == 0
 
 
-def test_a_plan_that_went_stale_while_the_run_waited_is_not_sent(stopped):
+def test_s17_a_plan_that_went_stale_while_the_run_waited_is_not_sent(stopped):
     stopped.meetings["rooms"]["m003"]["name"] = "Another title"
     stopped.write()
 

@@ -61,6 +61,14 @@ def test_share_needs_min_count_unless_it_is_0() -> None:
     assert ("max_delete_share", "run") in _tripped(_check(diff, snapshot, _guards(max_delete_share=0, min_count=5)))
 
 
+def test_a_small_sites_wipe_does_not_hide_behind_the_rest() -> None:
+    large = [meeting(f"hr-{n:03}", guest(f"g{n}")) for n in range(100)]
+    small = [meeting(f"hr-s{n}", guest(f"s{n}"), location_id=2) for n in range(6)]
+    known = know(*large, *small)
+    diff = compare(desire(*large, dispositions={row["source_id"]: "cancelled" for row in small}), known)
+    assert _tripped(_check(diff, known.snapshot, config())) == {("max_delete_share", "location 2")}
+
+
 def test_no_delete_trips_nothing_at_limit_0() -> None:
     diff, snapshot = _deleting(0, 3)
     assert _check(diff, snapshot, _guards(max_deletes=0, max_delete_share=0, max_people_mailed=0, max_guest_removals=0)) == []
@@ -68,7 +76,7 @@ def test_no_delete_trips_nothing_at_limit_0() -> None:
 
 def test_findings_about_deletes_name_their_causes() -> None:
     findings = _check(*_deleting(2, 3), _guards(max_deletes=1))
-    assert findings[0].causes == ("hr-000: 1 guests, cancelled", "hr-001: 1 guests, cancelled")
+    assert findings[0].causes == ("hr-000: 1 guest, cancelled", "hr-001: 1 guest, cancelled")
     assert "2 cancellations of 3 upcoming events (2 cancelled), over the limit of 1 (run)" in findings[0].message
     assert findings[0].number == 2
     assert findings[0].limit == 1
@@ -218,7 +226,7 @@ def test_causes_are_the_ten_largest_and_name_no_person() -> None:
     assert len(invited.causes) == 10
     diff, snapshot = _inviting()
     named = next(f for f in _check(diff, snapshot, _guards(max_mails_per_guest=0)) if f.guard == "max_mails_per_guest")
-    assert named.causes == ("a…@guest.example: 2 mails", "b…@guest.example: 1 mails")
+    assert named.causes == ("a…@guest.example: 2 mails", "b…@guest.example: 1 mail")
 
 
 def test_first_run_names_its_places() -> None:
