@@ -135,11 +135,9 @@ def check(
     if good.empty:
         recent = last is not None and last["started_at"] >= since and bool(last["exit_code"] == last["exit_code"])
         code = int(last["exit_code"]) if recent and last is not None else 3
-    text = (
-        "no sync has run yet"
-        if last is None
-        else f"last run {last['run_id']} began {last['started_at']:%Y-%m-%d %H:%M} UTC: {last['status']}"
-    )
+    text = "no sync has run yet" if last is None else f"the last run, {last['run_id']}, is {last['status']}"
+    if not good.empty:
+        text = f"the last good run began {good.iloc[-1]['started_at']:%Y-%m-%d %H:%M} UTC; {text}"
     if as_json:
         typer.echo(orjson.dumps({"ok": code == 0, "exit_code": code, "text": text, "max_age_hours": max_age}).decode())
     else:

@@ -69,7 +69,7 @@ def test_check_answers_a_monitoring_system(company):
     assert run(company, "check", "--max-age", "1").returncode == 0
     late = run(company, "check", "--max-age", "0")
     assert late.returncode == 3
-    assert late.stdout.startswith("LATE: last run ")
+    assert late.stdout.startswith("LATE: the last run, ")
     company.sandbox.add_faults([{"kind": "status", "status": 401, "times": 9}])
     company.write({"1": ["ada@out.example", "bob@out.example"]})
     company.night()
