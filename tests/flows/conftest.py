@@ -1,4 +1,4 @@
-"""A small firm beside a real sandbox, for tests of whole nights."""
+"""A small firm beside a real sandbox for tests of whole nights, and a caller of a sandbox for the tests of that."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sandbox_caller import Caller
 
 from flows.sandbox import SandboxServer, SandboxSettings
 from tests.firm import Firm
@@ -25,3 +26,15 @@ def firm(tmp_path: Path, firm_sandbox: SandboxServer, monkeypatch: pytest.Monkey
     monkeypatch.setenv("ESSENTRY_TOKEN", firm_sandbox.token)
     monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", firm_sandbox.agent_token)
     return Firm(tmp_path, firm_sandbox)
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[SandboxServer]:
+    with SandboxServer() as server:
+        yield server
+
+
+@pytest.fixture
+def caller(shared_server: SandboxServer) -> Caller:
+    shared_server.reset()
+    return Caller(shared_server)

@@ -1,0 +1,179 @@
+"""Reading back from the sandbox, check-ins, and the sandbox's own calls."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import httpx
+import pytest
+from sandbox_caller import DELETED, OK, Caller, event, guest, serve
+
+# --- reading back ---
+
+
+def test_invitations_are_read_by_location_and_time(caller: Caller) -> None:
+    later = {"startsAt": "2026-03-05T10:00:00Z", "endsAt": "2026-03-05T11:00:00Z"}
+    caller.put(event("a", guest("g")), event("b", guest("h"), **later), event("c", guest("i"), locationId=2))
+    caller.put(event("d", guest("j")))
+    caller.put({"sourceId": "d"} | DELETED)
+
+    def names(**params: Any) -> list[str]:
+        answer = caller.get("/locations/1/invitations", **params).json()
+        assert answer["pageInfo"]["totalCount"] == len(answer["invitations"])
+        return [row["contact"]["lastName"] for row in answer["invitations"]]
+
+    assert names() == ["g", "h"]
+    assert names(endsAfter="2026-03-01T10:00:00Z") == ["h"]
+    assert names(endsAfter="2026-03-01T09:59:59Z") == ["g", "h"]
+    assert names(beginsBefore="2026-03-05T10:00:00Z") == ["g"]
+    assert names(beginsBefore="2026-03-05T10:00:01Z") == ["g", "h"]
+    assert names(updatedSince="2099-01-01T00:00:00Z") == []
+    assert names(updatedSince="2020-01-01T00:00:00Z") == ["g", "h"]
+
+
+def test_an_invitation_reads_back_without_its_source_id(caller: Caller) -> None:
+    caller.put(event("a", guest("g")))
+    (row,) = caller.get("/locations/1/invitations").json()["invitations"]
+    assert set(row) == {"id", "event", "contact", "createdAt", "updatedAt"}
+    assert row["event"]["name"] == "Visit"
+    assert row["event"]["hostId"] == caller.server.state()["employees"]["host@x.example"]["id"]
+    assert "sourceId" not in json.dumps(row)
+
+
+def test_pages_of_invitations(caller: Caller) -> None:
+    caller.put(event("a", *(guest(f"g{n:02}") for n in range(60))))
+    path = "/locations/1/invitations"
+
+    def page(**params: Any) -> list[str]:
+        answer = caller.get(path, **params).json()
+        assert answer["pageInfo"] == {"totalCount": 60}
+        return [row["contact"]["lastName"] for row in answer["invitations"]]
+
+    assert page(limit=1) == ["g00"]
+    assert len(page()) == 20
+    assert page(limit=50, offset=50) == [f"g{n}" for n in range(50, 60)]
+    for bad in ({"limit": 51}, {"limit": 0}, {"limit": "x"}, {"offset": -1}, {"endsAfter": "2026-03-01"}, {"page": 1}):
+        assert caller.get(path, **bad).status_code == 400
+
+
+def test_an_unknown_location_is_404_when_locations_are_configured(caller: Caller) -> None:
+    assert caller.get("/locations/77/invitations").status_code == 200
+    with serve(locations={1: set()}) as server:
+        caller = Caller(server)
+        assert caller.get("/locations/1/invitations", limit=1).status_code == 200
+        assert caller.get("/locations/2/invitations", limit=1).status_code == 404
+        assert caller.get("/locations/2/check-ins").status_code == 404
+
+
+def test_a_visitor_checks_in_and_leaves(caller: Caller) -> None:
+    caller.put(event("a", guest("g", customFields={"1": "x"})))
+    url = f"{caller.server.base_url}/check-ins/transitions"
+    arrived = caller.http.post(url, json={"eventName": "ARRIVE", "invitation": {"sourceId": "g"}}).json()
+    assert arrived["legitimation"]["sourceId"] == "g"
+    assert (arrived["lastName"], arrived["leftAt"], arrived["customFields"]) == ("g", None, {"1": "x"})
+    assert caller.get("/locations/1/check-ins", leftAfter="2020-01-01T00:00:00Z").json()["checkIns"] == []
+    left = caller.http.post(url, json={"eventName": "LEAVE", "checkIn": {"id": arrived["id"]}}).json()
+    assert left["leftAt"]
+    assert caller.get("/locations/1/check-ins", leftAfter="2020-01-01T00:00:00Z").json() == {
+        "checkIns": [left],
+        "pageInfo": {"totalCount": 1},
+    }
+    assert caller.get("/locations/1/check-ins", leftBefore="2020-01-01T00:00:00Z").json()["checkIns"] == []
+    assert caller.get("/locations/2/check-ins").json()["checkIns"] == []
+
+
+def test_a_shared_invitation_checks_in_to_the_first_live_event(caller: Caller) -> None:
+    days = {key: {"startsAt": f"2026-03-0{n}T10:00:00Z", "endsAt": f"2026-03-0{n}T11:00:00Z"} for n, key in enumerate("abc", 1)}
+    caller.put(*(event(key, guest("g"), **days[key]) for key in "cba"))
+    caller.put({"sourceId": "a"} | DELETED)
+    body = {"eventName": "ARRIVE", "invitation": {"sourceId": "g"}}
+    arrived = caller.http.post(f"{caller.server.base_url}/check-ins/transitions", json=body).json()
+    assert arrived["legitimation"]["startsAt"] == days["b"]["startsAt"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"eventName": "ARRIVE", "invitation": {"sourceId": "nobody"}}, 404),
+        ({"eventName": "LEAVE", "checkIn": {"id": 999}}, 404),
+        ({"eventName": "LEAVE", "checkIn": {"id": "999"}}, 400),
+        ({"eventName": "LEAVE", "invitation": {"sourceId": "g"}}, 400),
+        ({"eventName": "DANCE", "checkIn": {"id": 1}}, 400),
+        ({"eventName": "LEAVE", "checkIn": {"id": 1}, "extra": 1}, 400),
+    ],
+)
+def test_odd_transitions_are_refused(caller: Caller, body: dict[str, Any], status: int) -> None:
+    url = f"{caller.server.base_url}/check-ins/transitions"
+    assert caller.http.post(url, json=body).status_code == status
+
+
+# --- the sandbox's own calls ---
+
+
+def test_state_mails_and_requests_are_served(caller: Caller) -> None:
+    caller.put(event("a", guest("g")), event("b"))
+    caller.send({"sourceId": 1})
+    caller.get("/locations/1/invitations")
+    root = caller.server.url + "/sandbox"
+    assert httpx.get(f"{root}/state").json() == caller.server.state()
+    assert httpx.get(f"{root}/mails").json() == caller.server.mails()
+    requests = httpx.get(f"{root}/requests").json()
+    assert requests == caller.server.requests()
+    assert (requests["puts"], requests["gets"], requests["rejected"]) == (2, 1, 1)
+    assert (requests["events"], requests["invitations"]) == (2, 1)
+    first, second = requests["log"]
+    assert (first["status"], first["applied"], first["events"], first["ignore_missing"]) == (200, True, 2, False)
+    assert first["bytes"] > 100
+    assert (second["status"], second["applied"]) == (400, False)
+
+
+def test_reset_forgets_everything(caller: Caller) -> None:
+    empty = caller.server.state()
+    caller.put(event("a", guest()))
+    caller.server.add_faults([{"kind": "status", "status": 500}])
+    assert httpx.post(f"{caller.server.url}/sandbox/reset").status_code == 200
+    assert caller.server.state() == empty
+    assert caller.server.mails() == []
+    assert caller.put(event("a")) == [OK]
+
+
+def test_the_page_shows_events_escaped(caller: Caller) -> None:
+    caller.put(event("a", guest("g", firstName="<script>alert(1)</script>"), name="<b>Visit</b>"), event("z"))
+    caller.put({"sourceId": "z"} | DELETED)
+    response = httpx.get(caller.server.url + "/")
+    assert response.headers["content-type"].startswith("text/html")
+    assert "&lt;b&gt;Visit&lt;/b&gt;" in response.text
+    assert "<b>Visit" not in response.text
+    assert "<script>" not in response.text
+    assert "<dt>mails: invited</dt><dd>1</dd>" in response.text
+    assert '<tr class="deleted">' in response.text
+
+
+def test_the_page_of_many_events_is_cut(caller: Caller) -> None:
+    assert "No event yet." in httpx.get(caller.server.url).text
+    caller.put(*(event(f"e{n}") for n in range(203)))
+    text = httpx.get(caller.server.url).text
+    assert text.count("<td>Visit</td>") == 200
+    assert "and 3 more" in text
+
+
+def test_count_only_checks_shapes_and_stores_counts() -> None:
+    with serve(count_only=True) as server:
+        caller = Caller(server)
+        assert caller.put(event("a", guest()), event("b")) == [OK, OK]
+        assert caller.send(event("c", colour="red")).status_code == 400
+        assert server.state()["events"] == {}
+        assert (server.requests()["events"], server.requests()["invitations"], server.mails()) == (2, 1, [])
+        assert server.requests()["log"] == []
+
+
+def test_concurrent_requests_are_counted(caller: Caller) -> None:
+    caller.server.add_faults([{"kind": "hang_after", "seconds": 0.5, "count": 3}])
+    threads = [threading.Thread(target=Caller(caller.server).put, args=(event(f"e{n}"),)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert caller.server.requests()["max_concurrent"] == 3
