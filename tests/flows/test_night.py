@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from flows import nightly
 from flows.demo_data import build_demo
+from flows.extract import complete_source
 from flows.sandbox import SandboxServer, SandboxSettings
-from schemas.config import Config, load_config
+from schemas.config import Config, GuardsConfig, load_config
 from schemas.errors import SyncError
 from tests.sources import frappe_hrms, librebooking, mrbs, orangehrm
 from tests.sources.databases import database
@@ -244,3 +245,49 @@ def test_three_databases_at_once(demo, sandbox):
             if night == 1:
                 assert sandbox.state()["events"] == expected
             assert (sandbox.requests()["puts"] == before) == (night == 3)
+
+
+VANISHING = {"librebooking": "DELETE FROM resources WHERE schedule_id = 1", "mrbs": "DELETE FROM mrbs_room WHERE area_id = 1"}
+
+
+@pytest.mark.parametrize("system", VANISHING)
+@pytest.mark.parametrize("join", ["LEFT JOIN", "JOIN"])
+def test_rooms_of_a_location_that_vanish_from_the_source_cancel_nothing(system, join, tmp_path, sandbox):
+    """The presets keep a row without its room, which is then quarantined and held. In somebody's own SELECT an inner join drops the rows: the
+    guards stop that.
+    """
+    today = datetime(2026, 11, 24, 1, tzinfo=UTC)
+    module = SYSTEMS[system]
+    with database("mariadb", tmp_path) as engine:
+        module.create_schema(engine)
+        module.fill(engine, seed=3, today=today, events=400, night=1)
+        config = settings(system, engine.url.render_as_string(hide_password=False), tmp_path)
+        if join == "JOIN":
+            config = with_inner_join(config, system, tmp_path)
+        assert sync(config, today).exit_code == 0
+        held, mails, puts = sandbox.state()["events"], sandbox.mails(), sandbox.requests()["puts"]
+        with engine.begin() as connection:
+            gone = connection.exec_driver_sql(VANISHING[system]).rowcount
+        assert gone > 0
+        guarded = sync(config.model_copy(update={"guards": GuardsConfig()}), today + timedelta(hours=1))
+        assert guarded.exit_code == 4
+        assert {guard["guard"] for guard in guarded.report["guards"]} & {"max_shrink_share", "max_quarantine_share", "max_deletes"}
+        if join == "LEFT JOIN":  # and without any guard
+            night = sync(config, today + timedelta(hours=2))
+            assert night.report["counts"]["delete"] == 0
+            assert night.report["counts"]["held"] > 20
+            assert any(group["check"] in ("location", "place") and group["rows"] > 20 for group in night.report["quarantined"])
+        assert sandbox.requests()["puts"] == puts
+        assert sandbox.state()["events"] == held
+        assert sandbox.mails() == mails
+
+
+def with_inner_join(config: Config, system: str, folder: Path) -> Config:
+    """The preset's SELECTs as somebody's own, which lose a row whose room is gone."""
+    source = complete_source(config.sources["sys"])
+    table = {"librebooking": "resources r", "mrbs": "mrbs_room r"}[system]
+    for part in ("events", "guests"):
+        select = (DEMO.parent.parent / "sources" / system / f"{part}.sql").read_text(encoding="utf-8")
+        (folder / f"{part}.sql").write_text(select.replace(f"LEFT JOIN {table}", f"JOIN {table}"), encoding="utf-8")
+    own = source.model_copy(update={"preset": None, "events_sql": folder / "events.sql", "guests_sql": folder / "guests.sql"})
+    return config.model_copy(update={"sources": {"sys": own}})
