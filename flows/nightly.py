@@ -246,6 +246,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             load=_load_facts(session),
             error=str(error) if error else None,
             problems=problems,
+            odd_times=planned.odd_times,
             **_surroundings(session),
         )
         unwritten = _write_report(session, folder, report, changes, planned.plan_id)

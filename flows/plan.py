@@ -33,7 +33,7 @@ from transforms.naming import name_by
 from transforms.payload import Payloads, add_fingerprints, list_guests
 from transforms.pilot import dump_pilot, limit_to_pilot
 from transforms.policy import digest_policy
-from transforms.validate import Validated, validate_source
+from transforms.validate import MAX_ODD, Validated, validate_source
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Planned:
     reads: dict[str, dict[str, int]] = field(default_factory=dict)
     full: bool = False
     approval: Approval | None = None
+    odd_times: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def waits(self) -> bool:
@@ -253,6 +254,7 @@ def make_plan(
         compared.reads,
         full,
         approval,
+        [{"source": v.source, **row} for v in sources for row in v.odd_times][:MAX_ODD],
     )
 
 

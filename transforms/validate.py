@@ -21,6 +21,7 @@ from schemas.source import CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS
 from transforms import people, times
 from transforms.columns import Mask, are_repeated, is_among, look_up, map_distinct, no_text, pick_rows, sort_rows
 
+MAX_ODD = 50
 _STATUS = {"confirmed": "confirmed", "pending": "pending", "cancelled": "cancelled", "canceled": "cancelled"}
 
 
@@ -30,7 +31,8 @@ class Validated:
 
     `events`, `guests`: typed frames. `rejects`: a row a failed check. `held_guests`: source_event_id and guest_key (missing:
     unreadable, the whole guest list is frozen) of rejected guests. `unreadable_event_keys`: rows of the events SELECT without a
-    key; `unreadable_guest_events`: guest rows that name no event.
+    key; `unreadable_guest_events`: guest rows that name no event. `odd_times`: source_event_id, value and what of the first 50 rows
+    whose clock time a change of clocks made ambiguous.
     """
 
     source: str
@@ -45,11 +47,12 @@ class Validated:
     unreadable_event_keys: int = 0
     unreadable_guest_events: int = 0
     notes: dict[str, int] = field(default_factory=dict)
+    odd_times: list[dict[str, str]] = field(default_factory=list)
 
 
 def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFrame, config: SourceConfig) -> Validated:
     """Type and check both frames of one source; `config.times` must be set. See `Validated`."""
-    typed, notes = _type_events(raw_events, config)
+    typed, notes, odd_times = _type_events(raw_events, config)
     keyless = typed["source_event_id"].isna()
     rejects = [_rejects(source, "events", typed[keyless], "source_event_id", "key")]
     keyed = _drop_copies(pick_rows(typed, ~keyless.to_numpy(dtype=bool)), ["source_event_id"])
@@ -85,6 +88,7 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
         unreadable_event_keys=int(keyless.sum()),
         unreadable_guest_events=int(eventless.sum()),
         notes={key: value for key, value in notes.items() if value},
+        odd_times=odd_times,
     )
 
 
@@ -104,7 +108,7 @@ def _column(raw: pd.DataFrame, name: str) -> pd.Series:
     return no_text(raw.index)
 
 
-def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame, dict[str, int]]:
+def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame, dict[str, int], list[dict[str, str]]]:
     raw = raw.reset_index(drop=True)
     columns = {name: people.clean_text(_column(raw, name)) for name in EVENT_COLUMNS if name not in ("source_event_id", "description")}
     key = _column(raw, "source_event_id").str.strip()
@@ -154,7 +158,18 @@ def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame,
         "shifted_times": int((start.shifted | end.shifted).sum()),
         "default_ends": int((no_end & start.at.notna()).sum()),
     }
-    return out, notes
+    return out, notes, [*_tell_odd_times(out, start, "starts_at_text"), *_tell_odd_times(out, end, "ends_at_text")][:MAX_ODD]
+
+
+def _tell_odd_times(out: pd.DataFrame, read: times.Instants, column: str) -> list[dict[str, str]]:
+    """The rows whose clock time happened twice, or not at all, and how it was read."""
+    found = []
+    for mask, what in ((read.ambiguous, "happened twice, read as the first"), (read.shifted, "was skipped, read an hour later")):
+        rows = out.loc[mask, ["source_event_id", column]].head(MAX_ODD).dropna()
+        found += [
+            {"source_event_id": key, "value": value, "what": what} for key, value in zip(rows["source_event_id"], rows[column], strict=True)
+        ]
+    return found
 
 
 def map_places(room_key: pd.Series, site_key: pd.Series, config: SourceConfig) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -172,3 +172,17 @@ def test_no_row_is_lost() -> None:
     rows = [event("1"), event(None), event("2", status="x"), event("3", host_email=None, site_key=None), event("4", status="cancelled")]
     validated = validate(rows)
     assert len(validated.events) + validated.rejected_events == len(rows)
+
+
+def test_rows_with_an_ambiguous_clock_time_are_named_and_kept() -> None:
+    rows = [
+        event("twice", starts_at="2026-10-25 02:30:00", ends_at="2026-10-25 05:00:00", timezone="Europe/Berlin"),
+        event("never", starts_at="2026-03-29 01:00:00", ends_at="2026-03-29 02:30:00", timezone="Europe/Berlin"),
+        event("plain", starts_at="2026-03-30 01:00:00", ends_at="2026-03-30 02:30:00", timezone="Europe/Berlin"),
+    ]
+    validated = validate(rows, [], times="local")
+    assert validated.odd_times == [
+        {"source_event_id": "twice", "value": "2026-10-25 02:30:00", "what": "happened twice, read as the first"},
+        {"source_event_id": "never", "value": "2026-03-29 02:30:00", "what": "was skipped, read an hour later"},
+    ]
+    assert _keys(validated.events) == ["never", "plain", "twice"]
