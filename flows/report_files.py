@@ -11,6 +11,10 @@ from typing import Any
 
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import csv
 
 from flows.report_html import render_html
 from schemas.errors import ReportError
@@ -19,7 +23,7 @@ from transforms.report_markdown import render_markdown
 from transforms.report_words import Wording
 
 PAGE = "report.html"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = r"^[=+\-@\t\r]"
 
 
 def write_report(
@@ -68,16 +72,26 @@ def write_pages(folder: Path, report: Mapping[str, Any], wording: Wording) -> No
 
 def write_tables(folder: Path, table: pd.DataFrame) -> None:
     """changes.parquet and changes.csv."""
+    columns = pa.Table.from_pandas(table, preserve_index=False)
     buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
+    pq.write_table(columns, buffer)
     _write(folder / "changes.parquet", buffer.getvalue())
-    _write(folder / "changes.csv", defuse_formulas(table).to_csv(index=False).encode())
+    lines = io.BytesIO()
+    csv.write_csv(defuse_formulas(columns), lines)
+    _write(folder / "changes.csv", lines.getvalue())
 
 
-def defuse_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """The table, safe to open in a spreadsheet: a text that looks like a formula gets an apostrophe."""
-    text = table.select_dtypes(include=["str", "object"]).columns
-    return table.assign(**{c: table[c].map(lambda v: f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v) for c in text})
+def defuse_formulas(table: pa.Table) -> pa.Table:
+    """The table, safe to open in a spreadsheet: a text that looks like a formula gets an apostrophe; instants are ISO 8601 with their offset."""
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_timestamp(column.type):
+            column = pc.strftime(column.cast(pa.timestamp("s", column.type.tz), safe=False), format="%Y-%m-%dT%H:%M:%S%z")
+        elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            risky = pc.match_substring_regex(column, _FORMULA)
+            column = pc.if_else(risky, pc.binary_join_element_wise(pa.scalar("'", column.type), column, pa.scalar("", column.type)), column)
+        columns[name] = column
+    return pa.table(columns)
 
 
 @contextmanager

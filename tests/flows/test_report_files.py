@@ -9,12 +9,14 @@ from pathlib import Path
 
 import orjson
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from flows.report_files import defuse_formulas, write_report
 from schemas.errors import ReportError
 from schemas.report import parse_report
 from tests.transforms import literal_report as literal
+from transforms.report_changes import TABLE_COLUMNS
 
 
 def write(folder: Path, changes: pd.DataFrame = literal.CHANGES) -> Path:
@@ -44,12 +46,18 @@ def test_tables_hold_every_change_with_before_and_after(tmp_path):
 def test_an_empty_night_has_tables_with_a_head(tmp_path):
     folder = write(tmp_path, literal.CHANGES.head(0))
     assert pd.read_parquet(folder / "changes.parquet").empty
-    assert (folder / "changes.csv").read_text().startswith("source_id,source,action")
+    assert pd.read_csv(folder / "changes.csv").columns.tolist() == TABLE_COLUMNS
 
 
 def test_formulas_are_defused():
-    table = pd.DataFrame({"name": ["=1+1", "+49", "-x", "@a", "\tx", "plain", None], "n": range(7)})
-    assert defuse_formulas(table)["name"].tolist()[:6] == ["'=1+1", "'+49", "'-x", "'@a", "'\tx", "plain"]
+    table = pa.table({"name": ["=1+1", "+49", "-x", "@a", "\tx", "plain", None], "n": range(7)})
+    assert defuse_formulas(table)["name"].to_pylist() == ["'=1+1", "'+49", "'-x", "'@a", "'\tx", "plain", None]
+
+
+def test_csv_tells_instants_with_their_offset_and_quotes_what_it_must(tmp_path):
+    folder = write(tmp_path, literal.CHANGES.assign(name='a "b", c'))
+    row = pd.read_csv(folder / "changes.csv").set_index("source_id").loc["rooms-b"]
+    assert (row["starts_at"], row["name"]) == ("2026-11-26T15:30:00+0100", 'a "b", c')
 
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):
