@@ -142,3 +142,16 @@ def test_rebuild_sends_all_deletes_nothing_and_lists_what_is_left_over(company):
     company.write({"1": ["ada@out.example"]})
     assert company.night().report["deletes_by_reason"] == {"absent": 1}
     assert company.sandbox.requests()["puts"] == puts + 1
+
+
+def test_rebuild_takes_nobody_off_an_authoritative_list(company):
+    company.path.write_text(company.path.read_text().replace("[essentry]\n", '[essentry]\nguest_list = "authoritative"\n'))
+    company.write({"1": ["ada@out.example", "bob@out.example"]})
+    company.night()
+    lose_state(company)
+    company.write({"1": ["ada@out.example"]})
+    assert run(company, "rebuild", "--yes").returncode == 0
+    assert {mail["kind"] for mail in company.sandbox.mails()} == {"invited"}
+    assert "bob@out.example" in company.held()["1"]
+    night = company.night()  # the settings are as they were: nothing to approve, nothing to send
+    assert (night.exit_code, night.report["guards"], night.report["counts"]["unchanged"]) == (0, [], 1)
