@@ -141,7 +141,8 @@ def _lines(name: str, preset: str, url: str, variable: str | None, places: Place
     for row in places.sites.itertuples():
         zone = f", zone {row.timezone}" if row.timezone == row.timezone and row.timezone else ""
         title = _comment(str(row.site_name)) if row.site_name == row.site_name else "without a name"
-        yield f"{_quote(str(row.site_key))} = {{ location_id = {_quote(f'{FILL_IN}: {title}')} }}    # {title}{zone}"
+        called = "" if title == "without a name" else f", name = {_quote(title)}"
+        yield f"{_quote(str(row.site_key))} = {{ location_id = {_quote(f'{FILL_IN}: {title}')}{called} }}    # {title}{zone}"
     if places.sites.empty:
         yield f"# the source has no {_comment(about['site'])} yet"
     if len(places.rooms):

@@ -67,7 +67,7 @@ def test_rooms_are_listed_as_comments(tmp_path) -> None:
     text = written.file.read_text(encoding="utf-8")
     assert written.rooms == 7
     assert '# "12" = { location_id = "" }    # Raum 12, site 1\n' in text
-    assert '"3" = { location_id = "fill in: Haus 3" }    # Haus 3, zone Mars/Olympus\n' in text
+    assert '"3" = { location_id = "fill in: Haus 3", name = "Haus 3" }    # Haus 3, zone Mars/Olympus\n' in text
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
