@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pythonjsonlogger.json import JsonFormatter
 
 LOGGER = logging.getLogger("essentry_sync")
+LOGGER.addHandler(logging.NullHandler())  # with the log off, logging's last resort would print failures a second time
 _HANDLER = "essentry-sync"
 
 
