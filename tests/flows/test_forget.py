@@ -13,6 +13,7 @@ from flows.sandbox import SandboxServer, SandboxSettings
 from schemas.errors import ConfigurationError
 from schemas.report import parse_report
 from tests.firm import NOW, Firm
+from tests.sources.databases import database
 
 ADA = "ada@out.example"
 LOVELACE = {"email": ADA, "first_name": "Ada", "last_name": "Lovelace"}
@@ -168,3 +169,27 @@ def test_what_is_no_address_is_refused(firm):
     for text in ("Ada", "", "ada@", "%"):
         with pytest.raises(ConfigurationError, match="no e-mail address"):
             forget(firm, text)
+
+
+def test_forgetting_on_postgresql(firm, tmp_path, monkeypatch):
+    with database("postgresql", tmp_path) as engine:
+        monkeypatch.setenv("STATE_URL", engine.url.render_as_string(hide_password=False))
+        monkeypatch.setattr(Firm, "config", property(on_postgresql))
+        settle_a_past_and_a_coming_visit(firm)
+        mails = firm.mails()
+        found = forget(firm)
+        assert (found.upcoming, found.events) == (["rooms-coming"], 1)
+        later = datetime.now(UTC) + timedelta(days=100)
+        with nightly.open_state(firm.config) as state:
+            assert [forget_after(firm.config, state, now=later) for _ in range(2)] == [2, 0]
+        assert firm.night().report["verdict"].startswith("nothing to do")
+        assert firm.mails() == mails
+
+
+CONFIGURED = Firm.config.fget
+
+
+def on_postgresql(firm: Firm):
+    """The firm's configuration with its state on PostgreSQL."""
+    config = CONFIGURED(firm)
+    return config.model_copy(update={"state": config.state.model_copy(update={"url_env": "STATE_URL"})})
