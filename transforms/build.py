@@ -107,13 +107,16 @@ def build_desired(
     held = held.assign(source_id=_find_meetings(held["own_id"], linked)).drop(columns="own_id")
     records = linked.events
     hosts = _name_hosts(guests, records)
-    records = records.assign(disposition=_dispose(records, linked, pick_rows(guests[["source_id"]], ~hosts), held, config, as_of=as_of))
+    # the guests of a cancelled record are not those of the meeting that carries its id
+    off = is_among(guests["own_id"], records.loc[(records["status"] == "cancelled").to_numpy(dtype=bool), "own_id"])
+    invited = ~hosts & ~off
+    records = records.assign(disposition=_dispose(records, linked, pick_rows(guests[["source_id"]], invited), held, config, as_of=as_of))
     counted = guests["source"][is_among(guests["own_id"], records["own_id"])].value_counts()
     outside = {v.source: int(counted.get(v.source, 0)) for v in sources}
     due = sort_rows(pick_rows(records, (records["disposition"] == "due").to_numpy(dtype=bool)), ["source_id"])
     asked = is_among(guests["source_id"], due["source_id"])
     notes["hosts_as_guests"] = int((hosts & asked).sum())
-    invitations = _merge_guests(pick_rows(guests, asked & ~hosts), notes)
+    invitations = _merge_guests(pick_rows(guests, asked & invited), notes)
     rejects, link_ids = _link_rejects(linked, records)
     dispositions = pd.concat(
         [

@@ -156,3 +156,12 @@ def test_s10_linked_records_unite_their_guests_under_one_event() -> None:
         ("hr-1", "rooms-9-y"),
     ]
     assert desired.events.loc[0, ["location_id", "entrance_id"]].tolist() == [5, 6]
+
+
+def test_s10_cancelled_record_whose_id_the_meeting_keeps_brings_no_guests() -> None:
+    hr = validate([event("1")], [guest("1", "g1", email="ann@guest.example")])
+    off = event("9", linked_source="hr", linked_event_id="1", status="cancelled")
+    rooms = validate([off], [guest("9", "x", email="bob@guest.example")], source="rooms")
+    desired = build(hr, rooms, confirmed={"rooms-9": None})
+    assert fates(desired) == {"hr-1": "due", "rooms-9": "cancelled"}
+    assert invited(desired) == [("rooms-9", "hr-1-g1")]
