@@ -219,7 +219,9 @@ class History:
 
     def _differing(self, as_of: datetime) -> set[str]:
         held, truth, unclear = self._held(), self.company.truth(), self.company.unclear(as_of)
-        return {family for family in {*held, *truth} - unclear if held.get(family) != truth.get(family)}
+        # what is over in essentry stays there as it was, whatever became of it since
+        over = {family for family, meetings in held.items() if all(start + timedelta(hours=1) <= as_of for _, start, *_ in meetings)}
+        return {f for f in {*held, *truth} - unclear if held.get(f) != truth.get(f) and not (f in over and f not in truth)}
 
     def _check_mails(self) -> None:
         """Nobody is cancelled who is still wanted, nobody invited more often than asked."""
