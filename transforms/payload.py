@@ -49,8 +49,13 @@ def _invitation_texts(invitations: pd.DataFrame) -> pa.Array:
 def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series:
     """The canonical JSON of each event, aligned with `events`; the guests stand in the order of their events."""
     position = find_positions(invitations["source_id"], events["source_id"])
-    counts = pa.array(np.bincount(position[position >= 0], minlength=len(events)))
-    guests = join_groups(_invitation_texts(pick_rows(invitations, position >= 0)), counts)
+    counts = np.bincount(position[position >= 0], minlength=len(events))
+    return to_series(_compose(events, pick_rows(invitations, position >= 0), counts), events.index)
+
+
+def _compose(events: pd.DataFrame, invitations: pd.DataFrame, counts: Positions) -> pa.Array:
+    """The canonical JSON of each event, whose guests are the next `counts` rows of `invitations`."""
+    guests = join_groups(_invitation_texts(invitations), pa.array(counts))
     members = [
         text_member("sourceId", to_arrow(events["source_id"])),
         text_member("name", to_arrow(events["name"])),
@@ -64,7 +69,7 @@ def build_payloads(events: pd.DataFrame, invitations: pd.DataFrame) -> pd.Series
         member("customFields", to_arrow(events["custom_fields"])),
         member("invitations", join("[", guests, "]")),
     ]
-    return to_series(build_objects(members, len(events)), events.index)
+    return build_objects(members, len(events))
 
 
 class Payloads:
@@ -86,13 +91,13 @@ class Payloads:
         # the places of all guests of these events, run by run
         shift = self._bounds[:-1][rows] - np.append(0, np.cumsum(counts)[:-1]) if len(rows) else counts
         places = np.repeat(shift, counts) + np.arange(counts.sum())
-        return to_arrow(build_payloads(pick_rows(self.events, rows), pick_rows(self.invitations, places)))
+        return _compose(pick_rows(self.events, rows), pick_rows(self.invitations, places), counts)
 
     def iterate(self, *, chunk: int = CHUNK) -> Iterator[pa.Array]:
         """The payloads of all events by runs of `chunk`, so that the texts of all never stand in memory at once."""
         for start in range(0, len(self.events), chunk):
             first, last = self._bounds[start], self._bounds[min(start + chunk, len(self.events))]
-            yield to_arrow(build_payloads(self.events.iloc[start : start + chunk], self.invitations.iloc[first:last]))
+            yield _compose(self.events.iloc[start : start + chunk], self.invitations.iloc[first:last], self.guests[start : start + chunk])
 
 
 def add_fingerprints(payloads: Payloads) -> pd.DataFrame:
