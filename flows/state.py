@@ -29,18 +29,18 @@ from flows.bulk_read import BulkReadError
 from flows.guest_keys import derive_number
 from flows.state_approvals import Approvals
 from flows.state_bulk import append_rows, read_rows
+from flows.state_ledger import LedgerWrites
 from flows.state_open import READS, explain, open_engine
 from flows.state_personal import PersonalData
 from flows.state_reports import ReportReads
 from flows.state_sources import Sources
 from schemas.errors import LeaseHeld, StateError
-from schemas.ledger import Outcome
 
 CHUNK = 500
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals, PersonalData, ReportReads, Sources):
+class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:
@@ -371,99 +371,6 @@ class State(Approvals, PersonalData, ReportReads, Sources):
         with self._begin() as connection:
             connection.execute(t.plans.update().where(t.plans.c.plan_id == plan_id).values(**values))
 
-    def mark_sending(self, plan_id: str, seqs: Sequence[int], *, run_id: str, now: datetime) -> None:
-        """Write down what is about to be sent; committed on return."""
-        table = t.plan_changes
-        with self._begin() as connection:
-            self._check_lease(connection)
-            for start in range(0, len(seqs), CHUNK):
-                mine = (table.c.plan_id == plan_id) & table.c.seq.in_([int(s) for s in seqs[start : start + CHUNK]])
-                connection.execute(table.update().where(mine).values(state="sending", run_id=run_id, sent_at=now))
-
-    def record_outcomes(self, plan_id: str, outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> None:
-        """Outcomes, the snapshot rows they prove, the end of older intents and the list of rejections, in one transaction."""
-        table = t.plan_changes
-        with self._begin() as connection:
-            self._check_lease(connection)
-            update = table.update().where(table.c.plan_id == plan_id, table.c.seq == sa.bindparam("b_seq"))
-            update = update.values(
-                state=sa.bindparam("b_state"),
-                code=sa.bindparam("b_code"),
-                message=sa.bindparam("b_message"),
-                answered_at=now,
-                run_id=run_id,
-            )
-            rows = [{"b_seq": o.seq, "b_state": o.state, "b_code": o.code, "b_message": o.message} for o in outcomes]
-            if rows:
-                connection.execute(update, rows)
-            confirmed = [o.seq for o in outcomes if o.state == "confirmed"]
-            for start in range(0, len(confirmed), CHUNK):
-                self._confirm(connection, plan_id, confirmed[start : start + CHUNK], run_id=run_id, now=now)
-            self._reject(connection, plan_id, [o for o in outcomes if o.state == "rejected"], run_id=run_id, now=now)
-
-    def _confirm(self, connection: sa.Connection, plan_id: str, seqs: list[int], *, run_id: str, now: datetime) -> None:
-        table, snapshot = t.plan_changes, t.snapshot_events
-        mine = (table.c.plan_id == plan_id) & table.c.seq.in_(seqs)
-        copied = [
-            "source_id",
-            "source",
-            "location_id",
-            "name",
-            "starts_at",
-            "ends_at",
-            "fingerprint",
-            "fingerprint_version",
-            "guests",
-            "members_json",
-        ]
-        held = sa.select(
-            *(table.c[name] for name in copied),
-            table.c.after,
-            *_constants(state="active", confirmed_run=run_id),
-            sa.literal(0),
-            sa.literal(now, t.Instant),
-        )
-        names = [*copied, "payload", "state", "confirmed_run", "absent_runs", "confirmed_at"]
-        insert = self._insert(snapshot).from_select(names, held.where(mine, table.c.action.in_(["create", "update"])))
-        connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=["source_id"], set_={name: insert.excluded[name] for name in names if name != "source_id"}
-            )
-        )
-        for action, state in (("delete", "deleted"), ("expire", "expired")):
-            trace = sa.select(
-                *(table.c[name] for name in copied),
-                *_constants(state=state, confirmed_run=run_id),
-                sa.literal(0),
-                sa.literal(now, t.Instant),
-            )
-            names = [*copied, "state", "confirmed_run", "absent_runs", "confirmed_at"]
-            insert = self._insert(snapshot).from_select(names, trace.where(mine, table.c.action == action))
-            changed = {name: insert.excluded[name] for name in ("state", "confirmed_run", "absent_runs", "confirmed_at")}
-            connection.execute(insert.on_conflict_do_update(index_elements=["source_id"], set_=changed))
-        ids = sa.select(table.c.source_id).where(mine).scalar_subquery()
-        older = table.update().where(table.c.source_id.in_(ids), table.c.state.in_(["sending", "unknown"]), table.c.plan_id != plan_id)
-        connection.execute(older.values(state="superseded"))
-        connection.execute(t.rejections.delete().where(t.rejections.c.source_id.in_(ids)))
-
-    def _reject(self, connection: sa.Connection, plan_id: str, outcomes: list[Outcome], *, run_id: str, now: datetime) -> None:
-        """Keep why, and when to try again: at once when the content changes, else after 1, 2, 4 … runs' nights, at most a week."""
-        for outcome in outcomes:  # few; each has its own number of tries
-            table = t.plan_changes
-            row = connection.execute(
-                sa.select(table.c.source, table.c.fingerprint).where(table.c.plan_id == plan_id, table.c.seq == outcome.seq)
-            ).one()
-            old = connection.execute(sa.select(t.rejections).where(t.rejections.c.source_id == outcome.source_id)).mappings().first()
-            tries = (old["tries"] if old else 0) + 1
-            # the first retry comes with the next nightly run, hence a little under whole days
-            wait = timedelta(days=min(2 ** (tries - 1), 7)) - timedelta(hours=4) if tries > 1 else timedelta(0)
-            values = {
-                "source": row.source, "code": outcome.code, "message": outcome.message, "tries": tries, "last_run": run_id, "last_at": now,
-                "next_at": now + wait, "fingerprint": row.fingerprint, "first_run": old["first_run"] if old else run_id,
-            }  # fmt: skip
-            insert = self._insert(t.rejections).values(source_id=outcome.source_id, **values)
-            connection.execute(insert.on_conflict_do_update(index_elements=["source_id"], set_=values))
-
     def rejections(self) -> pd.DataFrame:
         """Events that essentry rejected and that are not solved."""
         return self._frame(sa.select(t.rejections))
@@ -554,10 +461,6 @@ class State(Approvals, PersonalData, ReportReads, Sources):
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:
         with self._read() as connection:
             return t.read_frame(connection, query)
-
-
-def _constants(**values: str) -> list[sa.ColumnElement[str]]:
-    return [sa.literal(value, sa.Text) for value in values.values()]
 
 
 def _is_local(url: str) -> bool:
