@@ -24,3 +24,7 @@ demo:
 # random histories with faults, and a process killed at every step of a night, against the truth; prints a table
 chaos count="500" first="0":
     uv run python -W ignore -m tests.chaos {{count}} {{first}}
+
+# how fast it is, against the naive script and the best engines; rows in events, default 100000 1000000
+bench *arguments:
+    uv run --group bench python -W ignore -m tests.bench {{arguments}}

@@ -1,0 +1,298 @@
+"""One contender in a process of its own: `python -m tests.bench.contenders NAME ROWS FOLDER URL` prints seconds by step and peak memory as JSON.
+
+FOLDER holds the nights' Parquet files and, for the diffs, what the contender keeps of night 1. Reading those files is not counted, but for `extract`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from flows.source_text import to_text_batch
+from tests.bench import company
+
+POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432")
+MARIADB = os.environ.get("TEST_MARIADB_URL", "mysql+pymysql://root@127.0.0.1:3306")
+
+
+@contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Count a step."""
+    start = time.perf_counter()
+    yield
+    seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+def load_frames(folder: Path, night: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A night's rows as extraction gives them: text."""
+    text = pd.StringDtype(na_value=float("nan"))
+    frames = []
+    for part in ("events", "guests"):
+        table = pq.read_table(folder / f"{part}{night}.parquet").combine_chunks()
+        batch = to_text_batch(table.to_batches()[0])
+        frames.append(batch.to_pandas(types_mapper=lambda _: text))
+    return frames[0], frames[1]
+
+
+def write_config(folder: Path, url: str, essentry: str) -> Path:
+    """The configuration of the company."""
+    sites = "".join(f'"{site}" = {{ location_id = {100 + site} }}\n' for site in range(1, company.SITES + 1))
+    (folder / "events.sql").write_text(company.SELECT_EVENTS)
+    (folder / "guests.sql").write_text(company.SELECT_GUESTS)
+    path = folder / "essentry-sync.toml"
+    path.write_text(company.CONFIG.format(url=url, essentry=essentry) + "[sources.rooms.sites]\n" + sites)
+    return path
+
+
+def run_ours(rows: int, folder: Path, url: str, *, night: int, keep: Path | None = None) -> dict[str, Any]:
+    """A night of essentry-sync from frames to report, without an engine; state on SQLite."""
+    from flows import nightly, plan
+    from flows.extract import Extracted
+    from schemas.config import load_config
+
+    os.environ.update({"ESSENTRY_TOKEN": "x", "ESSENTRY_AGENT_TOKEN": "00000000-0000-4000-8000-000000000000"})
+    seconds: dict[str, float] = {}
+
+    def count(module: Any, name: str, step: str) -> None:
+        work = getattr(module, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with timed(seconds, step):
+                return work(*args, **kwargs)
+
+        setattr(module, name, counted)
+
+    for name, step in (
+        ("validate_sources", "transform"), ("number_guests", "transform"), ("build_desired", "transform"), ("add_fingerprints", "transform"),
+        ("load_known", "diff"), ("diff_events", "diff"), ("judge_plan", "guard"), ("build_balance", "guard"),
+    ):  # fmt: skip
+        count(plan, name, step)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        home = Path(work)
+        config = load_config(write_config(home, "sqlite:///source.sqlite", url))
+        if night == 2:
+            shutil.copy(folder / "ours.sqlite", home / "state.sqlite")
+        events, guests = load_frames(folder, night)
+        clock = company.AS_OF.to_pydatetime()
+        with nightly.open_session(config, kind="sync", as_of=clock) as session:
+            extracted = {"rooms": Extracted("rooms", events, guests, clock)}
+            _find_nothing_again()
+            with timed(seconds, "plan, whole"):
+                planned = nightly.plan(session, extracted, {})
+            load = nightly.load(session, planned)
+            assert load is not None, [finding.message for finding in planned.findings]
+            with timed(seconds, "report"):
+                result = nightly.finish(session)
+            seconds["load and snapshot"] = session.seconds["load"]
+        assert result.exit_code == 0, result.report["verdict"]
+        if keep is not None:
+            with sa.create_engine(f"sqlite:///{home / 'state.sqlite'}").connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            shutil.move(home / "state.sqlite", keep)
+        counts = {name: int(result.report["counts"][name]) for name in ("create", "update", "delete")}
+    return {"seconds": seconds, "counts": counts, "requests": load.requests}
+
+
+def _find_nothing_again() -> None:
+    """The company's database is not there when frames come from files: the second look before a delete finds nothing."""
+    from flows import apply
+
+    setattr(apply, "find_still_there", lambda *_args: set())  # noqa: B010
+
+
+def run_naive(rows: int, folder: Path, url: str, *, night: int) -> dict[str, Any]:
+    """The naive script; its state of night 1 is in naive.sqlite."""
+    from tests.bench.naive import run_night
+
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        state = Path(work) / "naive.sqlite"
+        if night == 2:
+            shutil.copy(folder / "naive.sqlite", state)
+        events, guests = load_frames(folder, night)
+        counts = run_night(events, guests, state, url, seconds=seconds)
+        if night == 1:
+            shutil.move(state, folder / "naive.sqlite")
+    return {"seconds": seconds, "counts": counts}
+
+
+def run_diff(rows: int, folder: Path, url: str, *, engine: str) -> dict[str, Any]:
+    """Both nights' source rows compared by an engine: which events were touched. Loading the files is not counted."""
+    seconds: dict[str, float] = {}
+    one, two = ({part: pq.read_table(folder / f"{part}{night}.parquet") for part in ("events", "guests")} for night in (1, 2))
+    if engine == "duckdb":
+        import duckdb
+
+        connection = duckdb.connect()
+        for night, tables in ((1, one), (2, two)):
+            for part, table in tables.items():
+                connection.register(f"arrow_{part}{night}", table)
+                connection.execute(f"CREATE TABLE {part}{night} AS SELECT * FROM arrow_{part}{night}")
+        with timed(seconds, "diff"):
+            touched = connection.execute(
+                "SELECT count(DISTINCT source_event_id) FROM ("
+                "(SELECT * FROM events1 EXCEPT ALL SELECT * FROM events2) UNION ALL (SELECT * FROM events2 EXCEPT ALL SELECT * FROM events1))"
+            ).fetchone()
+            guests = connection.execute(
+                "SELECT count(DISTINCT coalesce(a.source_event_id, b.source_event_id)) FROM guests1 a FULL JOIN guests2 b "
+                "USING (source_event_id, guest_id) WHERE a IS DISTINCT FROM b"
+            ).fetchone()
+        counts = {"events": touched[0], "by guests": guests[0]}  # type: ignore[index]
+    elif engine == "polars":
+        import polars as pl
+
+        frames = [{part: pl.from_arrow(table) for part, table in tables.items()} for tables in (one, two)]
+        with timed(seconds, "diff"):
+            counts = {}
+            for part, keys in (("events", ["source_event_id"]), ("guests", ["source_event_id", "guest_id"])):
+                joined = frames[0][part].join(frames[1][part], on=keys, how="full", coalesce=True, suffix="_new")  # type: ignore[union-attr]
+                columns = [c for c in frames[0][part].columns if c not in keys]  # type: ignore[union-attr]
+                differs = pl.any_horizontal([pl.col(c).ne_missing(pl.col(f"{c}_new")) for c in columns])
+                counts[part] = joined.filter(differs)["source_event_id"].n_unique()
+    else:
+        import datacompy
+
+        left, right = (tables["events"].to_pandas() for tables in (one, two))
+        with timed(seconds, "diff"):
+            comparison = datacompy.PandasCompare(left, right, join_columns="source_event_id")
+            counts = {"events": len(comparison.all_mismatch()) + len(comparison.df1_unq_rows) + len(comparison.df2_unq_rows)}
+    return {"seconds": seconds, "counts": counts}
+
+
+def fill_database(url: str, rows: int, folder: Path) -> None:
+    """Tables of night 1 with types of their own, once."""
+    engine = sa.create_engine(url)
+    name = f"{rows}"
+    with engine.connect() as connection:
+        if sa.inspect(connection).has_table("filled") and connection.execute(sa.text("SELECT size FROM filled")).scalar() == name:
+            return
+    instants = {"starts_at": sa.DateTime(timezone=True), "ends_at": sa.DateTime(timezone=True), "updated_at": sa.DateTime(timezone=True)}
+    for part in ("events", "guests"):
+        table = pq.read_table(folder / f"{part}1.parquet")
+        sizes = {column: sa.String(300) for column in table.column_names if column not in instants and column != "guest_id"}
+        for start in range(0, table.num_rows, 200_000):
+            frame = table.slice(start, 200_000).to_pandas()
+            if engine.dialect.name == "mysql":
+                frame = frame.assign(**{c: frame[c].dt.tz_localize(None) for c in instants if c in frame})
+            frame.to_sql(
+                part, engine, index=False, if_exists="replace" if start == 0 else "append", chunksize=20_000,
+                dtype={k: v for k, v in {**instants, **sizes}.items() if k in frame},
+            )  # fmt: skip
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE IF EXISTS filled")
+        connection.exec_driver_sql("CREATE TABLE filled (size VARCHAR(20))")
+        connection.execute(sa.text("INSERT INTO filled VALUES (:size)"), {"size": name})
+
+
+def database_url(kind: str, rows: int, folder: Path) -> str:
+    """The URL of the benchmark's own database of that size; made when it is not there."""
+    if kind == "sqlite":
+        return f"sqlite:///{folder / 'source.sqlite'}"
+    server = POSTGRESQL if kind == "postgresql" else MARIADB
+    name = f"essentry_bench_{rows}"
+    engine = sa.create_engine(f"{server}/postgres" if kind == "postgresql" else f"{server}/", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        there = sa.inspect(engine).get_schema_names() if kind == "mariadb" else None
+        if kind == "mariadb" and name not in (there or []):
+            connection.exec_driver_sql(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        if kind == "postgresql" and not connection.execute(sa.text("SELECT 1 FROM pg_database WHERE datname = :n"), {"n": name}).scalar():
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return f"{server}/{name}" + ("?charset=utf8mb4" if kind == "mariadb" else "")
+
+
+def run_extract(rows: int, folder: Path, url: str, *, kind: str, way: str) -> dict[str, Any]:
+    """Both SELECTs of night 1: `ours`, `adbc` (to Arrow and pandas, nothing else) or `naive` (`pd.read_sql`)."""
+    seconds: dict[str, float] = {}
+    source = database_url(kind, rows, folder)
+    if way == "ours":
+        from flows.extract import read_source
+        from schemas.config import SourceConfig
+
+        write_config(folder, source, url)
+        config = SourceConfig(url=source, events_sql="events.sql", guests_sql="guests.sql", times="utc")  # type: ignore[arg-type]
+        with timed(seconds, "extract"):
+            read = read_source("rooms", config, root=folder)
+        sizes = len(read.events), len(read.guests)
+    else:
+        if way == "adbc":
+            import adbc_driver_postgresql.dbapi
+            import adbc_driver_sqlite.dbapi
+
+            plain = sa.make_url(source)
+            if kind == "postgresql":
+                connection: Any = adbc_driver_postgresql.dbapi.connect(
+                    plain.set(drivername="postgresql").render_as_string(hide_password=False)
+                )
+            else:
+                connection = adbc_driver_sqlite.dbapi.connect(f"file:{plain.database}")
+        else:
+            connection = sa.create_engine(source)
+        with timed(seconds, "extract"):
+            sizes = len(pd.read_sql(company.SELECT_EVENTS, connection)), len(pd.read_sql(company.SELECT_GUESTS, connection))
+    return {"seconds": seconds, "counts": {"events": sizes[0], "guests": sizes[1]}}
+
+
+def run_client(rows: int, folder: Path, url: str) -> dict[str, Any]:
+    """The client alone: payloads of night 1 in batches of 100, four requests at once, no ledger."""
+    import asyncio
+
+    from flows.client import EssentryClient, Item
+    from schemas.config import EssentryConfig
+
+    body = (
+        b'{"sourceId":"rooms-EV~2D%d","name":"Review","startsAt":"2027-01-04T07:00:00Z","endsAt":"2027-01-04T08:00:00Z","locationId":101}'
+    )
+    batches = [[Item(n, f"rooms-EV~2D{n}", body % n, "create", True) for n in range(s, s + 100)] for s in range(0, rows, 100)]
+    seconds: dict[str, float] = {}
+
+    async def send() -> None:
+        client = EssentryClient(EssentryConfig(base_url=url), token="x", agent_token="00000000-0000-4000-8000-000000000000")
+        turns = iter(batches)
+
+        async def work() -> None:
+            for batch in turns:
+                outcomes = await client.put_events(batch)
+                assert all(outcome.state == "confirmed" for outcome in outcomes)
+
+        async with client:
+            await asyncio.gather(*(work() for _ in range(4)))
+
+    with timed(seconds, "load"):
+        asyncio.run(send())
+    return {"seconds": seconds, "counts": {"events": rows}}
+
+
+CONTENDERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "ours night 1": lambda *a: run_ours(*a, night=1, keep=a[1] / "ours.sqlite"),
+    "ours night 2": lambda *a: run_ours(*a, night=2),
+    "naive night 1": lambda *a: run_naive(*a, night=1),
+    "naive night 2": lambda *a: run_naive(*a, night=2),
+    "client": run_client,
+    **{f"diff {engine}": (lambda *a, e=engine: run_diff(*a, engine=e)) for engine in ("duckdb", "polars", "datacompy")},
+    **{
+        f"extract {kind} {way}": (lambda *a, k=kind, w=way: run_extract(*a, kind=k, way=w))
+        for kind in ("postgresql", "sqlite", "mariadb")
+        for way in ("ours", "adbc", "naive")
+        if (kind, way) != ("mariadb", "adbc")
+    },
+}
+
+
+if __name__ == "__main__":
+    name, rows, folder, essentry = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+    told = CONTENDERS[name](rows, folder, essentry)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000_000
+    sys.stdout.write("\n" + json.dumps({**told, "peak_gb": round(peak, 2)}) + "\n")
