@@ -16,7 +16,8 @@ import pandas as pd
 
 from flows.extract import read_sources
 from flows.nightly import open_session
-from flows.plan import number_guests, validate_sources
+from flows.partitions import validate_part
+from flows.plan import number_guests
 from schemas.config import Config
 from schemas.errors import ConfigurationError
 from transforms.adopt import ADOPT_COLUMNS, REQUIRED, AdoptError, Adoption, match_adoption
@@ -34,9 +35,9 @@ def adopt_events(config: Config, file: Path, *, write: bool) -> list[str]:
         extracted, failed = read_sources(config)
         if failed:
             raise ConfigurationError(f"source {next(iter(failed))} could not be read: nothing is taken over without a look at every source")
-        sources = validate_sources(extracted, config)
+        sources = validate_part(({name: (read.events, read.guests) for name, read in extracted.items()}, config))
         shared = config.essentry.invitation_ids == "shared"
-        numbers = number_guests(state, sources, shared=shared)
+        numbers = number_guests(state, [sources], shared=shared)
         naming = name_by(config)
         snapshot = state.read_fingerprints()
         none = pd.DataFrame({"source_id": [], "members_json": []}, dtype="str")

@@ -1,13 +1,13 @@
 """Compute and store a plan: read the sources, build what essentry should hold, compare, judge. Sends nothing.
 
 Plain functions; the Prefect flow and the command line both call them, in this order:
-read_sources → validate_sources → build_events → compare → judge → store_plan.
+read_sources → split_frames → validate_part → build_part → compare → judge → store_plan.
 """
 
 from __future__ import annotations
 
 import secrets as random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,21 +19,23 @@ import pandas as pd
 from flows.extract import Extracted
 from flows.guest_keys import digest_guest_keys
 from flows.judge import judge_plan, judge_sources
+from flows.partitions import MapParts, Part, build_part, map_here, validate_part
 from flows.plan_pages import PlanDigest, iterate_pages, seal
 from flows.state import State
 from schemas.config import Config, is_loopback
 from schemas.errors import ConfigurationError
 from schemas.frames import REJECT_COLUMNS, empty_frame
 from transforms.approval import Approval
-from transforms.build import Desired, build_desired, list_guest_keys
+from transforms.build import Desired, list_guest_keys
 from transforms.columns import find_positions, take_text
 from transforms.diff import Diff, Known, SourceHealth, diff_events
 from transforms.findings import Finding
 from transforms.naming import name_by
-from transforms.payload import Payloads, add_fingerprints, list_guests
+from transforms.partition import split_frames, unite_desired, unite_validated
+from transforms.payload import Payloads, list_guests
 from transforms.pilot import dump_pilot, limit_to_pilot
 from transforms.policy import digest_policy
-from transforms.validate import MAX_ODD, Validated, validate_source
+from transforms.validate import MAX_ODD, Validated
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,6 @@ def check_sources(config: Config, snapshot: pd.DataFrame) -> None:
         )
 
 
-def validate_sources(extracted: Mapping[str, Extracted], config: Config) -> list[Validated]:
-    """Every source's rows typed and checked; see transforms.validate."""
-    return [validate_source(name, read.events, read.guests, config.sources[name]) for name, read in sorted(extracted.items())]
-
-
 def load_known(state: State) -> Known:
     """What is known of essentry: the snapshot, and on top of it every request whose outcome is unknown (S8)."""
     snapshot = state.read_fingerprints()
@@ -158,14 +155,17 @@ def load_known(state: State) -> Known:
     return Known(snapshot, payloads, unanswered, state.rejections(), removals)
 
 
-def number_guests(state: State, sources: list[Validated], *, shared: bool) -> dict[str, dict[str, int]]:
-    """Numbers for guests without a key of their own; new ones are kept in the state store, so that a plan's ids hold."""
+def number_guests(state: State, validated: Sequence[Sequence[Validated]], *, shared: bool) -> dict[str, dict[str, int]]:
+    """Numbers for guests without a key of their own, of all partitions; new ones are kept in the state store, so that a plan's ids hold."""
+    texts: dict[str, set[str]] = {}
+    for source in (source for part in validated for source in part):
+        texts.setdefault(source.source, set()).update(list_guest_keys(source, shared=shared).dropna())
     numbers: dict[str, dict[str, int]] = {}
-    for source in sources:
-        texts = sorted(set(list_guest_keys(source, shared=shared).dropna()))
-        digests = digest_guest_keys(texts, state.salt())
-        known = state.guest_numbers(source.source, digests)
-        numbers[source.source] = {text: known[digest] for text, digest in zip(texts, digests, strict=True)}
+    for name, found in texts.items():
+        ordered = sorted(found)
+        digests = digest_guest_keys(ordered, state.salt())
+        known = state.guest_numbers(name, digests)
+        numbers[name] = {text: known[digest] for text, digest in zip(ordered, digests, strict=True)}
     return numbers
 
 
@@ -177,21 +177,29 @@ def compare_sources(
     failed: Mapping[str, str],
     *,
     full: bool = False,
+    map_parts: MapParts | None = None,
 ) -> Compared:
-    """Validate, build and compare, up to the decisions about every event. The state changes by the numbers of new guests alone."""
-    sources = validate_sources(extracted, config)
+    """Validate, build and compare, up to the decisions about every event. The state changes by the numbers of new guests alone.
+
+    map_parts: how the work of the partitions is done, by default in this process.
+    """
+    map_parts = map_parts or map_here(config)
     known = load_known(state)
     check_sources(config, known.snapshot)
-    shared = config.essentry.invitation_ids == "shared"
     naming = name_by(config, state.adopted())
     confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
-    desired = build_desired(
-        sources, number_guests(state, sources, shared=shared), config, confirmed=confirmed, as_of=run.clock, naming=naming
-    )
+    frames = {name: (read.events, read.guests) for name, read in extracted.items()}
+    parts = [frames] if config.scale.partitions == 1 else split_frames(frames, config.scale.partitions, confirmed=confirmed, naming=naming)
+    validated = map_parts("validate", validate_part, [(part, config) for part in parts])
+    numbers = number_guests(state, validated, shared=config.essentry.invitation_ids == "shared")
+    # united meetings are built in the last partition, which alone needs to know them
+    knows = [confirmed.iloc[:0]] * (len(parts) - 1) + [confirmed]
+    work = [Part(some, numbers, config, known_here, run.clock, naming) for some, known_here in zip(validated, knows, strict=True)]
+    desired, events = unite_desired(map_parts("build", build_part, work))
+    sources = unite_validated(validated)
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > run.clock)]
     health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
     payloads = Payloads(desired.events, desired.invitations)
-    events = add_fingerprints(payloads)
 
     def payload_of(rows: np.ndarray) -> list[str]:
         return payloads.build(rows).to_pylist()
@@ -208,9 +216,10 @@ def make_plan(
     failed: Mapping[str, str],
     *,
     full: bool = False,
+    map_parts: MapParts | None = None,
 ) -> Planned:
     """From extracted frames to a stored plan. The state changes by the plan, the numbers of new guests and the quarantine alone."""
-    compared = compare_sources(config, state, run, extracted, failed, full=full)
+    compared = compare_sources(config, state, run, extracted, failed, full=full, map_parts=map_parts)
     known, desired, diff, sources = compared.known, compared.desired, compared.diff, compared.sources
     digest, _ = digest_policy(config)
     findings, approval = judge_plan(config, state, run, compared, full=full)

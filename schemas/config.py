@@ -253,6 +253,17 @@ class ReportConfig(Section):
     metrics_file: Path | None = Field(None, description="figures of the last run for Prometheus' node exporter; needs the extra `metrics`")
 
 
+class ScaleConfig(Section):
+    """`[scale]`: how a large night is divided. The plan is the same, whatever is set here."""
+
+    partitions: int = Field(1, ge=1, le=1024, description="parts that are validated and built apart, events with their guests together")
+    runner: Literal["threads", "processes", "dask"] = Field(
+        "threads", description="where the parts are worked on; dask needs the extra `dask`, and works in `sync` and deployments"
+    )
+    workers: int = Field(2, ge=1, le=256, description="parts at work at once")
+    dask_scheduler: str | None = Field(None, description="address of a Dask cluster (tcp://…); without one it is started on this machine")
+
+
 class Config(BaseSettings):
     """The whole file. `load_config` reads it; `root` is the folder relative paths start from."""
 
@@ -267,6 +278,7 @@ class Config(BaseSettings):
     guards: GuardsConfig = Field(default_factory=GuardsConfig)
     pilot: PilotConfig = Field(default_factory=PilotConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+    scale: ScaleConfig = Field(default_factory=ScaleConfig)
 
     @field_validator("sources")
     @classmethod

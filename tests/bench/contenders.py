@@ -76,7 +76,7 @@ def run_ours(rows: int, folder: Path, url: str, *, night: int, keep: Path | None
         setattr(module, name, counted)
 
     for name, step in (
-        ("validate_sources", "transform"), ("number_guests", "transform"), ("build_desired", "transform"), ("add_fingerprints", "transform"),
+        ("validate_part", "transform"), ("number_guests", "transform"), ("build_part", "transform"),
         ("load_known", "diff"), ("diff_events", "diff"), ("judge_plan", "guard"), ("build_balance", "guard"),
     ):  # fmt: skip
         count(plan, name, step)
