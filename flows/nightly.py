@@ -25,6 +25,7 @@ from flows.lease import Lease, hold_lease
 from flows.load import LoadResult
 from flows.logs import log_outcome, log_step, set_up_log
 from flows.metrics import check_metrics, write_metrics
+from flows.partitions import MapParts
 from flows.plan import Planned, Run, check_clock, make_plan, new_run
 from flows.report_files import remove_report, write_failure, write_report
 from flows.secrets import hash_token, read_agent_token, read_block, read_tokens
@@ -138,10 +139,17 @@ def extract(session: Session) -> tuple[dict[str, Extracted], dict[str, str]]:
         return read_sources(session.config)
 
 
-def plan(session: Session, extracted: Mapping[str, Extracted], failed: Mapping[str, str], *, full: bool = False) -> Planned:
+def plan(
+    session: Session,
+    extracted: Mapping[str, Extracted],
+    failed: Mapping[str, str],
+    *,
+    full: bool = False,
+    map_parts: MapParts | None = None,
+) -> Planned:
     """Validate, build, compare, judge and store."""
     with session.timed("plan"):
-        session.planned = make_plan(session.config, session.state, session.run, extracted, failed, full=full)
+        session.planned = make_plan(session.config, session.state, session.run, extracted, failed, full=full, map_parts=map_parts)
     return session.planned
 
 

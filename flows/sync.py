@@ -8,9 +8,10 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Pre
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "essentry_sync")  # the log of a run is in Prefect's UI, too
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -19,6 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Completed, Failed, State
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from flows import nightly
 from flows.artifacts import LoadProgress, publish_report
@@ -49,11 +51,59 @@ def extract(session: Session) -> tuple[dict[str, Extracted], dict[str, str]] | S
         return _fail(session, error)
 
 
+class Sealed:
+    """An argument that neither Prefect nor Dask searches for futures: a partition is large."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+@task(name="part", tags=["part"], cache_policy=NO_CACHE, persist_result=False)
+def work_on_part(work: Callable[[Any], Any], part: Sealed) -> Any:
+    """The work of one partition, wherever the flow's task runner puts it."""
+    return work(part.content)
+
+
+def map_tasks(name: str, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+    """Each part as a task of its own; an undivided night is no task."""
+    if len(parts) == 1:
+        return [work(parts[0])]
+    futures = [
+        work_on_part.with_options(task_run_name=f"{name} {number} of {len(parts)}").submit(work, Sealed(part))
+        for number, part in enumerate(parts, 1)
+    ]
+    return [future.result() for future in futures]
+
+
+def choose_runner(config: Config) -> TaskRunner[Any]:
+    """Where partitions are worked on, by `[scale]`. Raises ConfigurationError when the extra is missing."""
+    scale = config.scale
+    if scale.runner == "processes":
+        return ProcessPoolTaskRunner(max_workers=scale.workers)
+    if scale.runner == "threads":
+        return ThreadPoolTaskRunner(max_workers=scale.workers)
+    try:
+        from prefect_dask import DaskTaskRunner
+    except ImportError:
+        raise ConfigurationError('scale.runner = "dask" needs the extra: install essentry-sync[dask], or use "processes"') from None
+    if scale.dask_scheduler:
+        return DaskTaskRunner(address=scale.dask_scheduler)
+    return DaskTaskRunner(cluster_kwargs={"n_workers": scale.workers, "threads_per_worker": 1})
+
+
 @task(name="plan", task_run_name="validate, transform, diff, guard", tags=["plan"], cache_policy=NO_CACHE, persist_result=False)
 def plan(session: Session, extracted: Mapping[str, Extracted], failed: Mapping[str, str], full: bool) -> Planned | State:
     """Validate, build, compare, judge and store."""
     try:
         return nightly.plan(session, extracted, failed, full=full)
+    except SyncError as error:
+        return _fail(session, error)
+
+
+def plan_by_parts(session: Session, extracted: State, *, full: bool) -> Planned | State:
+    """The same with a task for each partition: no task itself, for what a task runner sends to a worker must be able to travel."""
+    try:
+        return nightly.plan(session, *extracted.result(), full=full, map_parts=map_tasks)
     except SyncError as error:
         return _fail(session, error)
 
@@ -119,7 +169,10 @@ def _run_steps(session: Session, *, full: bool, progress: Callable[..., None] | 
     """One night as tasks of the flow that calls it: extract, plan, load, report."""
     extracted = extract(session, return_state=True)
     if session.error is None:
-        planned = plan(session, *extracted.result(), full, return_state=True)
+        if session.config.scale.partitions == 1:
+            planned = plan(session, *extracted.result(), full, return_state=True)
+        else:
+            planned = Completed(data=plan_by_parts(session, extracted, full=full))
         if session.error is None and session.kind == "sync":
             load(session, planned.result(), progress, return_state=True)
     result = report(session)
@@ -137,10 +190,36 @@ def _end(result: Result) -> State:
     return Failed(name="AwaitingApproval" if result.exit_code == GuardTripped.exit_code else "Failed", message=verdict)
 
 
+_AT_WORK: dict[str, tuple[Session, Callable[..., None] | None]] = {}
+"""Sessions of this process by run: a flow's parameters are shown, and sent to workers, and a session holds an open state store."""
+
+
+def _find_session(run_id: str) -> tuple[Session, Callable[..., None] | None]:
+    """A function of its own: what a flow's body names travels to the workers with it, and a function goes by its name."""
+    return _AT_WORK[run_id]
+
+
 @flow(name="essentry-sync", flow_run_name="{kind} {sources}", persist_result=False, validate_parameters=False)
-def night(kind: str, sources: str, session: Session, full: bool, progress: Callable[..., None] | None) -> Any:
+def night(kind: str, sources: str, run_id: str, full: bool) -> Any:
     """One night, started on the command line."""
+    session, progress = _find_session(run_id)
     return _end(_run_steps(session, full=full, progress=progress))
+
+
+def _run_night(session: Session, *, kind: str, full: bool, progress: Callable[..., None] | None = None) -> Result:
+    """The flow of an open session. Raises the error that ended it, once the report is written."""
+    scale, run_id = session.config.scale, session.run.run_id
+    runs_on = night if scale.partitions == 1 else night.with_options(task_runner=choose_runner(session.config))
+    _AT_WORK[run_id] = session, progress
+    try:
+        runs_on(kind, ", ".join(session.config.sources), run_id, full, return_state=True)
+    finally:
+        del _AT_WORK[run_id]
+    if session.error is not None:
+        raise session.error
+    if session.result is None:
+        raise SyncError("the flow run ended without a report: see its log in Prefect")
+    return session.result  # a load that ended early fails the flow run, and still has a report and an exit code
 
 
 def run_sync(config: Config, *, as_of: datetime | None = None, full: bool = False, progress: Callable[..., None] | None = None) -> Result:
@@ -151,12 +230,7 @@ def run_sync(config: Config, *, as_of: datetime | None = None, full: bool = Fals
     """
     check_server()
     with open_session(config, kind="sync", as_of=as_of) as session:
-        night("full" if full else "sync", ", ".join(config.sources), session, full, progress, return_state=True)
-        if session.error is not None:
-            raise session.error
-        if session.result is None:
-            raise SyncError("the flow run ended without a report: see its log in Prefect")
-        return session.result  # a load that ended early fails the flow run, and still has a report and an exit code
+        return _run_night(session, kind="full" if full else "sync", full=full, progress=progress)
 
 
 @flow(name="essentry-sync", flow_run_name="{what} {config}", persist_result=False)
@@ -169,8 +243,11 @@ def sync(config: str = "essentry-sync.toml", what: What = "sync") -> Any:
             and waits for an approval unless guards.max_full_resend allows it.
     """
     try:
-        with open_session(load_config(Path(config)), kind="plan" if what == "plan" else "sync") as session:
-            result = _run_steps(session, full=what == "full")
+        settings = load_config(Path(config))
+        with open_session(settings, kind="plan" if what == "plan" else "sync") as session:
+            # a divided night is a flow run of its own, on the task runner that the configuration names
+            run_steps = _run_steps if settings.scale.partitions == 1 else partial(_run_night, kind=what)
+            result = run_steps(session, full=what == "full")
     except LeaseHeld as error:
         return Cancelled(name="Skipped", message=str(error))  # the other run does this one's work
     except SyncError as error:

@@ -1,0 +1,127 @@
+"""A divided night has the plan of an undivided one: on threads, on processes, and on a Dask cluster of two workers."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from flows import nightly
+from flows.demo_data import build_demo
+from flows.sandbox import SandboxServer, SandboxSettings
+from schemas.config import load_config
+from schemas.errors import ConfigurationError
+from tests.conftest import AS_OF, DEMO
+from transforms.naming import name_by
+from transforms.partition import split_frames
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(scope="module")
+def after_night_1(tmp_path_factory):
+    """The demo's company after its first night, with the rows of the second in its databases: (folder, sandbox)."""
+    folder = tmp_path_factory.mktemp("divided")
+    shutil.copy(DEMO, folder)
+    with SandboxServer(SandboxSettings()) as sandbox, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ESSENTRY_SYNC_ESSENTRY__BASE_URL", sandbox.base_url)
+        patch.setenv("ESSENTRY_TOKEN", sandbox.token)
+        patch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
+        build_demo(folder, night=1, anchor=AS_OF.date())
+        with nightly.open_session(load_config(folder / DEMO.name), kind="sync", as_of=AS_OF) as session:
+            nightly.load(session, nightly.plan(session, *nightly.extract(session)))
+            assert nightly.finish(session).exit_code == 0
+        build_demo(folder, night=2, anchor=AS_OF.date())
+        yield folder, sandbox
+
+
+def plan_digest(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, flow: bool = False, **scale: object) -> tuple[str, dict]:
+    """The digest and the counts of the second night's plan, made from a copy of the state; by the flow, or without an engine."""
+    for name, value in scale.items():
+        monkeypatch.setenv(f"ESSENTRY_SYNC_SCALE__{name.upper()}", str(value))
+    home = tmp_path / "night"
+    shutil.copytree(folder, home, ignore=shutil.ignore_patterns("runs"))
+    as_of = AS_OF + timedelta(days=1)
+    monkeypatch.setenv("ESSENTRY_SYNC_PILOT__PAUSED", "true")  # the plan is made, nothing is sent
+    if flow:
+        from flows.sync import run_sync
+
+        with pytest.raises(Exception, match="paused"):
+            run_sync(load_config(home / DEMO.name), as_of=as_of)
+    else:
+        nightly.run_plan(load_config(home / DEMO.name), as_of=as_of)
+    with nightly.open_state(load_config(home / DEMO.name)) as state:
+        plan, changes = state.load_plan("latest")
+        assert len(changes) > 40
+    return plan["digest"], changes["action"].value_counts().to_dict()
+
+
+@pytest.fixture(scope="module")
+def undivided(after_night_1, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        return plan_digest(after_night_1[0], patch, tmp_path_factory.mktemp("one"), partitions=1)
+
+
+@pytest.mark.parametrize(("partitions", "runner"), [(2, "threads"), (7, "threads"), (3, "processes")])
+def test_plan_is_the_same_however_the_night_is_divided(partitions, runner, after_night_1, undivided, monkeypatch, tmp_path):
+    assert plan_digest(after_night_1[0], monkeypatch, tmp_path, partitions=partitions, runner=runner) == undivided
+
+
+def test_linked_meetings_stay_together(after_night_1, monkeypatch, tmp_path):
+    config = load_config(after_night_1[0] / DEMO.name)
+    with nightly.open_session(config, kind="plan") as session:
+        extracted, _ = nightly.extract(session)
+        naming = name_by(session.config)
+        confirmed = session.state.read_fingerprints()[["source_id", "members_json"]]
+    frames = {name: (read.events, read.guests) for name, read in extracted.items()}
+    parts = split_frames(frames, 4, confirmed=confirmed, naming=naming)
+    assert len(parts) == 5
+    for name, (events, guests) in frames.items():
+        for whole, place in ((events, 0), (guests, 1)):
+            divided = pd.concat([part[name][place] for part in parts])
+            keys = list(divided.columns)
+            pd.testing.assert_frame_equal(
+                divided.sort_values(keys).reset_index(drop=True), whole.sort_values(keys).reset_index(drop=True), check_dtype=False
+            )
+        for one in parts:
+            for other in parts:
+                if one is not other:
+                    assert not set(one[name][0]["source_event_id"].dropna()) & set(other[name][1]["source_event_id"].dropna())
+    rooms, _ = frames["rooms"]
+    pointing = set(rooms.loc[rooms["linked_event_id"].notna() & rooms["linked_source"].notna(), "source_event_id"])
+    assert pointing
+    assert pointing <= set(parts[-1]["rooms"][0]["source_event_id"])
+    # an interview whose booking is linked to it is where the booking is
+    assert set(rooms.loc[rooms["source_event_id"].isin(pointing), "linked_event_id"]) & set(frames["hr"][0]["source_event_id"]) <= set(
+        parts[-1]["hr"][0]["source_event_id"]
+    )
+
+
+@pytest.mark.parametrize("runner", ["threads", "processes"])
+def test_flow_divides_the_night_on_its_task_runner(runner, after_night_1, undivided, monkeypatch, tmp_path):
+    assert plan_digest(after_night_1[0], monkeypatch, tmp_path, partitions=3, runner=runner, flow=True) == undivided
+
+
+def test_flow_divides_the_night_on_a_dask_cluster(after_night_1, undivided, monkeypatch, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        scheduler = cluster.scheduler_address
+        found = plan_digest(after_night_1[0], monkeypatch, tmp_path, partitions=3, runner="dask", dask_scheduler=scheduler, flow=True)
+        with distributed.Client(cluster) as client:
+            ran = client.run(lambda dask_worker: dask_worker.state.task_counter.current_count(by_prefix=False))
+    assert found == undivided
+    assert len(ran) == 2
+
+
+def test_dask_without_its_extra_says_what_to_install(monkeypatch, after_night_1):
+    import sys
+
+    from flows.sync import choose_runner
+
+    monkeypatch.setenv("ESSENTRY_SYNC_SCALE__RUNNER", "dask")
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    with pytest.raises(ConfigurationError, match=r"essentry-sync\[dask\]"):
+        choose_runner(load_config(after_night_1[0] / DEMO.name))
