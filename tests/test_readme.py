@@ -19,6 +19,7 @@ SECTIONS = {
     "`[guards]`": config.GuardsConfig,
     "`[pilot]`": config.PilotConfig,
     "`[report]`": config.ReportConfig,
+    "`[scale]`": config.ScaleConfig,
 }
 
 
