@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -141,13 +141,13 @@ def extract(session: Session) -> tuple[dict[str, Extracted], dict[str, str]]:
 
 def plan(
     session: Session,
-    extracted: Mapping[str, Extracted],
+    extracted: MutableMapping[str, Extracted],
     failed: Mapping[str, str],
     *,
     full: bool = False,
     map_parts: MapParts | None = None,
 ) -> Planned:
-    """Validate, build, compare, judge and store."""
+    """Validate, build, compare, judge and store. The frames are taken out of `extracted`."""
     with session.timed("plan"):
         session.planned = make_plan(session.config, session.state, session.run, extracted, failed, full=full, map_parts=map_parts)
     return session.planned

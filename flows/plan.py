@@ -7,7 +7,7 @@ read_sources → split_frames → validate_part → build_part → compare → j
 from __future__ import annotations
 
 import secrets as random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -30,7 +30,7 @@ from transforms.build import Desired, list_guest_keys
 from transforms.columns import find_positions, take_text
 from transforms.diff import Diff, Known, SourceHealth, diff_events
 from transforms.findings import Finding
-from transforms.naming import name_by
+from transforms.naming import Naming, name_by
 from transforms.partition import split_frames, unite_desired, unite_validated
 from transforms.payload import Payloads, list_guests
 from transforms.pilot import dump_pilot, limit_to_pilot
@@ -169,11 +169,39 @@ def number_guests(state: State, validated: Sequence[Sequence[Validated]], *, sha
     return numbers
 
 
+def _build(
+    config: Config,
+    state: State,
+    run: Run,
+    extracted: MutableMapping[str, Extracted],
+    confirmed: pd.DataFrame,
+    naming: Naming,
+    map_parts: MapParts,
+) -> tuple[Desired, pd.DataFrame, list[Validated]]:
+    """What essentry should hold, its events with fingerprints, and what validation found. Each stage lets go of the one before: they are large."""
+    frames = {name: (read.events, read.guests) for name, read in extracted.items()}
+    extracted.clear()
+    parts = [frames] if config.scale.partitions == 1 else split_frames(frames, config.scale.partitions, confirmed=confirmed, naming=naming)
+    del frames
+    validated = map_parts("validate", validate_part, [(part, config) for part in parts])
+    # united meetings are built in the last partition, which alone needs to know them
+    knows = [confirmed.iloc[:0]] * (len(parts) - 1) + [confirmed]
+    del parts
+    numbers = number_guests(state, validated, shared=config.essentry.invitation_ids == "shared")
+    sources = unite_validated(validated)
+    work = [Part(some, numbers, config, known, run.clock, naming) for some, known in zip(validated, knows, strict=True)]
+    del validated
+    built = map_parts("build", build_part, work)
+    del work
+    desired, events = unite_desired(built)
+    return desired, events, sources
+
+
 def compare_sources(
     config: Config,
     state: State,
     run: Run,
-    extracted: Mapping[str, Extracted],
+    extracted: MutableMapping[str, Extracted],
     failed: Mapping[str, str],
     *,
     full: bool = False,
@@ -181,22 +209,14 @@ def compare_sources(
 ) -> Compared:
     """Validate, build and compare, up to the decisions about every event. The state changes by the numbers of new guests alone.
 
-    map_parts: how the work of the partitions is done, by default in this process.
+    extracted is emptied: a large night needs the room. map_parts: how the work of the partitions is done, by default in this process.
     """
     map_parts = map_parts or map_here(config)
     known = load_known(state)
     check_sources(config, known.snapshot)
     naming = name_by(config, state.adopted())
     confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
-    frames = {name: (read.events, read.guests) for name, read in extracted.items()}
-    parts = [frames] if config.scale.partitions == 1 else split_frames(frames, config.scale.partitions, confirmed=confirmed, naming=naming)
-    validated = map_parts("validate", validate_part, [(part, config) for part in parts])
-    numbers = number_guests(state, validated, shared=config.essentry.invitation_ids == "shared")
-    # united meetings are built in the last partition, which alone needs to know them
-    knows = [confirmed.iloc[:0]] * (len(parts) - 1) + [confirmed]
-    work = [Part(some, numbers, config, known_here, run.clock, naming) for some, known_here in zip(validated, knows, strict=True)]
-    desired, events = unite_desired(map_parts("build", build_part, work))
-    sources = unite_validated(validated)
+    desired, events, sources = _build(config, state, run, extracted, confirmed, naming, map_parts)
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > run.clock)]
     health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
     payloads = Payloads(desired.events, desired.invitations)
@@ -212,7 +232,7 @@ def make_plan(
     config: Config,
     state: State,
     run: Run,
-    extracted: Mapping[str, Extracted],
+    extracted: MutableMapping[str, Extracted],
     failed: Mapping[str, str],
     *,
     full: bool = False,

@@ -8,7 +8,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Pre
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "essentry_sync")  # the log of a run is in Prefect's UI, too
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -92,7 +92,7 @@ def choose_runner(config: Config) -> TaskRunner[Any]:
 
 
 @task(name="plan", task_run_name="validate, transform, diff, guard", tags=["plan"], cache_policy=NO_CACHE, persist_result=False)
-def plan(session: Session, extracted: Mapping[str, Extracted], failed: Mapping[str, str], full: bool) -> Planned | State:
+def plan(session: Session, extracted: MutableMapping[str, Extracted], failed: Mapping[str, str], full: bool) -> Planned | State:
     """Validate, build, compare, judge and store."""
     try:
         return nightly.plan(session, extracted, failed, full=full)
