@@ -78,9 +78,9 @@ def test_bulk_reader_can_write_nothing(tmp_path):
     path = tmp_path / "s.sqlite"
     with sa.create_engine(f"sqlite:///{path}").begin() as connection:
         connection.exec_driver_sql("CREATE TABLE t (a)")
-    with open_reader(sa.make_url(f"sqlite:///{path}")) as reader:
-        with pytest.raises(BulkReadError), reader.stream(sa.text("INSERT INTO t VALUES (1) RETURNING a")) as batches:
-            batches.read_all()
+    insert = sa.text("INSERT INTO t VALUES (1) RETURNING a")
+    with open_reader(sa.make_url(f"sqlite:///{path}")) as reader, pytest.raises(BulkReadError), reader.stream(insert) as batches:
+        batches.read_all()
     with sa.create_engine(f"sqlite:///{path}").connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
     with database("postgresql", tmp_path) as engine:
