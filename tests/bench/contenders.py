@@ -13,14 +13,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
+from flows.bulk_read import connect
 from flows.source_text import to_text_batch
 from tests.bench import company
 
@@ -113,6 +115,20 @@ def _find_nothing_again() -> None:
     setattr(apply, "find_still_there", lambda *_args: set())  # noqa: B010
 
 
+def prepare_naive(rows: int, folder: Path, url: str) -> dict[str, Any]:
+    """What the naive script knows after its first night, without the sending."""
+    from tests.bench.naive import save, transform
+
+    seconds: dict[str, float] = {}
+    (folder / "naive.sqlite").unlink(missing_ok=True)
+    events, guests = load_frames(folder, 1)
+    with timed(seconds, "transform"):
+        events, guests = transform(events, guests)
+    with timed(seconds, "snapshot"):
+        save(sa.create_engine(f"sqlite:///{folder / 'naive.sqlite'}"), events, guests)
+    return {"seconds": seconds, "counts": {}}
+
+
 def run_naive(rows: int, folder: Path, url: str, *, night: int) -> dict[str, Any]:
     """The naive script; its state of night 1 is in naive.sqlite."""
     from tests.bench.naive import run_night
@@ -179,22 +195,29 @@ def fill_database(url: str, rows: int, folder: Path) -> None:
     with engine.connect() as connection:
         if sa.inspect(connection).has_table("filled") and connection.execute(sa.text("SELECT size FROM filled")).scalar() == name:
             return
-    instants = {"starts_at": sa.DateTime(timezone=True), "ends_at": sa.DateTime(timezone=True), "updated_at": sa.DateTime(timezone=True)}
     for part in ("events", "guests"):
         table = pq.read_table(folder / f"{part}1.parquet")
-        sizes = {column: sa.String(300) for column in table.column_names if column not in instants and column != "guest_id"}
-        for start in range(0, table.num_rows, 200_000):
-            frame = table.slice(start, 200_000).to_pandas()
-            if engine.dialect.name == "mysql":
-                frame = frame.assign(**{c: frame[c].dt.tz_localize(None) for c in instants if c in frame})
-            frame.to_sql(
-                part, engine, index=False, if_exists="replace" if start == 0 else "append", chunksize=20_000,
-                dtype={k: v for k, v in {**instants, **sizes}.items() if k in frame},
-            )  # fmt: skip
+        if engine.dialect.name == "mysql":
+            _fill_by_rows(engine, part, table)
+        else:
+            with closing(connect(engine.url, timeout_seconds=60)) as adbc:
+                with adbc.cursor() as cursor:
+                    cursor.adbc_ingest(part, table, mode="replace")
+                adbc.commit()
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE IF EXISTS filled")
         connection.exec_driver_sql("CREATE TABLE filled (size VARCHAR(20))")
         connection.execute(sa.text("INSERT INTO filled VALUES (:size)"), {"size": name})
+
+
+def _fill_by_rows(engine: sa.Engine, part: str, table: pa.Table) -> None:
+    instants = {name: sa.DateTime() for name in ("starts_at", "ends_at", "updated_at")}
+    texts = {name: sa.String(300) for name in table.column_names if name not in instants and name != "guest_id"}
+    for start in range(0, table.num_rows, 200_000):
+        frame = table.slice(start, 200_000).to_pandas()
+        frame = frame.assign(**{c: frame[c].dt.tz_localize(None) for c in instants if c in frame})
+        types = {name: kind for name, kind in {**instants, **texts}.items() if name in frame}
+        frame.to_sql(part, engine, index=False, if_exists="replace" if start == 0 else "append", chunksize=20_000, dtype=types)
 
 
 def database_url(kind: str, rows: int, folder: Path) -> str:
@@ -280,6 +303,7 @@ CONTENDERS: dict[str, Callable[..., dict[str, Any]]] = {
     "ours night 2": lambda *a: run_ours(*a, night=2),
     "naive night 1": lambda *a: run_naive(*a, night=1),
     "naive night 2": lambda *a: run_naive(*a, night=2),
+    "naive prepared": prepare_naive,
     "client": run_client,
     **{f"diff {engine}": (lambda *a, e=engine: run_diff(*a, engine=e)) for engine in ("duckdb", "polars", "datacompy")},
     **{
