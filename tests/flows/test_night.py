@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -217,7 +218,7 @@ def test_three_databases_at_once(demo, sandbox):
     start = datetime(2026, 11, 24, 1, tzinfo=UTC)
     build_demo(demo, night=1, anchor=start.date())
     sync(load_config(demo / DEMO.name), start)
-    expected = sandbox.state()["events"]
+    expected = without_numbers(sandbox.state()["events"])
     sandbox.reset()
     with database("postgresql", demo) as hr, database("mariadb", demo) as rooms, database("postgresql", demo) as state:
         text = DEMO.read_text(encoding="utf-8")
@@ -243,8 +244,19 @@ def test_three_databases_at_once(demo, sandbox):
             result = sync(load_config(path), start + timedelta(days=night - 1))
             assert result.exit_code == 0, (result.report["verdict"], result.report["quarantined"])
             if night == 1:
-                assert sandbox.state()["events"] == expected
+                assert without_numbers(sandbox.state()["events"]) == expected
             assert (sandbox.requests()["puts"] == before) == (night == 3)
+
+
+def without_numbers(events: dict[str, dict]) -> dict[str, dict]:
+    """Events with their guests in order of who they are: the numbers of guests without a key are each state store's own."""
+    return {
+        key: {
+            **event,
+            "guests": sorted((re.sub(r"~g\d+$", "~g", guest), sorted(fields.items())) for guest, fields in event["guests"].items()),
+        }
+        for key, event in events.items()
+    }
 
 
 VANISHING = {"librebooking": "DELETE FROM resources WHERE schedule_id = 1", "mrbs": "DELETE FROM mrbs_room WHERE area_id = 1"}
