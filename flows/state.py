@@ -437,6 +437,8 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             ids = sa.select(plans.c.plan_id).where(plans.c.created_at < ancient)
             connection.execute(changes.delete().where(changes.c.plan_id.in_(ids), ~is_open))
             kept = sa.select(changes.c.plan_id).where(is_open)
+            # pages of a plan whose run was killed before its head was stored
+            connection.execute(changes.delete().where(changes.c.plan_id.not_in(sa.select(plans.c.plan_id)), ~is_open))
             connection.execute(plans.delete().where(plans.c.created_at < ancient, plans.c.plan_id.not_in(kept)))
             connection.execute(reads.delete().where(reads.c.read_at < ancient, reads.c.run_id.not_in(measures)))
             gone = (runs.c.started_at < ancient) & (runs.c.status != "running")

@@ -35,6 +35,8 @@ def run(name: str, rows: int, folder: Path) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    with (folder / "runs.jsonl").open("a", encoding="utf-8") as log:  # a long benchmark that is cut short leaves what it measured
+        log.write(json.dumps({"name": name, "rows": rows, **told}) + "\n")
     sys.stderr.write(f"{rows:>10,}  {name:26} {sum(told['seconds'].values()):9.2f} s  {told['peak_gb']:.2f} GB\n")
     return told
 

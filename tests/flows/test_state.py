@@ -297,6 +297,7 @@ def test_prune_forgets_old_traces_never_what_is_active_or_unanswered(state):
     state.save_quarantine("p1", pd.DataFrame({"source": ["lb"], "part": ["events"], "check": ["x"]}))
     state.start_run("p5", kind="sync", started_at=NOW, as_of=NOW)
     state.save_quarantine("p5", pd.DataFrame({"source": ["lb", "lb"], "part": ["events", None], "check": ["x", "y"]}))
+    state.save_changes("headless", changes({"source_id": "lb-never"}))
     assert len(state.quarantine("p1")) == 1
     state.finish_run("p1", status="done", finished_at=old, report_dir="runs/p1")
     healthy = {"lb": SimpleNamespace(events=True, guests=True)}
@@ -309,6 +310,7 @@ def test_prune_forgets_old_traces_never_what_is_active_or_unanswered(state):
     with state._read() as connection:
         assert connection.exec_driver_sql("SELECT run_id FROM source_reads").scalars().all() == ["p1"]
         assert connection.exec_driver_sql("SELECT plan_id FROM plans ORDER BY plan_id").scalars().all() == ["p3", "p4", "p5"]
+        assert set(connection.exec_driver_sql("SELECT plan_id FROM plan_changes").scalars()) == {"p3", "p4", "p5"}
     assert set(snapshot(state)) == {"lb-active", "lb-asked", "lb-new"}
     assert state.open_intents()["source_id"].tolist() == ["lb-asked"]
     assert list(ledger(state, "p3")) == ["lb-asked"]
