@@ -23,6 +23,7 @@ from transforms.columns import (
     look_up,
     no_text,
     pick_rows,
+    repeat_the_row_before,
     same_text,
     sort_rows,
     take_text,
@@ -290,10 +291,9 @@ def _merge_guests(guests: pd.DataFrame, notes: dict[str, int]) -> pd.DataFrame:
         # of two people behind one address the identity for counting stays the address
         guests = pd.concat([pick_rows(guests, ~twice), merged.drop(columns="who")], ignore_index=True)
         guests = sort_rows(guests, ["source_id", "invitation_id"])
-    again = guests.duplicated(["source_id", "invitation_id"]) if are_repeated(guests["source_id"], guests["invitation_id"]).any() else None
-    if again is not None:
-        notes["guests_merged"] = notes.get("guests_merged", 0) + int(again.sum())
-        guests = pick_rows(guests, ~again.to_numpy(dtype=bool))
+    again = repeat_the_row_before(guests["source_id"], guests["invitation_id"])
+    notes["guests_merged"] = notes.get("guests_merged", 0) + int(again.sum())
+    guests = pick_rows(guests, ~again)
     return guests[INVITATION_COLUMNS]
 
 

@@ -30,6 +30,15 @@ def to_series(array: pa.Array, index: pd.Index) -> pd.Series:
     return pd.Series(pd.array(array, dtype="str"), index=index)
 
 
+def read_bytes(array: pa.Array) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The bytes of an Arrow column's texts, one after the other; of a slice the slice's alone."""
+    _, offsets, content = array.buffers()
+    if content is None or len(array) == 0:
+        return np.empty(0, dtype=np.uint8)
+    bounds = np.frombuffer(offsets, dtype=np.int64)[[array.offset, array.offset + len(array)]]
+    return np.frombuffer(content, dtype=np.uint8)[bounds[0] : bounds[1]]
+
+
 def no_text(index: pd.Index) -> pd.Series:
     """A text column in which every value is missing."""
     return to_series(pa.nulls(len(index), TEXT), index)
@@ -123,10 +132,25 @@ def number_groups(*columns: pd.Series) -> Positions:
 
 
 def are_repeated(*columns: pd.Series) -> Mask:
-    """True for each row whose combination of values stands in another row, too; a missing value makes a row single."""
-    numbers = number_groups(*columns)
+    """True for each row whose combination of values stands in another row, too; a missing value makes a row single.
+
+    At most two columns: their numbers then fit into one.
+    """
+    numbers = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        coded = to_arrow(column).dictionary_encode(null_encoding="encode")
+        numbers = numbers * len(coded.dictionary) + np.asarray(coded.indices, dtype=np.int64)
     missing = np.logical_or.reduce([column.isna().to_numpy(dtype=bool) for column in columns])
     return np.asarray(pd.Series(numbers).duplicated(keep=False).to_numpy(), dtype=bool) & ~missing
+
+
+def repeat_the_row_before(*columns: pd.Series) -> Mask:
+    """True for each row of a sorted frame that has the values of the row before it."""
+    same = np.ones(max(len(columns[0]) - 1, 0), dtype=bool)
+    for column in columns:
+        array = to_arrow(column)
+        same &= to_mask(pc.equal(array[1:], array[:-1]))
+    return np.append(np.zeros(min(len(columns[0]), 1), dtype=bool), same)
 
 
 def sort_rows(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:

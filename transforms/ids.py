@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.columns import TEXT, mend_rows, to_arrow, to_series
+from transforms.columns import TEXT, mend_rows, read_bytes, to_arrow, to_series
 
 MAX_LENGTH = 255
 _SAFE = re.compile(rb"[A-Za-z0-9._]")
@@ -65,11 +65,8 @@ def escape_parts(values: pd.Series) -> pd.Series:
 
 def _find_unsafe_bytes(array: pa.Array) -> list[int]:
     """The bytes of a column that an id may not hold, `~` first: what it stands for must not be escaped again."""
-    content = array.buffers()[2]
-    if content is None:
-        return []
     seen = np.zeros(256, dtype=bool)
-    seen[np.frombuffer(content, dtype=np.uint8)] = True
+    seen[read_bytes(array)] = True
     return [0x7E, *(int(byte) for byte in np.flatnonzero(seen) if byte != 0x7E and not _SAFE.match(bytes([byte])))]
 
 

@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.columns import TEXT
+from transforms.columns import TEXT, read_bytes
 
 Piece: TypeAlias = pa.Array | str
 """A part of a text: a column of it, or the same in every row."""
@@ -28,8 +28,7 @@ def join(*pieces: Piece) -> pa.Array:
 
 def text_member(key: str, texts: pa.Array) -> list[Piece]:
     """The pieces of `,"key":"text"` where there is a text, nothing where it is null."""
-    content = texts.buffers()[2]
-    if content is not None and _MUST_ESCAPE[np.frombuffer(content, dtype=np.uint8)].any():
+    if _MUST_ESCAPE[read_bytes(texts)].any():
         odd = pc.fill_null(pc.match_substring_regex(texts, _MUST_ESCAPE_PATTERN), False)
         # few texts hold quotes or line breaks: those are escaped one by one
         escaped = [orjson.dumps(text).decode()[1:-1] for text in texts.filter(odd).to_pylist()]

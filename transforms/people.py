@@ -52,7 +52,8 @@ def _is_missing(array: pa.Array) -> bool:
 
 
 def _null_where(array: pa.Array, condition: pa.Array) -> pa.Array:
-    return pc.if_else(pc.fill_null(condition, False), pa.scalar(None, TEXT), array)
+    condition = pc.fill_null(condition, False)
+    return pc.if_else(condition, pa.scalar(None, TEXT), array) if pc.any(condition).as_py() else array
 
 
 def clean_text(values: pd.Series) -> pd.Series:
