@@ -170,7 +170,8 @@ def main() -> None:
     try:
         _wait_for_server()
         for rows in options.rows:
-            save_nights(rows, folder / str(rows))
+            if not (folder / str(rows) / "guests2.parquet").exists():
+                save_nights(rows, folder / str(rows))
             results[rows] = measure(rows, folder / str(rows), rounds=options.rounds, naive=not options.no_naive)
     finally:
         server.terminate()
