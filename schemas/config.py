@@ -308,6 +308,13 @@ class Config(BaseSettings):
                 raise ValueError(f"pilot.sites names {key!r}, and no source has such a site")
         return self
 
+    @model_validator(mode="after")
+    def _shared_contacts_stay_together(self) -> Config:
+        """A shared contact has the same data in every event, which no partition sees alone."""
+        if self.scale.partitions > 1 and self.essentry.invitation_ids == "shared":
+            raise ValueError('scale.partitions needs essentry.invitation_ids = "per-event": set partitions = 1 for shared contacts')
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -76,6 +76,14 @@ def test_mistakes_name_their_key(tmp_path: Path, text: str, parts: list[str]) ->
         assert part in message
 
 
+def test_shared_contacts_are_not_divided(tmp_path: Path) -> None:
+    shared = SOURCE.replace("sqlite:///hr.sqlite", "postgresql://u:geheim9@h/d") + '[essentry]\ninvitation_ids = "shared"\n'
+    message = _error(tmp_path, shared + "[scale]\npartitions = 2\n")
+    assert "set partitions = 1 for shared contacts" in message
+    assert "geheim9" not in message
+    assert _load(tmp_path, shared + "[scale]\npartitions = 1\n").scale.partitions == 1
+
+
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     message = _error(tmp_path, SOURCE + "[window]\ndays_ahead = 0\n[pilot]\npause = true\n")
     assert "window.days_ahead" in message
