@@ -9,15 +9,16 @@ from __future__ import annotations
 import csv
 import io
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import orjson
 import pandas as pd
 
-from flows.extract import read_sources
+from flows.compare import number_guests
+from flows.extract import read_source, read_sources
 from flows.nightly import open_session
-from flows.partitions import validate_part
-from flows.plan import number_guests
+from flows.partitions import list_keyless, validate_frames
 from schemas.config import Config
 from schemas.errors import ConfigurationError
 from transforms.adopt import ADOPT_COLUMNS, REQUIRED, AdoptError, Adoption, match_adoption
@@ -32,12 +33,12 @@ def adopt_events(config: Config, file: Path, *, write: bool) -> list[str]:
     with open_session(config, kind="plan") as session:
         config, state, run = session.config, session.state, session.run
         session.kind = "adopt"
-        extracted, failed = read_sources(config)
+        extracted, failed = read_sources(config, read=partial(read_source, root=config.root))
         if failed:
             raise ConfigurationError(f"source {next(iter(failed))} could not be read: nothing is taken over without a look at every source")
-        sources = validate_part(({name: (read.events, read.guests) for name, read in extracted.items()}, config))
+        sources = validate_frames({name: (read.events, read.guests) for name, read in extracted.items()}, config)
         shared = config.essentry.invitation_ids == "shared"
-        numbers = number_guests(state, [sources], shared=shared)
+        numbers = number_guests(state, [list_keyless(sources, config)])
         naming = name_by(config)
         snapshot = state.read_fingerprints()
         none = pd.DataFrame({"source_id": [], "members_json": []}, dtype="str")

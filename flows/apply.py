@@ -16,8 +16,8 @@ import pandas as pd
 from flows.client import EssentryClient, Item
 from flows.confirm import find_confirmed, find_still_there
 from flows.load import LoadResult, send_changes
-from flows.plan import Run
 from flows.plan_pages import digest_stored, read_pages
+from flows.runs import Run
 from flows.state import State
 from schemas.config import Config
 from schemas.errors import GuardTripped, StalePlanError
@@ -25,6 +25,7 @@ from schemas.ledger import Outcome
 from transforms.columns import find_positions, look_up, pick_rows, take_text
 from transforms.pilot import dump_pilot
 
+_ASKED = ("seq", "source_id", "action", "reason", "base_fingerprint", "base_run", "ends_at", "state")
 CLOCK_HOURS = 0.1
 """So far may two machines' clocks be apart."""
 
@@ -92,7 +93,7 @@ def apply_plan(
     """
     if config.pilot.paused:
         raise GuardTripped("sending is paused ([pilot] paused = true): nothing was sent; set it to false to go on")
-    plan, changes = state.load_plan(plan_id)
+    plan, changes = state.load_plan(plan_id, columns=_ASKED)
     check_plan(plan, changes, state, config, now=datetime.now(UTC), without_deletes=without_deletes)
     planned = (changes["state"] == "planned").to_numpy(dtype=bool)
     waiting = planned & (changes["action"] == "delete").to_numpy(dtype=bool) & without_deletes

@@ -69,7 +69,7 @@ def retire(
     """Forget a source without a call: its events stay in essentry as they are, and nobody is mailed."""
     from flows.lease import hold_lease
     from flows.nightly import open_state
-    from flows.plan import new_run
+    from flows.runs import new_run
     from flows.terminal import say
     from transforms.report_words import plural
 
@@ -101,8 +101,8 @@ def rename(
     """Give a source another name: its ids stay as they are, and nobody is mailed."""
     from flows.lease import hold_lease
     from flows.nightly import open_state
-    from flows.plan import new_run
     from flows.rename import check_rename
+    from flows.runs import new_run
     from flows.terminal import say
     from transforms.report_words import plural
 

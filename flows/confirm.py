@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flows.extract import confirm_absent, read_sources
-from flows.plan import Run, compare_sources
+from flows.compare import Night, compare_sources
+from flows.deal import read_night
+from flows.extract import confirm_absent
+from flows.runs import Run
+from flows.shelf import open_shelf
 from flows.state import State
 from schemas.config import Config
 from schemas.errors import SyncError
@@ -18,8 +21,8 @@ def find_confirmed(config: Config, state: State, run: Run, deletes: pd.DataFrame
     deletes: source_id and reason. All rules hold again, those of health among them; a source that cannot be read confirms nothing.
     """
     try:
-        extracted, failed = read_sources(config)
-        diff = compare_sources(config, state, run, extracted, failed).diff
+        with open_shelf(config.spill_folder) as shelf:
+            diff = compare_sources(Night(config, state, run, shelf=shelf), *read_night(config, state, shelf)).diff
     except SyncError:
         return set()
     again = diff.decisions.loc[diff.decisions["action"] == "delete", "source_id"]

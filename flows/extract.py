@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -193,7 +193,7 @@ def brief(error: Exception) -> str:
 def read_source(name: str, config: SourceConfig, *, root: Path) -> Extracted:
     """Read one completed source. Raises SourceError when it cannot be read, ConfigurationError when a SELECT lacks a column."""
     read_at = datetime.now(UTC)
-    events, guests = read_parts(name, config, root=root, consume=lambda _, batches: _to_frame(batches))
+    events, guests = read_parts(name, config, root=root, consume=lambda _, batches: to_frame(batches))
     return Extracted(name, events, guests, read_at)
 
 
@@ -225,25 +225,25 @@ def read_parts(
         )
 
 
-def read_sources(config: Config) -> tuple[dict[str, Extracted], dict[str, str]]:
-    """Read all sources at the same time: what was read, and the message of each that failed.
+def read_sources(config: Config, *, read: Callable[[str, SourceConfig], T]) -> tuple[dict[str, T], dict[str, str]]:
+    """Read all sources at the same time: what `read` gave of each, and the message of each that failed.
 
     Raises SourceError for the first failure when the policy of that source is to stop; ConfigurationError always.
     """
-    read: dict[str, Extracted] = {}
+    done: dict[str, T] = {}
     failed: dict[str, str] = {}
     with ThreadPoolExecutor(max_workers=len(config.sources), thread_name_prefix="source") as pool:
-        jobs = {name: pool.submit(read_source, name, entry, root=config.root) for name, entry in config.sources.items()}
+        jobs = {name: pool.submit(read, name, entry) for name, entry in config.sources.items()}
         for name, job in jobs.items():
             try:
-                read[name] = job.result()
+                done[name] = job.result()
             except SourceError as error:
                 if (config.sources[name].on_failure or config.on_source_failure) == "stop":
                     raise
                 failed[name] = str(error)
-    if not read:
+    if not done:
         raise SourceError("no source could be read: " + "; ".join(failed.values()))
-    return read, failed
+    return done, failed
 
 
 def confirm_absent(name: str, config: SourceConfig, source_event_ids: Sequence[str], *, root: Path) -> set[str]:
@@ -337,7 +337,8 @@ def _to_column(values: Sequence[Any]) -> pa.Array:
         return pa.array([to_text(value) for value in values], type=TEXT)
 
 
-def _to_frame(batches: Iterator[pa.RecordBatch]) -> pd.DataFrame:
+def to_frame(batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
+    """Batches of text columns, at least one, as one frame."""
     table = pa.Table.from_batches(batches).combine_chunks()
     return table.to_pandas(types_mapper={TEXT: pd.StringDtype(na_value=float("nan"))}.get)
 

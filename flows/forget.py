@@ -13,8 +13,8 @@ import pandas as pd
 
 from flows.guest_keys import digest_guest_keys
 from flows.lease import hold_lease
-from flows.plan import new_run
 from flows.report_files import write_pages, write_tables
+from flows.runs import new_run
 from flows.state import State
 from flows.state_personal import Forgotten
 from schemas.config import Config
@@ -126,7 +126,7 @@ def _rewrite(
     table = _read_table(folder)
     write_pages(folder, report, wording)
     if table is not None:
-        write_tables(folder, _change_table(table, change, wording_masked=masked))
+        write_tables(folder, [_change_table(table, change, wording_masked=masked)])
 
 
 def _change_table(table: pd.DataFrame, change: Callable[[Mapping[str, Any]], dict[str, Any]], *, wording_masked: bool) -> pd.DataFrame:

@@ -21,7 +21,8 @@ from transforms.policy import digest_policy, list_policy_changes
 from transforms.validate import Validated
 
 if TYPE_CHECKING:
-    from flows.plan import Compared, Run
+    from flows.compare import Compared
+    from flows.runs import Run
 
 
 def judge_sources(
@@ -59,7 +60,7 @@ def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, fu
     first = snapshot.empty
 
     def check(part: Diff, **flags: Any) -> list[Finding]:
-        churn = find_churn(part, compared.desired, snapshot, compared.known.payloads)
+        churn = find_churn(part, compared.candidates, snapshot, compared.known.payloads)
         return check_guards(part, snapshot, config, as_of=run.clock, churn=churn, **flags)
 
     findings = _name_causes(compared.findings, diff, snapshot) + check(

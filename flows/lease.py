@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from flows.plan import Run
+from flows.runs import Run
 from flows.state import State
 from schemas.config import Config
 from schemas.errors import LeaseHeld, SyncError

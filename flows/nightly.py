@@ -19,34 +19,42 @@ import pandas as pd
 import sqlalchemy as sa
 
 from flows.apply import apply_plan
-from flows.extract import Extracted, complete_config, parse_url, read_sources
+from flows.compare import Night
+from flows.deal import Dealt, read_night
+from flows.extract import Extracted, complete_config, parse_url
 from flows.forget import forget_after
 from flows.lease import Lease, hold_lease
 from flows.load import LoadResult
 from flows.logs import log_outcome, log_step, set_up_log
 from flows.metrics import check_metrics, write_metrics
 from flows.partitions import MapParts
-from flows.plan import Planned, Run, check_clock, make_plan, new_run
+from flows.plan import Planned, make_plan
 from flows.report_files import remove_report, write_failure, write_report
+from flows.runs import Run, check_clock, new_run
 from flows.secrets import hash_token, read_agent_token, read_block, read_tokens
+from flows.shelf import Shelf, open_shelf
 from flows.state import State
 from schemas.config import Config, read_secret
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
+from transforms.diff import code_mails, unite_mails
 from transforms.payload import FINGERPRINT_VERSION
 from transforms.policy import digest_policy
 from transforms.problems import find_solved, list_problems
 from transforms.report import build_failure, build_report
+from transforms.report_changes import choose_listed
 from transforms.report_history import list_history, summarise_report
 from transforms.report_mails import list_mails, needs_payload
 from transforms.report_words import Wording, name_places
 
 VISIT_DAYS = 28
 MAIL_ROWS = 10_000
+TOLD = ("seq", "source_id", "source", "location_id", "action", "reason", "starts_at", "name", "state", "code", "message")
+"""Of a plan's changes what the report's numbers rest on."""
 
 
 @dataclass
 class Session:
-    """One run at work. `lost_requests`: events under way when an earlier run was killed."""
+    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie."""
 
     config: Config
     state: State
@@ -59,6 +67,7 @@ class Session:
     result: Result | None = None
     lease: Lease | None = None
     lost_requests: int = 0
+    shelf: Shelf = field(default_factory=Shelf)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -112,7 +121,7 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
         run = new_run(as_of)
         check_clock(config, run, _last_clock(state))
         session = Session(config, state, run, kind)
-        with hold_lease(state, run, config) as session.lease:
+        with hold_lease(state, run, config) as session.lease, open_shelf(config.spill_folder) as session.shelf:
             state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
             try:
                 session.lost_requests = state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
@@ -133,15 +142,15 @@ def _last_clock(state: State) -> datetime | None:
     return done["as_of"].max().to_pydatetime() if len(done) else None
 
 
-def extract(session: Session) -> tuple[dict[str, Extracted], dict[str, str]]:
+def extract(session: Session) -> tuple[dict[str, Extracted] | dict[str, Dealt], dict[str, str]]:
     """Read every source."""
     with session.timed("extract"):
-        return read_sources(session.config)
+        return read_night(session.config, session.state, session.shelf)
 
 
 def plan(
     session: Session,
-    extracted: MutableMapping[str, Extracted],
+    extracted: MutableMapping[str, Any],
     failed: Mapping[str, str],
     *,
     full: bool = False,
@@ -149,7 +158,8 @@ def plan(
 ) -> Planned:
     """Validate, build, compare, judge and store. The frames are taken out of `extracted`."""
     with session.timed("plan"):
-        session.planned = make_plan(session.config, session.state, session.run, extracted, failed, full=full, map_parts=map_parts)
+        night = Night(session.config, session.state, session.run, full, map_parts, session.shelf)
+        session.planned = make_plan(night, extracted, failed)
     return session.planned
 
 
@@ -221,11 +231,11 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     start = time.perf_counter()
     empty = pd.DataFrame()
     if planned is not None:
-        stored, changes = state.load_plan(planned.plan_id)
+        stored, changes = state.load_plan(planned.plan_id, columns=TOLD)
         if not isinstance(error, LeaseHeld):  # a plan is no measure for the next night, unless a person approves it
             state.save_source_reads(run.run_id, planned.reads, planned.health, measure=session.kind != "plan")
         if session.kind != "plan" and not isinstance(error, LeaseHeld):
-            state.count_absent(planned.diff.absent_now, planned.desired.events["source_id"].tolist())
+            state.count_absent(planned.diff.absent_now)
             state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
             state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
     problems = list_problems(changes if planned is not None else empty, state.rejections(), state.list_unanswered())
@@ -293,7 +303,9 @@ def _write_report(session: Session, folder: Path, report: dict[str, Any], change
     def read_contents(seqs: Sequence[int]) -> Mapping[int, str]:
         return session.state.read_contents(plan_id, seqs)
 
-    return _try_writing(write_report, folder, report, changes, wording=_wording(session), read_contents=read_contents)
+    listed = session.state.read_changes(plan_id, choose_listed(changes)["seq"].tolist())
+    parts = session.state.iterate_changes(plan_id, len(changes))
+    return _try_writing(write_report, folder, report, listed, parts, wording=_wording(session), read_contents=read_contents)
 
 
 def _try_writing(write: Callable[..., Any], *arguments: Any, **options: Any) -> ReportError | None:
@@ -349,7 +361,7 @@ def run_apply(config: Config, plan_id: str, *, as_of: datetime | None = None, pr
 
 def finish_apply(session: Session, plan_id: str) -> Result:
     """Report of a plan that was applied in a run of its own."""
-    stored, changes = session.state.load_plan(plan_id)
+    stored, changes = session.state.load_plan(plan_id, columns=TOLD)
     exit_code = session.load.error.exit_code if session.load and session.load.error else EXIT_DONE
     problems = list_problems(changes, session.state.rejections(), session.state.list_unanswered())
     if exit_code == EXIT_DONE and (len(problems) or changes["state"].isin(["planned", "sending"]).any()):
@@ -363,7 +375,7 @@ def finish_apply(session: Session, plan_id: str) -> Result:
         run=summary | {"exit_code": exit_code},
         plan=_plan_facts(stored),
         decisions=decisions,
-        mails=_read_mails(session.state, stored["plan_id"], changes),
+        mails=_read_mails(session.state, stored["plan_id"], len(changes)),
         rejects=session.state.quarantine(stored["run_id"]),
         changes=changes,
         findings=read_findings(stored),
@@ -427,10 +439,11 @@ def _surroundings(session: Session) -> dict[str, Any]:
     }
 
 
-def _read_mails(state: State, plan_id: str, changes: pd.DataFrame) -> pd.DataFrame:
+def _read_mails(state: State, plan_id: str, count: int) -> pd.DataFrame:
     """Who a stored plan mails; payloads are read a part of the plan at a time."""
     frames = []
-    for start in range(0, len(changes), MAIL_ROWS):
-        part = changes.iloc[start : start + MAIL_ROWS]
-        frames.append(list_mails(part, state.read_contents(plan_id, part.loc[needs_payload(part), "seq"].tolist())))
-    return pd.concat(frames, ignore_index=True) if frames else list_mails(changes, {})
+    for changes in state.iterate_changes(plan_id, count):
+        for start in range(0, max(len(changes), 1), MAIL_ROWS):
+            part = changes.iloc[start : start + MAIL_ROWS]
+            frames.append(code_mails(list_mails(part, state.read_contents(plan_id, part.loc[needs_payload(part), "seq"].tolist()))))
+    return unite_mails(frames)

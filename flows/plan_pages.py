@@ -5,16 +5,19 @@ A first load may hold a million payloads: they are built when their page is stor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from hashlib import sha256
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flows.shelf import Shelf
 from flows.state import State
-from transforms.columns import TEXT, find_positions, to_arrow, to_mask, to_series
+from transforms.columns import TEXT, Positions, find_positions, pick_rows, to_arrow, to_mask, to_series
 from transforms.diff import CHANGE_COLUMNS
 from transforms.payload import Payloads
 from transforms.times import format_instants
@@ -47,15 +50,26 @@ class PlanDigest:
         return self._sha.hexdigest()
 
 
-def iterate_pages(changes: pd.DataFrame, payloads: Payloads, *, send_updated_at: bool = False) -> Iterator[pd.DataFrame]:
-    """The changes of a diff in pages of PAGE_ROWS, numbered from 1, creates with their payload."""
+class Pages(Protocol):
+    """Changes with their texts and payloads, page after page. It is asked once."""
+
+    def __call__(self) -> Iterator[pd.DataFrame]: ...
+
+
+def shelve_pages(shelf: Shelf, changes: pd.DataFrame, payloads: Payloads | None, *, send_updated_at: bool = False) -> Pages:
+    """The pages of a part's changes: built when they are asked for, or built now and kept in a file when the shelf has a folder."""
+    build = partial(build_pages, changes, payloads, send_updated_at=send_updated_at)
+    return build if shelf.folder is None else shelf.write_pages(build())
+
+
+def build_pages(changes: pd.DataFrame, payloads: Payloads | None, *, send_updated_at: bool = False) -> Iterator[pd.DataFrame]:
+    """The changes of a diff in pages of PAGE_ROWS, creates with their payload. payloads: of the events that are created."""
     changes = changes.reindex(columns=CHANGE_COLUMNS)
-    place = find_positions(changes["source_id"], payloads.events["source_id"])
+    place = find_positions(changes["source_id"], payloads.events["source_id"]) if payloads else np.empty(0, dtype=np.int64)
     for start in range(0, len(changes), PAGE_ROWS):
         page = changes.iloc[start : start + PAGE_ROWS].reset_index(drop=True)
-        page = page.assign(seq=np.arange(start + 1, start + len(page) + 1))
         create = pa.array(page["action"] == "create")
-        if not pc.any(create).as_py():
+        if payloads is None or not pc.any(create).as_py():
             yield page
             continue
         rows = place[start : start + PAGE_ROWS][to_mask(create)]
@@ -65,6 +79,43 @@ def iterate_pages(changes: pd.DataFrame, payloads: Payloads, *, send_updated_at:
             bodies = _with_updated_at(texts, payloads.events["updated_at"].iloc[rows])
             page = page.assign(body=to_series(pc.replace_with_mask(to_arrow(page["body"]), create, bodies), page.index))
         yield page
+
+
+def merge_pages(runs: Sequence[Pages], order: Positions) -> Iterator[pd.DataFrame]:
+    """The changes of all parts in pages of PAGE_ROWS, numbered from 1. order: the run from which each change comes."""
+    readers = [_Reader(pages()) for pages in runs]
+    for start in range(0, len(order), PAGE_ROWS):
+        turns = order[start : start + PAGE_ROWS]
+        counts = np.bincount(turns, minlength=len(readers))
+        taken = [reader.take(int(count)) for reader, count in zip(readers, counts, strict=True) if count]
+        places = np.empty(len(turns), dtype=np.int64)
+        places[np.argsort(turns, kind="stable")] = np.arange(len(turns))
+        page = pick_rows(pd.concat(taken, ignore_index=True), places) if len(taken) > 1 else taken[0]
+        yield page.assign(seq=np.arange(start + 1, start + len(page) + 1))
+    if not all(reader.is_done() for reader in readers):
+        raise RuntimeError("a run of changes has more rows than the plan")
+
+
+class _Reader:
+    """Rows of a run in their order, as many at a time as are asked for."""
+
+    def __init__(self, pages: Iterator[pd.DataFrame]) -> None:
+        self._pages, self._rest = pages, pd.DataFrame()
+
+    def is_done(self) -> bool:
+        """Whether every row was taken; the end of the run is read."""
+        return self._rest.empty and next(self._pages, None) is None
+
+    def take(self, count: int) -> pd.DataFrame:
+        """The next rows."""
+        found = []
+        while count:
+            if self._rest.empty:
+                self._rest = next(self._pages)
+            found.append(self._rest.iloc[:count])
+            self._rest = self._rest.iloc[count:]
+            count -= len(found[-1])
+        return pd.concat(found, ignore_index=True) if len(found) > 1 else found[0].reset_index(drop=True)
 
 
 def _with_updated_at(texts: pa.Array, updated_at: pd.Series) -> pa.Array:

@@ -7,13 +7,21 @@ old, has the salt, so restoring one is better than rebuilding.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+import orjson
 
 from flows import nightly
 from flows.plan import Planned
+from flows.plan_pages import PAGE_ROWS
+from flows.state import State
 from schemas.config import Config
 from schemas.errors import StateError
+from transforms.payload import list_guests, name_person
 from transforms.policy import digest_policy
+
+_NUMBERED = re.compile(r"-~g\d+$")
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,17 @@ def plan_rebuild(config: Config) -> Rebuild:
             )
         planned = nightly.plan(session, *nightly.extract(session))
         nightly.finish(session)
-    return _count(planned)
+        return _count(session.state, planned)
 
 
-def _count(planned: Planned) -> Rebuild:
-    sent = planned.diff.changes["source_id"]
-    guests = planned.desired.invitations[planned.desired.invitations["source_id"].isin(sent)]
-    numbered = guests["invitation_id"].str.contains(r"-~g\d+$", regex=True).fillna(False)
-    return Rebuild(planned.plan_id, len(sent), len(guests), guests["identity"].nunique(), guests.loc[numbered, "identity"].nunique())
+def _count(state: State, planned: Planned) -> Rebuild:
+    """What the stored plan sends; its payloads are read a page at a time."""
+    renumbered: set[str] = set()
+    for first in range(1, len(planned.diff.changes) + 1, PAGE_ROWS):
+        for text in state.read_page(planned.plan_id, first, first + PAGE_ROWS - 1)["body"]:
+            renumbered |= {name_person(guest) for key, guest in list_guests(orjson.loads(text)).items() if _NUMBERED.search(key)}
+    mails = planned.diff.mails["identity"]
+    return Rebuild(planned.plan_id, len(planned.diff.changes), len(mails), mails.nunique(), len(renumbered))
 
 
 def additive(config: Config) -> Config:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import pandas as pd
@@ -18,7 +17,7 @@ from pyarrow import csv
 
 from flows.report_html import render_html
 from schemas.errors import ReportError
-from transforms.report_changes import choose_listed, list_changes, tabulate_changes
+from transforms.report_changes import list_changes, tabulate_changes
 from transforms.report_markdown import render_markdown
 from transforms.report_words import Wording
 
@@ -29,22 +28,23 @@ _FORMULA = r"^[=+\-@\t\r]"
 def write_report(
     folder: Path,
     report: Mapping[str, Any],
-    changes: pd.DataFrame,
+    listed: pd.DataFrame,
+    changes: Iterable[pd.DataFrame],
     *,
     wording: Wording,
     read_contents: Callable[[Sequence[int]], Mapping[int, str]],
 ) -> Path:
     """Write all files of one run, each whole or not at all; returns the folder.
 
-    read_contents: seq → canonical JSON of the events that are created, for those that are listed one by one.
+    listed: the changes to list one by one, by `choose_listed`; changes: all of them, a part at a time. read_contents: seq → canonical JSON of the
+    events that are created, for those that are listed.
     """
-    listed = choose_listed(changes)
     created = listed.loc[listed["action"] == "create", "seq"].tolist() if len(listed) else []
     records = list_changes(listed, read_contents(created), wording)
     with _explain_failure(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_pages(folder, {**report, "changes": records}, wording)
-        write_tables(folder, tabulate_changes(changes, wording))
+        write_tables(folder, (tabulate_changes(part, wording) for part in changes))
     return folder
 
 
@@ -70,15 +70,20 @@ def write_pages(folder: Path, report: Mapping[str, Any], wording: Wording) -> No
     _write(folder / PAGE, render_html(report, report.get("changes", []), wording))
 
 
-def write_tables(folder: Path, table: pd.DataFrame) -> None:
-    """changes.parquet and changes.csv."""
-    columns = pa.Table.from_pandas(table, preserve_index=False)
-    buffer = io.BytesIO()
-    pq.write_table(columns, buffer)
-    _write(folder / "changes.parquet", buffer.getvalue())
-    lines = io.BytesIO()
-    csv.write_csv(defuse_formulas(columns), lines)
-    _write(folder / "changes.csv", lines.getvalue())
+def write_tables(folder: Path, tables: Iterable[pd.DataFrame]) -> None:
+    """changes.parquet and changes.csv. tables: the rows, a part at a time, at least one part."""
+    with _draft(folder / "changes.parquet") as columns, _draft(folder / "changes.csv") as lines, ExitStack() as stack:
+        writers: list[Any] = []
+        for table in tables:
+            part = pa.Table.from_pandas(table, preserve_index=False)
+            safe = defuse_formulas(part)
+            if not writers:
+                writers = [
+                    stack.enter_context(pq.ParquetWriter(columns, part.schema)),
+                    stack.enter_context(csv.CSVWriter(lines, safe.schema)),
+                ]
+            for writer, rows in zip(writers, (part, safe), strict=True):
+                writer.write_table(rows)
 
 
 def defuse_formulas(table: pa.Table) -> pa.Table:
@@ -106,8 +111,15 @@ def _explain_failure(folder: Path) -> Iterator[None]:
 
 
 def _write(path: Path, content: bytes) -> None:
+    with _draft(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name once it is whole."""
     draft = path.with_name(path.name + ".part")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
-        file.write(content)
+        yield file
     draft.replace(path)

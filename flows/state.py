@@ -32,7 +32,7 @@ from flows.state_bulk import append_rows, read_rows
 from flows.state_ledger import LedgerWrites
 from flows.state_open import READS, explain, open_engine
 from flows.state_personal import PersonalData
-from flows.state_reports import ReportReads
+from flows.state_reports import CHANGE_FACTS, ReportReads
 from flows.state_sources import Sources
 from schemas.errors import LeaseHeld, StateError
 
@@ -341,8 +341,8 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             connection.execute(waiting.values(status="superseded"))
             connection.execute(t.plans.insert().values(**plan))
 
-    def load_plan(self, plan_id: str) -> tuple[dict[str, Any], pd.DataFrame]:
-        """A plan by its id, a unique beginning of it, or `latest`, and its changes without their texts. Raises StateError when there is none."""
+    def load_plan(self, plan_id: str, *, columns: Sequence[str] = CHANGE_FACTS) -> tuple[dict[str, Any], pd.DataFrame]:
+        """A plan by its id, a unique beginning of it, or `latest`, and these columns of its changes. Raises StateError when there is none."""
         query = sa.select(t.plans).order_by(t.plans.c.created_at.desc())
         if plan_id != "latest":
             query = query.where(t.plans.c.plan_id.startswith(plan_id, autoescape=True))
@@ -353,8 +353,8 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
         if plan_id != "latest" and len(rows) > 1 and rows[0]["plan_id"] != plan_id:
             raise StateError(f"{plan_id!r} is the beginning of several plans: write more of it")
         plan = dict(rows[0])
-        columns = [c for c in t.plan_changes.c if c.name not in ("after", "body")]
-        return plan, self._read_rows(sa.select(*columns).where(t.plan_changes.c.plan_id == plan["plan_id"]), ordered_by="seq")
+        query = sa.select(*(t.plan_changes.c[name] for name in columns)).where(t.plan_changes.c.plan_id == plan["plan_id"])
+        return plan, self._read_rows(query, ordered_by="seq")
 
     def read_page(self, plan_id: str, first: int, last: int) -> pd.DataFrame:
         """What a plan sends for its changes `first` to `last`: `body` is the JSON of each event, a create's its whole payload."""
@@ -382,7 +382,7 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
                 some = t.rejections.c.source_id.in_(list(source_ids[start : start + CHUNK]))
                 connection.execute(t.rejections.delete().where(some))
 
-    def count_absent(self, absent: Iterable[str], present: Sequence[str]) -> None:
+    def count_absent(self, absent: Iterable[str]) -> None:
         """Complete runs in which an event was missing; one that is there again starts over."""
         table = t.snapshot_events
         with self._begin() as connection:

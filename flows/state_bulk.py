@@ -32,7 +32,8 @@ def read_rows(connection: sa.Connection, query: sa.Select[Any], *, ordered_by: s
         with open_reader(connection.engine.url) as reader, reader.stream(query) as batches:
             table = batches.read_all()
     columns = {name: _typed(name, column) for name, column in zip(names, table.columns, strict=True)}
-    return pa.table(columns).sort_by(ordered_by).combine_chunks().to_pandas(types_mapper=_PANDAS.get)
+    del table
+    return pa.table(columns).sort_by(ordered_by).combine_chunks().to_pandas(types_mapper=_PANDAS.get, split_blocks=True, self_destruct=True)
 
 
 def _read_sqlite(connection: sa.Connection, query: sa.Select[Any], names: list[str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -13,6 +13,9 @@ import sqlalchemy as sa
 from flows import state_tables as t
 
 CHUNK = 500
+TOLD_ROWS = 50_000
+CHANGE_FACTS = tuple(column.name for column in t.plan_changes.c if column.name not in ("after", "body"))
+"""Every column of a plan's changes but the two large texts."""
 _QUARTER = 900 * 1_000_000
 """Microseconds of a quarter of an hour: no zone's days begin in between."""
 LIFE_COLUMNS = [
@@ -32,6 +35,8 @@ class Store(Protocol):
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame: ...
 
+    def _read_rows(self, query: sa.Select[Any], *, ordered_by: str) -> pd.DataFrame: ...
+
 
 class ReportReads:
     """Reads for reports and for the commands that look back."""
@@ -46,6 +51,21 @@ class ReportReads:
                 query = sa.select(c.seq, sa.func.coalesce(c.after, c.body)).where(c.plan_id == plan_id, c.seq.in_(some))
                 found.update((row[0], row[1]) for row in connection.execute(query) if row[1])
         return found
+
+    def read_changes(self: Store, plan_id: str, seqs: Sequence[int]) -> pd.DataFrame:
+        """CHANGE_FACTS of these changes of a plan, in the order given."""
+        c = t.plan_changes.c
+        query = sa.select(*(c[name] for name in CHANGE_FACTS)).where(c.plan_id == plan_id)
+        parts = [list(map(int, seqs[start : start + CHUNK])) for start in range(0, len(seqs), CHUNK)] or [[]]
+        frames = [self._read_rows(query.where(c.seq.in_(part)), ordered_by="seq") for part in parts]
+        return pd.concat(frames, ignore_index=True).set_index("seq", drop=False).loc[list(seqs)].reset_index(drop=True)
+
+    def iterate_changes(self: Store, plan_id: str, count: int) -> Iterator[pd.DataFrame]:
+        """CHANGE_FACTS of the first `count` changes of a plan, a part at a time; at least one part."""
+        c = t.plan_changes.c
+        query = sa.select(*(c[name] for name in CHANGE_FACTS)).where(c.plan_id == plan_id)
+        for first in range(1, max(count, 1) + 1, TOLD_ROWS):
+            yield self._read_rows(query.where(c.seq.between(first, first + TOLD_ROWS - 1)), ordered_by="seq")
 
     def count_visits(self: Store, begin: datetime, end: datetime) -> pd.DataFrame:
         """starts_at (UTC, quarters of an hour), events and guests of the active events that start in [begin, end)."""

@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Prefect is imported: no calls outside
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine is no failure
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "essentry_sync")  # the log of a run is in Prefect's UI, too
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -24,6 +25,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from flows import nightly
 from flows.artifacts import LoadProgress, publish_report
+from flows.deal import Dealt
 from flows.extract import Extracted
 from flows.load import LoadResult
 from flows.nightly import Result, Session, open_session
@@ -42,7 +44,7 @@ SERVER_SECONDS = 10
 @task(
     name="extract", task_run_name="extract", tags=["source"], retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False
 )
-def extract(session: Session) -> tuple[dict[str, Extracted], dict[str, str]] | State:
+def extract(session: Session) -> tuple[dict[str, Extracted] | dict[str, Dealt], dict[str, str]] | State:
     """Read every source; a database that is just restarting gets a second chance."""
     session.error = None
     try:
@@ -92,7 +94,7 @@ def choose_runner(config: Config) -> TaskRunner[Any]:
 
 
 @task(name="plan", task_run_name="validate, transform, diff, guard", tags=["plan"], cache_policy=NO_CACHE, persist_result=False)
-def plan(session: Session, extracted: MutableMapping[str, Extracted], failed: Mapping[str, str], full: bool) -> Planned | State:
+def plan(session: Session, extracted: MutableMapping[str, Any], failed: Mapping[str, str], full: bool) -> Planned | State:
     """Validate, build, compare, judge and store."""
     try:
         return nightly.plan(session, extracted, failed, full=full)

@@ -261,6 +261,9 @@ class ScaleConfig(Section):
         "threads", description="where the parts are worked on; dask needs the extra `dask`, and works in `sync` and deployments"
     )
     workers: int = Field(2, ge=1, le=256, description="parts at work at once")
+    folder: Path | None = Field(
+        None, description="where the parts lie between the steps, for a night that does not fit into memory; without it they stay in memory"
+    )
     dask_scheduler: str | None = Field(None, description="address of a Dask cluster (tcp://…); without one it is started on this machine")
 
 
@@ -306,6 +309,17 @@ class Config(BaseSettings):
         for key in self.pilot.sites:
             if not any(key in entry.sites for entry in self.sources.values()):
                 raise ValueError(f"pilot.sites names {key!r}, and no source has such a site")
+        return self
+
+    @property
+    def spill_folder(self) -> Path | None:
+        """The folder of the parts, from the configuration's."""
+        return None if self.scale.folder is None else self.root / self.scale.folder
+
+    @model_validator(mode="after")
+    def _folder_is_for_parts(self) -> Config:
+        if self.scale.folder is not None and self.scale.partitions == 1:
+            raise ValueError("scale.folder needs scale.partitions over 1: an undivided night has to fit into memory")
         return self
 
     @model_validator(mode="after")

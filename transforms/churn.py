@@ -4,39 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import orjson
 import pandas as pd
 
-from transforms.build import Desired
+from transforms.columns import is_among, pick_rows
 from transforms.diff import Diff
+from transforms.payload import name_person
+
+CANDIDATE_COLUMNS = ["source_id", "starts_at", "location_id", "host_email", "people"]
 
 
-def find_churn(diff: Diff, desired: Desired, snapshot: pd.DataFrame, payloads: Callable[[list[str]], Mapping[str, str]]) -> tuple[str, ...]:
+def find_churn(
+    diff: Diff, candidates: pd.DataFrame, snapshot: pd.DataFrame, payloads: Callable[[list[str]], Mapping[str, str]]
+) -> tuple[str, ...]:
     """Pairs `old → new` in words: created events with the content of deleted or held ones, and guests of an event whose invitation has another id.
 
-    Content is start, place, host and guests. snapshot: source_id, starts_at and location_id of what essentry holds; payloads: reads the
-    confirmed canonical JSON of ids. The contents are read for events alone that share start and place with a created one.
+    Content is start, place, host and guests. candidates: `list_candidates` of every part; snapshot: source_id, state, starts_at and location_id
+    of what essentry holds; payloads: reads the confirmed canonical JSON of ids. The contents are read for events alone that share start and
+    place with a created one.
     """
-    return (*_pair_events(diff, desired, snapshot, payloads), *_pair_invitations(diff))
+    return (*_pair_events(diff, candidates, snapshot, payloads), *_pair_invitations(diff))
+
+
+def list_candidates(diff: Diff, events: pd.DataFrame, invitations: pd.DataFrame, snapshot: pd.DataFrame) -> pd.DataFrame:
+    """CANDIDATE_COLUMNS of the events that a diff creates where an active event of the snapshot has the same start and place.
+
+    events, invitations: of the diff's part. `people`: the sorted identities of the guests.
+    """
+    created = diff.changes.loc[diff.changes["action"] == "create", "source_id"]
+    active = snapshot.loc[snapshot["state"] == "active", ["starts_at", "location_id"]]
+    if created.empty or active.empty:
+        return pd.DataFrame(columns=CANDIDATE_COLUMNS)
+    new = pick_rows(events[["source_id", "starts_at", "location_id", "host_email"]], is_among(events["source_id"], created))
+    near = np.isin(_join_places(new), _join_places(active))
+    new = pick_rows(new, near)
+    guests = pick_rows(invitations[["source_id", "identity"]], is_among(invitations["source_id"], new["source_id"]))
+    people = guests.groupby("source_id")["identity"].agg(sorted)
+    return new.assign(people=[people.get(key, []) for key in new["source_id"]])
+
+
+def _join_places(frame: pd.DataFrame) -> np.ndarray:
+    """Start and place of each row as one number; two pairs that share one are told apart later."""
+    starts = frame["starts_at"].dt.as_unit("us").astype("int64").to_numpy()
+    return starts * 1009 + frame["location_id"].astype("Int64").fillna(-1).to_numpy(dtype="int64")
 
 
 def _pair_events(
-    diff: Diff, desired: Desired, snapshot: pd.DataFrame, payloads: Callable[[list[str]], Mapping[str, str]]
+    diff: Diff, candidates: pd.DataFrame, snapshot: pd.DataFrame, payloads: Callable[[list[str]], Mapping[str, str]]
 ) -> tuple[str, ...]:
+    if candidates.empty:
+        return ()
     created = diff.changes.loc[diff.changes["action"] == "create", "source_id"]
     gone = diff.decisions.loc[diff.decisions["action"].isin(["delete", "held"]), "source_id"]
-    new = desired.events[desired.events["source_id"].isin(created)]
-    old = snapshot.loc[snapshot["source_id"].isin(gone) & (snapshot["state"] == "active"), ["source_id", "starts_at", "location_id"]]
+    new = pick_rows(candidates, is_among(candidates["source_id"], created))
+    old = pick_rows(
+        snapshot[["source_id", "starts_at", "location_id"]],
+        is_among(snapshot["source_id"], gone) & (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False),
+    )
     near = new.merge(old, on=["starts_at", "location_id"], how="inner", suffixes=("", "_old"), validate="m:m")
     if near.empty:
         return ()
-    people = desired.invitations[desired.invitations["source_id"].isin(near["source_id"])].groupby("source_id")["identity"].agg(list)
     before = {key: orjson.loads(text or "{}") for key, text in payloads(near["source_id_old"].unique().tolist()).items()}
     taken: set[str] = set()
     pairs: dict[str, str] = {}
-    for key, host, other in near[["source_id", "host_email", "source_id_old"]].itertuples(index=False):  # few: same minute, same place
+    columns = ["source_id", "host_email", "people", "source_id_old"]
+    for key, host, guests, other in near[columns].itertuples(index=False):  # few: same minute, same place
         payload = before.get(other, {})
-        same = payload.get("host", {}).get("email") == host and sorted(people.get(key, [])) == _people(payload)
+        same = payload.get("host", {}).get("email") == host and guests == _people(payload)
         if same and key not in pairs and other not in taken:
             pairs[key] = f"{other} → {key}"
             taken.add(other)
@@ -44,9 +79,7 @@ def _pair_events(
 
 
 def _people(payload: dict) -> list[str]:
-    guests = payload.get("invitations", [])
-    names = [f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip().casefold() for guest in guests]
-    return sorted(guest.get("email") or "name:" + name for guest, name in zip(guests, names, strict=True))
+    return sorted(name_person(guest) for guest in payload.get("invitations", []))
 
 
 def _pair_invitations(diff: Diff) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ is where the time goes. Everything here keeps text in Arrow and gives pandas col
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,32 @@ def read_bytes(array: pa.Array) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.frombuffer(content, dtype=np.uint8)[bounds[0] : bounds[1]]
 
 
+def to_codes(values: pd.Series) -> pd.Series:
+    """A text column as a categorical one: a number a row and each distinct text once."""
+    return _from_codes(to_arrow(values).dictionary_encode(), values.index)
+
+
+def unite_codes(parts: Sequence[pd.Series]) -> pd.Series:
+    """Columns one below the other; categorical ones with the categories of all."""
+    if not all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
+        return pd.concat(parts, ignore_index=True)
+    arrays = [pa.DictionaryArray.from_arrays(_codes(part), to_arrow(pd.Series(part.cat.categories))) for part in parts]
+    whole = pa.chunked_array(arrays).unify_dictionaries().combine_chunks()
+    whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
+    return _from_codes(whole, pd.RangeIndex(len(whole)))
+
+
+def _codes(column: pd.Series) -> pa.Array:
+    codes = column.cat.codes.to_numpy().astype(np.int32)
+    return pa.array(codes, mask=codes < 0)
+
+
+def _from_codes(coded: pa.DictionaryArray, index: pd.Index) -> pd.Series:
+    codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
+    categories = pd.Index(pd.array(coded.dictionary, dtype="str"))
+    return pd.Series(pd.Categorical.from_codes(codes, categories=categories), index=index)
+
+
 def no_text(index: pd.Index) -> pd.Series:
     """A text column in which every value is missing."""
     return to_series(pa.nulls(len(index), TEXT), index)
@@ -56,6 +82,8 @@ def to_mask(array: pa.Array) -> Mask:
 
 def is_among(values: pd.Series, among: pd.Series | Collection[str]) -> Mask:
     """True where the text is one of `among`; missing is not."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return np.append(is_among(pd.Series(values.cat.categories), among), False)[values.cat.codes.to_numpy()]
     wanted = to_arrow(among) if isinstance(among, pd.Series) else pa.array(sorted(among), type=TEXT)
     if len(wanted) == 0:
         return np.zeros(len(values), dtype=bool)

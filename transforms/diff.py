@@ -6,8 +6,8 @@ deleted for one of four reasons only (absent, cancelled, guestless, merged), and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
@@ -18,14 +18,29 @@ import pyarrow.compute as pc
 from schemas.config import Config
 from schemas.frames import DECISION_COLUMNS, MAIL_COLUMNS, empty_frame
 from transforms.build import Desired
-from transforms.columns import find_positions, is_among, no_text, pick_rows, same_text, take_text, to_arrow
-from transforms.payload import FINGERPRINT_VERSION, build_body, dump_payload, fingerprint, list_guests
+from transforms.columns import (
+    Mask,
+    Positions,
+    find_positions,
+    is_among,
+    no_text,
+    pick_rows,
+    same_text,
+    take_text,
+    to_arrow,
+    to_codes,
+    unite_codes,
+)
+from transforms.payload import FINGERPRINT_VERSION, build_body, dump_payload, fingerprint, list_guests, name_person
 
 SENT = ("create", "update", "delete")
 CHANGE_COLUMNS = [
     "source_id", "source", "location_id", "action", "reason", "base_fingerprint", "base_run", "fingerprint", "fingerprint_version",
     "starts_at", "ends_at", "name", "fields_json", "guests_json", "after", "body", "members_json", "ignore_missing", "guests",
 ]  # fmt: skip
+
+SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests"]
+"""Of the changes what guards, approvals and reports ask for."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,10 @@ class Diff:
     rebound: int = 0
     refreshed: dict[str, str] = field(default_factory=dict)
 
+    def slim(self) -> Diff:
+        """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
+        return replace(self, changes=self.changes[SLIM_COLUMNS], mails=code_mails(self.mails))
+
 
 @dataclass(frozen=True)
 class Known:
@@ -81,39 +100,90 @@ def diff_events(
     as_of: pd.Timestamp,
     full: bool = False,
 ) -> Diff:
-    """Decide what to do.
+    """Decide what to do, of a night that is not divided; a divided one uses `Comparison`.
 
     events: `desired.events` with fingerprints. payload_of: canonical JSON of rows of `events` by position. full: send every
     current event again whatever the snapshot says.
     """
-    work = _Work(desired, known, health, config, as_of, full)
-    work.compare(events, payload_of)
-    work.settle_missing(events)
-    return work.finish()
+    work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=as_of, full=full)
+    compared = work.compare(events, desired.invitations, payload_of)
+    return unite_diffs([compared, work.settle_missing(desired.dispositions, held_targets=desired.held_targets)])[0]
 
 
-class _Work:
-    """The decisions while they are made."""
+def unite_diffs(parts: Sequence[Diff]) -> tuple[Diff, Positions]:
+    """The diff of a night from those of its parts, the changes by start, then id; and for each change the part it comes from."""
+
+    def together(name: str) -> list[pd.DataFrame]:
+        return [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
+
+    changes = pd.concat(together("changes"), ignore_index=True)
+    order = find_order(changes)
+    diff = Diff(
+        pick_rows(changes, order),
+        pd.concat(together("decisions"), ignore_index=True),
+        unite_mails(together("mails")),
+        [source_id for part in parts for source_id in part.absent_now],
+        sum(part.rebound for part in parts),
+        {key: text for part in parts for key, text in part.refreshed.items()},
+    )
+    return diff, np.repeat(np.arange(len(parts)), [len(part.changes) for part in parts])[order]
+
+
+def code_mails(mails: pd.DataFrame) -> pd.DataFrame:
+    """MAIL_COLUMNS with what repeats as codes: there are several mails an event."""
+    return mails.assign(**{name: to_codes(mails[name]) for name in MAIL_COLUMNS if name != "location_id"})
+
+
+def unite_mails(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The mails of all parts, coded or not."""
+    return pd.DataFrame({name: unite_codes([frame[name] for frame in parts]) for name in MAIL_COLUMNS})
+
+
+def order_changes(changes: pd.DataFrame) -> pd.DataFrame:
+    """By start, then id: what is soonest is sent first."""
+    return pick_rows(changes, find_order(changes))
+
+
+def find_order(changes: pd.DataFrame) -> Positions:
+    """The rows in the order in which they are sent."""
+    keys = pa.table({"starts_at": pa.array(changes["starts_at"]), "source_id": to_arrow(changes["source_id"])})
+    order = pc.sort_indices(keys, sort_keys=[("starts_at", "ascending"), ("source_id", "ascending")])
+    return np.asarray(order, dtype=np.int64)
+
+
+class Comparison:
+    """The decisions of a night: part by part about the events that are due, then about those that no part has. Each gives a Diff of its own."""
 
     def __init__(
         self,
-        desired: Desired,
         known: Known,
         health: Mapping[str, SourceHealth],
         config: Config,
+        *,
+        held_guests: pd.DataFrame,
         as_of: pd.Timestamp,
-        full: bool,
+        full: bool = False,
     ) -> None:
-        self.desired, self.known, self.health, self.config, self.as_of, self.full = (
-            desired,
-            known,
-            health,
-            config,
-            as_of,
-            full,
-        )
+        self.known, self.health, self.config, self.as_of, self.full = known, health, config, as_of, full
         self.additive = config.essentry.guest_list == "additive"
         self.deleted_at = as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.held_guests: dict[str, set[str]] = {}
+        self.frozen: set[str] = set(held_guests.loc[held_guests["invitation_id"].isna(), "source_id"])
+        for event, guest in held_guests.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
+            self.held_guests.setdefault(event, set()).add(guest)
+        self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
+        waiting = known.rejections
+        self.waiting = dict(zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True))
+        snapshot = known.snapshot
+        self.active = (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False)
+        self.deleted = (snapshot["state"] == "deleted").to_numpy(dtype=bool, na_value=False)
+        current = (snapshot["fingerprint_version"] == FINGERPRINT_VERSION).to_numpy(dtype=bool, na_value=False)
+        self.current = self.active & current & ~snapshot["dirty"].to_numpy(dtype=bool)
+        self.seen = np.zeros(len(snapshot), dtype=bool)
+        self.held_targets: Collection[str] = ()
+        self._start_part()
+
+    def _start_part(self) -> None:
         self.rows: list[dict] = []
         self.single: list[tuple[str, str, str, str | None]] = []
         self.frames: list[pd.DataFrame] = []
@@ -123,33 +193,36 @@ class _Work:
         self.absent_now: list[str] = []
         self.rebound = 0
         self.refreshed: dict[str, str] = {}
-        held = desired.held_guests
-        self.held_guests: dict[str, set[str]] = {}
-        self.frozen: set[str] = set(held.loc[held["invitation_id"].isna(), "source_id"])
-        for event, guest in held.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
-            self.held_guests.setdefault(event, set()).add(guest)
-        self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
-        waiting = known.rejections
-        self.waiting = dict(zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True))
 
     # -- events that the sources have -------------------------------------------------------------------------------
 
-    def compare(self, events: pd.DataFrame, payload_of: Callable[[np.ndarray], list[str]]) -> None:
-        """Creates, updates and unchanged among the events that are due."""
+    def compare(
+        self,
+        events: pd.DataFrame,
+        invitations: pd.DataFrame,
+        payload_of: Callable[[np.ndarray], list[str]],
+        *,
+        place: Positions | None = None,
+    ) -> Diff:
+        """Creates, updates and unchanged among the events of a part that are due.
+
+        events: with fingerprints. payload_of: canonical JSON of rows of `events` by position. place: where the events stand in the snapshot,
+        when it is known already.
+        """
         snapshot = self.known.snapshot
-        place = find_positions(events["source_id"], snapshot["source_id"])
+        if place is None:
+            place = find_positions(events["source_id"], snapshot["source_id"])
         new, found = place < 0, place >= 0
-        deleted = _pick_flags(snapshot["state"] == "deleted", place)
+        self.seen[place[found]] = True
         equal = take_text(snapshot["fingerprint"], place, events.index) == events["fingerprint"]
-        current = (snapshot["state"] == "active") & (snapshot["fingerprint_version"] == FINGERPRINT_VERSION) & ~snapshot["dirty"]
-        same = equal.to_numpy(dtype=bool, na_value=False) & _pick_flags(current, place) & (not self.full)
-        hold = deleted & (self.config.essentry.on_reappear == "hold")
+        same = equal.to_numpy(dtype=bool, na_value=False) & _pick_flags(self.current, place) & (not self.full)
+        hold = _pick_flags(self.deleted, place) & (self.config.essentry.on_reappear == "hold")
         create = new & self._not_waiting(events)
         update = found & ~same & ~hold
         named = events[["source_id", "source"]]
         self._decide(pick_rows(named, same), "unchanged", None)
         self._decide(pick_rows(named, hold), "held", "reappeared")
-        self._create(pick_rows(events, create))
+        self._create(pick_rows(events, create), invitations)
         self._decide(pick_rows(named, new & ~create), "held", "rejected before")
         rows = np.flatnonzero(update)
         if len(rows):
@@ -159,6 +232,7 @@ class _Work:
             olds = snapshot.iloc[place[rows]].to_dict("records")
             for event, base, text in zip(events.iloc[rows].to_dict("records"), olds, texts, strict=True):
                 self._update(event, base, before.get(event["source_id"]), text)
+        return self._finish_part()
 
     def _not_waiting(self, events: pd.DataFrame) -> np.ndarray:
         """False for events whose rejection is recent and whose content has not changed since."""
@@ -175,7 +249,7 @@ class _Work:
         same = pd.isna(rejected) if content is None else rejected == content
         return bool(same and pd.notna(next_at) and next_at > self.as_of)
 
-    def _create(self, events: pd.DataFrame) -> None:
+    def _create(self, events: pd.DataFrame, guests: pd.DataFrame) -> None:
         if events.empty:
             return
         self.frames.append(
@@ -202,7 +276,6 @@ class _Work:
             )
         )
         self._decide(events, "create", None)
-        guests = self.desired.invitations
         place = find_positions(guests["source_id"], events["source_id"])
         mine = pick_rows(guests[["source_id", "identity"]], place >= 0)
         event = place[place >= 0]
@@ -309,12 +382,14 @@ class _Work:
 
     # -- events that essentry has and the sources do not want --------------------------------------------------------
 
-    def settle_missing(self, events: pd.DataFrame) -> None:
-        """Delete, expire, hold or let sleep what is active in the snapshot and not due."""
-        snapshot = self.known.snapshot
-        active = (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False)
-        left = pick_rows(snapshot, active & ~is_among(snapshot["source_id"], events["source_id"]))
-        where = self._find_dispositions(left["source_id"])
+    def settle_missing(self, dispositions: pd.DataFrame, *, held_targets: Collection[str]) -> Diff:
+        """Delete, expire, hold or let sleep what is active in the snapshot and no part has due.
+
+        dispositions: as `Desired` has them, at least those of ids that the snapshot knows. held_targets: ids that an unresolved link protects.
+        """
+        self.held_targets = held_targets
+        left = pick_rows(self.known.snapshot, self.active & ~self.seen)
+        where = _find_dispositions(dispositions, left["source_id"])
         fate = left["source_id"].map(where).astype("str").fillna("absent").to_numpy(dtype=object)
         over = (left["ends_at"] <= self.as_of).to_numpy(dtype=bool)
         deletes: list[tuple[dict, str]] = []
@@ -343,13 +418,7 @@ class _Work:
             self._decide_one(base["source_id"], base["source"], "delete", reason)
             for guest in guests.values():
                 self._mail(base, guest, "cancelled")
-
-    def _find_dispositions(self, source_ids: pd.Series) -> pd.Series:
-        """What became of these events' rows: the row that gives a meeting its content before one that only carries its id."""
-        known = self.desired.dispositions
-        known = pick_rows(known, is_among(known["source_id"], source_ids) | is_among(known["own_id"], source_ids))
-        where = known.sort_values("disposition").drop_duplicates("source_id").set_index("source_id")["disposition"]
-        return where.combine_first(known.drop_duplicates("own_id").set_index("own_id")["disposition"])
+        return self._finish_part()
 
     def _fate(self, base: dict, disposition: str, over: bool) -> tuple[str, str]:
         source, source_id = base["source"], base["source_id"]
@@ -363,7 +432,7 @@ class _Work:
                 return "held", "source unhealthy"
             if health.unreadable_event_keys:
                 return "held", "unreadable keys in the source"
-            if source_id in self.desired.held_targets:
+            if source_id in self.held_targets:
                 return "held", "linked meeting not found"
             self.absent_now.append(source_id)
             needed = self.config.guards.delete_after_runs
@@ -391,7 +460,7 @@ class _Work:
     # -- the result ---------------------------------------------------------------------------------------------------
 
     def _mail(self, event: dict, guest: dict, kind: str) -> None:
-        self.mails.append((event["source_id"], event["source"], event["location_id"], _identity(guest), kind))
+        self.mails.append((event["source_id"], event["source"], event["location_id"], name_person(guest), kind))
 
     def _decide(self, events: pd.DataFrame, action: str, reason: str | None) -> None:
         if len(events):
@@ -401,10 +470,10 @@ class _Work:
     def _decide_one(self, source_id: str, source: str, action: str, reason: str | None) -> None:
         self.single.append((source_id, source, action, reason))
 
-    def finish(self) -> Diff:
+    def _finish_part(self) -> Diff:
         frames = [*self.frames, *([pd.DataFrame(self.rows)] if self.rows else [])]
         changes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=CHANGE_COLUMNS)
-        changes = _in_order(_typed(changes.reindex(columns=CHANGE_COLUMNS)))
+        changes = order_changes(_typed(changes.reindex(columns=CHANGE_COLUMNS)))
         single = pd.DataFrame(self.single, columns=DECISION_COLUMNS)
         decisions = pd.concat(
             [frame for frame in [*self.decided, single] if len(frame)] or [empty_frame(DECISION_COLUMNS)],
@@ -412,19 +481,30 @@ class _Work:
         )
         mails = pd.DataFrame(self.mails, columns=MAIL_COLUMNS)
         all_mails = pd.concat([frame for frame in [*self.mail_frames, mails] if len(frame)] or [mails], ignore_index=True)
-        return Diff(changes, decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed)
+        diff = Diff(changes, decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed)
+        self._start_part()
+        return diff
 
 
-def _pick_flags(flags: pd.Series, positions: np.ndarray) -> np.ndarray:
-    """The flags at these positions; false at -1 and where missing."""
-    return np.append(flags.to_numpy(dtype=bool, na_value=False), False)[positions]
+def keep_dispositions(dispositions: pd.DataFrame, snapshot: pd.DataFrame) -> pd.DataFrame:
+    """The dispositions that are asked for once their part is compared: of ids that the snapshot knows and that are not just due, and of what is
+    quarantined.
+    """
+    plain = ((dispositions["disposition"] == "due") & (dispositions["own_id"] == dispositions["source_id"])).to_numpy(dtype=bool)
+    known = is_among(dispositions["source_id"], snapshot["source_id"]) | is_among(dispositions["own_id"], snapshot["source_id"])
+    return pick_rows(dispositions, (known & ~plain) | (dispositions["disposition"] == "quarantined").to_numpy(dtype=bool))
 
 
-def _in_order(changes: pd.DataFrame) -> pd.DataFrame:
-    """By start, then id: what is soonest is sent first."""
-    keys = pa.table({"starts_at": pa.array(changes["starts_at"]), "source_id": to_arrow(changes["source_id"])})
-    order = pc.sort_indices(keys, sort_keys=[("starts_at", "ascending"), ("source_id", "ascending")])
-    return pick_rows(changes, np.asarray(order, dtype=np.int64))
+def _find_dispositions(known: pd.DataFrame, source_ids: pd.Series) -> pd.Series:
+    """What became of these events' rows: the row that gives a meeting its content before one that only carries its id."""
+    known = pick_rows(known, is_among(known["source_id"], source_ids) | is_among(known["own_id"], source_ids))
+    where = known.sort_values("disposition").drop_duplicates("source_id").set_index("source_id")["disposition"]
+    return where.combine_first(known.drop_duplicates("own_id").set_index("own_id")["disposition"])
+
+
+def _pick_flags(flags: Mask, positions: Positions) -> Mask:
+    """The flags at these positions; false at -1."""
+    return np.append(flags, False)[positions]
 
 
 def _typed(changes: pd.DataFrame) -> pd.DataFrame:
@@ -460,12 +540,6 @@ def _settled(base: dict, action: str, reason: str) -> dict:
         "starts_at": base["starts_at"], "ends_at": base["ends_at"], "name": base.get("name"), "members_json": base["members_json"],
         "ignore_missing": True, "guests": base["guests"],
     }  # fmt: skip
-
-
-def _identity(guest: dict) -> str:
-    if guest.get("email"):
-        return guest["email"]
-    return "name:" + f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip().casefold()
 
 
 def _same_person(one: dict, other: dict) -> bool:

@@ -7,7 +7,7 @@ writing a value: raise FINGERPRINT_VERSION, and the next run compares contents i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import orjson
@@ -119,6 +119,11 @@ def dump_payload(payload: dict) -> str:
     """The canonical JSON of a payload that was changed as an object; guests sorted by id."""
     guests = sorted(payload.get("invitations", []), key=lambda guest: guest["sourceId"])
     return orjson.dumps({**{k: v for k, v in payload.items() if k != "invitations"}, "invitations": guests}).decode()
+
+
+def name_person(guest: Mapping[str, str]) -> str:
+    """The identity by which the mails to one person are counted: the address, or the name."""
+    return guest.get("email") or "name:" + f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip().casefold()
 
 
 def list_guests(payload: dict | None) -> dict[str, dict]:

@@ -8,11 +8,10 @@ import orjson
 import pandas as pd
 
 from schemas.config import Config
-from transforms.build import Desired
 from transforms.diff import SENT, Diff
 
 
-def limit_to_pilot(diff: Diff, desired: Desired, config: Config) -> Diff:
+def limit_to_pilot(diff: Diff, config: Config) -> Diff:
     """The diff without the changes outside `[pilot]`: by source, by the location of a site, by the domain of every guest."""
     pilot = config.pilot
     if not (pilot.sources or pilot.sites or pilot.recipient_domains):

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from schemas.report import REPORT_VERSION
+from transforms.columns import is_among
 from transforms.report_changes import choose_listed, count_listed
 from transforms.report_history import compare_usual
 from transforms.report_words import Wording, explain_code, mask_text, mask_value, plural
@@ -49,7 +50,7 @@ def build_report(
     """
     wording = wording or Wording()
     sent = changes[changes["action"] != "expire"] if len(changes) else changes
-    confirmed = set(changes.loc[changes["state"] == "confirmed", "source_id"]) if len(changes) else set()
+    confirmed = changes.loc[changes["state"] == "confirmed", "source_id"] if len(changes) else []
     if problems is None:
         problems = changes[changes["state"].isin(["rejected", "unknown"])] if len(changes) else changes
     report: dict[str, Any] = {
@@ -69,7 +70,7 @@ def build_report(
         "deletes_by_reason": _count(changes[changes["action"] == "delete"], "reason", by=None) if len(changes) else {},
         "held_by_reason": _count(decisions[decisions["action"] == "held"], "reason", by=None),
         "people": _count_people(mails),
-        "people_mailed": _count_people(mails[mails["source_id"].isin(confirmed)]),
+        "people_mailed": _count_people(mails[is_among(mails["source_id"], confirmed)] if len(confirmed) else mails.iloc[:0]),
         "quarantined": _group_rejects(rejects),
         "problems": _list_problems(problems, changes, wording),
         "problems_total": len(problems),
@@ -209,8 +210,9 @@ def _count_people(mails: pd.DataFrame) -> dict[str, int]:
 def _count_days(changes: pd.DataFrame, timezone: str) -> dict[str, dict[str, int]]:
     if changes.empty:
         return {}
-    dated = changes[changes["starts_at"].notna()]
-    return _count(dated.assign(day=dated["starts_at"].dt.tz_convert(timezone).dt.strftime("%Y-%m-%d")), "day")
+    dated = changes.loc[changes["starts_at"].notna(), ["action", "starts_at"]]
+    days = _count(dated.assign(day=dated["starts_at"].dt.tz_convert(timezone).dt.tz_localize(None).dt.floor("D")), "day")
+    return {day[:10]: counts for day, counts in days.items()}  # a day is told once for all of its changes
 
 
 def _list_visits(visits: pd.DataFrame | None, timezone: str) -> list[dict[str, Any]]:
@@ -223,11 +225,14 @@ def _list_visits(visits: pd.DataFrame | None, timezone: str) -> list[dict[str, A
 def _list_problems(problems: pd.DataFrame, changes: pd.DataFrame, wording: Wording) -> list[dict[str, Any]]:
     if problems.empty:
         return []
-    about = changes.drop_duplicates("source_id").set_index("source_id") if len(changes) else None
+    shown = problems.head(MAX_PROBLEMS)
+    about = None
+    if len(changes):
+        about = changes[is_among(changes["source_id"], shown["source_id"])].drop_duplicates("source_id").set_index("source_id")
     names = about["name"].to_dict() if about is not None else {}
     starts = format_instants(about["starts_at"]).to_dict() if about is not None else {}
     found = []
-    for row in problems.head(MAX_PROBLEMS).to_dict("records"):
+    for row in shown.to_dict("records"):
         item = {key: _plain(row[key]) for key in ("source_id", "action", "state", "code", "message")}
         name, next_at = _plain(names.get(item["source_id"])), row.get("next_at")
         meaning, remedy = explain_code(item["code"], item["state"])

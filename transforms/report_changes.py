@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.report import MAX_LISTED
+from transforms.columns import to_arrow
 from transforms.forget import mask_record
 from transforms.payload import list_guests
 from transforms.report_words import Wording, describe_change, mask_value, plural
@@ -26,15 +30,23 @@ def choose_listed(changes: pd.DataFrame, *, limit: int = MAX_LISTED) -> pd.DataF
     """The changes to list one by one: problems first, then deletes, updates, creates, by start; at most `limit`."""
     if changes.empty:
         return changes
-    open_ends = changes["state"].isin(["rejected", "unknown"])
-    rank = changes["action"].map(_ORDER).fillna(6).mask(open_ends, 1)
-    return changes.assign(rank=rank).sort_values(["rank", "starts_at", "source_id"], kind="stable").head(limit).drop(columns="rank")
+    kinds = [changes["state"].isin(["rejected", "unknown"]), *(changes["action"] == action for action in _ORDER)]
+    rank = np.select([kind.to_numpy(dtype=bool, na_value=False) for kind in kinds], [1, *_ORDER.values()], default=6)
+    table = pa.table({"rank": rank, "starts_at": pa.array(changes["starts_at"]), "source_id": to_arrow(changes["source_id"])})
+    keys = [("rank", "ascending"), ("starts_at", "ascending"), ("source_id", "ascending")]
+    rows = pc.sort_indices(table, sort_keys=keys) if limit >= len(changes) else pc.select_k_unstable(table, k=limit, sort_keys=keys)
+    return changes.iloc[rows.to_numpy()]
 
 
 def count_listed(changes: pd.DataFrame, listed: pd.DataFrame) -> dict[str, Any]:
     """The report's `listing`."""
-    left_out = changes.drop(index=listed.index)["action"].value_counts() if len(listed) < len(changes) else pd.Series(dtype="int64")
-    return {"total": len(changes), "listed": len(listed), "left_out": {str(k): int(v) for k, v in left_out.sort_index().items()}}
+    left_out = (
+        changes["action"].value_counts() - listed["action"].value_counts().reindex(changes["action"].unique(), fill_value=0)
+        if len(changes)
+        else {}
+    )
+    counts = {str(action): int(count) for action, count in sorted(dict(left_out).items()) if count}
+    return {"total": len(changes), "listed": len(listed), "left_out": counts}
 
 
 def list_changes(changes: pd.DataFrame, payloads: Mapping[int, str], wording: Wording) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import orjson
 import pandas as pd
 
 from schemas.frames import MAIL_COLUMNS
-from transforms.payload import list_guests
+from transforms.payload import list_guests, name_person
 
 COMPLETE = ("unknown outcome", "full")
 
@@ -26,7 +26,7 @@ def list_mails(changes: pd.DataFrame, payloads: Mapping[int, str]) -> pd.DataFra
     for seq, source_id, source, location, guests_json in changes[columns].itertuples(index=False):
         stored = orjson.loads(guests_json) if isinstance(guests_json, str) else {}
         payload = orjson.loads(payloads[seq]) if seq in payloads else None
-        rows += [(source_id, source, location, _identify(guest), kind) for guest, kind in _mailed(stored, payload)]
+        rows += [(source_id, source, location, name_person(guest), kind) for guest, kind in _mailed(stored, payload)]
     return pd.DataFrame(rows, columns=MAIL_COLUMNS)
 
 
@@ -42,7 +42,3 @@ def _mailed(stored: dict, payload: dict | None) -> Iterator[tuple[dict, str]]:
         return
     for key, guest in list_guests(payload).items():
         yield guest, "invited" if key in added or not stored else "updated"
-
-
-def _identify(guest: Mapping[str, str]) -> str:
-    return guest.get("email") or "name:" + f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip().casefold()

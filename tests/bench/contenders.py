@@ -5,6 +5,7 @@ FOLDER holds the nights' Parquet files and, for the diffs, what the contender ke
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -59,43 +60,40 @@ def write_config(folder: Path, url: str, essentry: str) -> Path:
     return path
 
 
-def run_ours(rows: int, folder: Path, url: str, *, night: int, keep: Path | None = None) -> dict[str, Any]:
-    """A night of essentry-sync from frames to report, without an engine; state on SQLite."""
-    from flows import nightly, plan
+def run_ours(
+    rows: int, folder: Path, url: str, *, night: int, keep: Path | None = None, partitions: int = 1, source: str | None = None
+) -> dict[str, Any]:
+    """A night of essentry-sync to the report, without an engine; state on SQLite. The rows come as frames, or from a source's database when the
+    night is divided into files.
+    """
+    from flows import nightly
     from flows.extract import Extracted
     from schemas.config import load_config
 
     os.environ.update({"ESSENTRY_TOKEN": "x", "ESSENTRY_AGENT_TOKEN": "00000000-0000-4000-8000-000000000000"})
     seconds: dict[str, float] = {}
-
-    def count(module: Any, name: str, step: str) -> None:
-        work = getattr(module, name)
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            with timed(seconds, step):
-                return work(*args, **kwargs)
-
-        setattr(module, name, counted)
-
-    for name, step in (
-        ("validate_part", "transform"), ("number_guests", "transform"), ("build_part", "transform"),
-        ("load_known", "diff"), ("diff_events", "diff"), ("judge_plan", "guard"), ("build_balance", "guard"),
-    ):  # fmt: skip
-        count(plan, name, step)
+    _count_steps(seconds)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         home = Path(work)
-        config = load_config(write_config(home, "sqlite:///source.sqlite", url))
+        if partitions > 1:
+            os.environ.update({"ESSENTRY_SYNC_SCALE__PARTITIONS": str(partitions), "ESSENTRY_SYNC_SCALE__FOLDER": "parts"})
+        config = load_config(write_config(home, source or "sqlite:///source.sqlite", url))
         if night == 2:
             shutil.copy(folder / "ours.sqlite", home / "state.sqlite")
-        events, guests = load_frames(folder, night)
         clock = company.AS_OF.to_pydatetime()
         with nightly.open_session(config, kind="sync", as_of=clock) as session:
-            extracted = {"rooms": Extracted("rooms", events, guests, clock)}
+            if source is None:
+                extracted: Any = {"rooms": Extracted("rooms", *load_frames(folder, night), clock)}
+            else:
+                with timed(seconds, "extract"):
+                    extracted, _ = nightly.extract(session)
             _find_nothing_again()
             with timed(seconds, "plan, whole"):
                 planned = nightly.plan(session, extracted, {})
+            _tell_memory("plan")
             load = nightly.load(session, planned)
             assert load is not None, [finding.message for finding in planned.findings]
+            _tell_memory("load")
             with timed(seconds, "report"):
                 result = nightly.finish(session)
             seconds["load and snapshot"] = session.seconds["load"]
@@ -106,6 +104,31 @@ def run_ours(rows: int, folder: Path, url: str, *, night: int, keep: Path | None
             shutil.move(home / "state.sqlite", keep)
         counts = {name: int(result.report["counts"][name]) for name in ("create", "update", "delete")}
     return {"seconds": seconds, "counts": counts, "requests": load.requests}
+
+
+def _count_steps(seconds: dict[str, float]) -> None:
+    """Put a clock around the stages of a night."""
+    from flows import compare, plan
+
+    def count(module: Any, name: str, step: str) -> None:
+        work = getattr(module, name)
+
+        @functools.wraps(work)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with timed(seconds, step):
+                return work(*args, **kwargs)
+
+        setattr(module, name, counted)
+
+    for module, name, step in (
+        (compare, "validate_part", "transform"), (compare, "number_guests", "transform"), (compare, "build_part", "transform"),
+        (compare, "load_known", "diff"), (compare, "_diff_parts", "diff"), (plan, "judge_plan", "guard"), (plan, "build_balance", "guard"),
+    ):  # fmt: skip
+        count(module, name, step)
+
+
+def _tell_memory(step: str) -> None:
+    sys.stderr.write(f"after {step}: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000_000:.2f} GB\n")
 
 
 def _find_nothing_again() -> None:
@@ -301,6 +324,9 @@ def run_client(rows: int, folder: Path, url: str) -> dict[str, Any]:
 CONTENDERS: dict[str, Callable[..., dict[str, Any]]] = {
     "ours night 1": lambda *a: run_ours(*a, night=1, keep=a[1] / "ours.sqlite"),
     "ours night 2": lambda *a: run_ours(*a, night=2),
+    "ours divided": lambda *a: run_ours(
+        *a, night=1, partitions=max(8, a[0] * 32 // (10 * company.W)), source=database_url("postgresql", *a[:2])
+    ),
     "naive night 1": lambda *a: run_naive(*a, night=1),
     "naive night 2": lambda *a: run_naive(*a, night=2),
     "naive prepared": prepare_naive,

@@ -66,7 +66,8 @@ max_shrink_share = 0.99
 max_churn = 1000
 [report]
 directory = "runs"
-"""
+{scale}"""
+DIVIDED = '[scale]\npartitions = 3\nfolder = "parts"\n'
 FAULTS: dict[str, dict] = {
     "429": {"kind": "status", "status": 429},
     "429 Retry-After": {"kind": "status", "status": 429, "retry_after": 0.05},
@@ -125,6 +126,9 @@ class History:
             "invitation_ids": pick(["per-event", "per-event", "shared"]),
             "state": state,
         }
+        # drawn apart, so that what else a seed does stays as it was
+        divided = self.settings["invitation_ids"] == "per-event" and random.Random(f"divided {seed}").random() < 0.3
+        self.settings["scale"] = DIVIDED if divided else ""
         self.config.write_text(CONFIG.format(**self.settings), encoding="utf-8")
         (folder / "events.sql").write_text(f"SELECT {COLUMNS} FROM events", encoding="utf-8")
         (folder / "guests.sql").write_text("SELECT * FROM guests", encoding="utf-8")
@@ -323,4 +327,5 @@ def run_history(seed: int, sandbox: SandboxServer) -> Counter[str]:
         history.seen[f"state on {'PostgreSQL' if postgres else 'SQLite'}"] += 1
         for key in ("guest_list", "payload", "invitation_ids"):
             history.seen[f"{key} = {history.settings[key]}"] += 1
+        history.seen["a night in parts" if history.settings["scale"] else "a night in one"] += 1
         return history.seen

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from sqlalchemy.engine.default import DefaultDialect
 
-from flows import apply, confirm, extract, nightly
+from flows import apply, confirm, deal, nightly
 from flows.client import EssentryClient
 from flows.state import State
 from schemas.config import load_config
@@ -27,7 +27,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "take the lease": (State, "acquire_lease"),
     "begin the run": (State, "start_run"),
     "settle lost requests": (State, "settle_lost"),
-    "read a source": (extract, "read_source"),
+    "read a source": (deal, "read_source"),
     "number guests": (State, "guest_numbers"),
     "save the plan": (State, "save_plan"),
     "save the quarantine": (State, "save_quarantine"),

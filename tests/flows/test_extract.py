@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -291,12 +292,14 @@ def test_one_failing_source_stops_the_night_unless_others_may_go_on(engine, tmp_
     good = source(tmp_path, address(engine))
     bad = good.model_copy(update={"url": "sqlite:///gone.sqlite"})
     with pytest.raises(SourceError, match="source bad"):
-        read_sources(Config(root=tmp_path, sources={"bad": bad, "good": good}))
-    read_now, failed = read_sources(Config(root=tmp_path, sources={"bad": bad, "good": good}, on_source_failure="others"))
+        read_sources(Config(root=tmp_path, sources={"bad": bad, "good": good}), read=partial(read_source, root=tmp_path))
+    read_now, failed = read_sources(
+        Config(root=tmp_path, sources={"bad": bad, "good": good}, on_source_failure="others"), read=partial(read_source, root=tmp_path)
+    )
     assert list(read_now) == ["good"]
     assert "no database file" in failed["bad"]
     with pytest.raises(SourceError, match="no source could be read"):
-        read_sources(Config(root=tmp_path, sources={"bad": bad}, on_source_failure="others"))
+        read_sources(Config(root=tmp_path, sources={"bad": bad}, on_source_failure="others"), read=partial(read_source, root=tmp_path))
 
 
 def test_a_parameter_that_a_preset_does_not_have_is_named() -> None:

@@ -16,7 +16,7 @@ from schemas.config import load_config
 from schemas.errors import ConfigurationError
 from tests.conftest import AS_OF, DEMO
 from transforms.naming import name_by
-from transforms.partition import split_frames
+from transforms.partition import find_pointing, find_united, split_frames
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -38,12 +38,12 @@ def after_night_1(tmp_path_factory):
         yield folder, sandbox
 
 
-def plan_digest(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, flow: bool = False, **scale: object) -> tuple[str, dict]:
+def plan_digest(company: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, flow: bool = False, **scale: object) -> tuple[str, dict]:
     """The digest and the counts of the second night's plan, made from a copy of the state; by the flow, or without an engine."""
     for name, value in scale.items():
         monkeypatch.setenv(f"ESSENTRY_SYNC_SCALE__{name.upper()}", str(value))
     home = tmp_path / "night"
-    shutil.copytree(folder, home, ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(company, home, ignore=shutil.ignore_patterns("runs"))
     as_of = AS_OF + timedelta(days=1)
     monkeypatch.setenv("ESSENTRY_SYNC_PILOT__PAUSED", "true")  # the plan is made, nothing is sent
     if flow:
@@ -70,6 +70,13 @@ def test_plan_is_the_same_however_the_night_is_divided(partitions, runner, after
     assert plan_digest(after_night_1[0], monkeypatch, tmp_path, partitions=partitions, runner=runner) == undivided
 
 
+@pytest.mark.parametrize(("partitions", "runner"), [(3, "threads"), (3, "processes")])
+def test_plan_is_the_same_when_the_parts_lie_in_files(partitions, runner, after_night_1, undivided, monkeypatch, tmp_path):
+    scale = {"partitions": partitions, "runner": runner, "folder": tmp_path / "parts"}
+    assert plan_digest(after_night_1[0], monkeypatch, tmp_path, **scale) == undivided
+    assert list((tmp_path / "parts").iterdir()) == [], "people's data stay no longer than the night"
+
+
 def test_linked_meetings_stay_together(after_night_1, monkeypatch, tmp_path):
     config = load_config(after_night_1[0] / DEMO.name)
     with nightly.open_session(config, kind="plan") as session:
@@ -77,7 +84,8 @@ def test_linked_meetings_stay_together(after_night_1, monkeypatch, tmp_path):
         naming = name_by(session.config)
         confirmed = session.state.read_fingerprints()[["source_id", "members_json"]]
     frames = {name: (read.events, read.guests) for name, read in extracted.items()}
-    parts = split_frames(frames, 4, confirmed=confirmed, naming=naming)
+    linked = [find_united(confirmed, naming), *(find_pointing(name, events, naming) for name, (events, _) in frames.items())]
+    parts = split_frames(frames, 4, linked=pd.concat(linked, ignore_index=True).astype("str"))
     assert len(parts) == 5
     for name, (events, guests) in frames.items():
         for whole, place in ((events, 0), (guests, 1)):
@@ -98,6 +106,11 @@ def test_linked_meetings_stay_together(after_night_1, monkeypatch, tmp_path):
     assert set(rooms.loc[rooms["source_event_id"].isin(pointing), "linked_event_id"]) & set(frames["hr"][0]["source_event_id"]) <= set(
         parts[-1]["hr"][0]["source_event_id"]
     )
+
+
+def test_flow_divides_the_night_into_files(after_night_1, undivided, monkeypatch, tmp_path):
+    scale = {"partitions": 3, "runner": "processes", "folder": tmp_path / "parts"}
+    assert plan_digest(after_night_1[0], monkeypatch, tmp_path, flow=True, **scale) == undivided
 
 
 @pytest.mark.parametrize("runner", ["threads", "processes"])

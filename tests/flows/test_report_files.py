@@ -16,11 +16,18 @@ from flows.report_files import defuse_formulas, write_report
 from schemas.errors import ReportError
 from schemas.report import parse_report
 from tests.transforms import literal_report as literal
-from transforms.report_changes import TABLE_COLUMNS
+from transforms.report_changes import TABLE_COLUMNS, choose_listed
 
 
 def write(folder: Path, changes: pd.DataFrame = literal.CHANGES) -> Path:
-    return write_report(folder, literal.report_of(changes), changes, wording=literal.WORDING, read_contents=lambda seqs: literal.PAYLOADS)
+    return write_report(
+        folder,
+        literal.report_of(changes),
+        choose_listed(changes),
+        [changes],
+        wording=literal.WORDING,
+        read_contents=lambda seqs: literal.PAYLOADS,
+    )
 
 
 def test_all_files_are_written_for_the_owner_alone(tmp_path):

@@ -15,7 +15,7 @@ from flows.report_html import render_html
 from schemas.report import MAX_LISTED
 from tests.transforms import literal_report as literal
 from transforms.report import build_failure
-from transforms.report_changes import list_changes
+from transforms.report_changes import choose_listed, list_changes
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("ESSENTRY_SYNC_REQUIRE_BROWSER") == "1"
@@ -60,7 +60,14 @@ def visit(chromium):
 def night(tmp_path_factory) -> Path:
     """The report of the small night."""
     folder = tmp_path_factory.mktemp("night")
-    write_report(folder, literal.report_of(), literal.CHANGES, wording=literal.WORDING, read_contents=lambda seqs: literal.PAYLOADS)
+    write_report(
+        folder,
+        literal.report_of(),
+        choose_listed(literal.CHANGES),
+        [literal.CHANGES],
+        wording=literal.WORDING,
+        read_contents=lambda seqs: literal.PAYLOADS,
+    )
     return folder / "report.html"
 
 
@@ -248,7 +255,7 @@ def test_a_plan_that_waits_shows_its_commands_and_its_digest(visit, tmp_path):
     plan = literal.report_of()["plan"] | {"status": "waiting"}
     changes = literal.CHANGES.assign(state="planned")
     report = literal.report_of(changes, plan=plan, findings=[literal.GUARD], load=None)
-    write_report(tmp_path, report, changes, wording=literal.MASKED, read_contents=lambda seqs: literal.PAYLOADS)
+    write_report(tmp_path, report, choose_listed(changes), [changes], wording=literal.MASKED, read_contents=lambda seqs: literal.PAYLOADS)
     page = visit(tmp_path / "report.html")
     text = page.inner_text("#attention")
     for words in (

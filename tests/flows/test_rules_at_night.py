@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flows import nightly
-from flows.plan import check_clock, new_run
+from flows.runs import check_clock, new_run
 from flows.sandbox import SandboxServer, SandboxSettings
 from schemas.config import GuardsConfig
 from schemas.errors import ConfigurationError, GuardTripped, StalePlanError, StateError

@@ -36,9 +36,9 @@ def test_new_fingerprint_version_is_taken_over_without_sending_anything(company,
     assert rows["fingerprint"].tolist() == [payload.fingerprint(payloads[key]) for key in rows["source_id"]]
 
     compared: list[str] = []
-    compare = diff._Work._update
+    compare = diff.Comparison._update
     monkeypatch.setattr(
-        diff._Work, "_update", lambda self, event, *rest: (compared.append(event["source_id"]), compare(self, event, *rest))
+        diff.Comparison, "_update", lambda self, event, *rest: (compared.append(event["source_id"]), compare(self, event, *rest))
     )
     assert company.night().report["counts"]["unchanged"] == 2
     assert compared == []  # by fingerprints alone, as every night

@@ -9,7 +9,7 @@ import pytest
 from literal_frames import NOW, compare, config, desire, guest, know, meeting
 
 from schemas.config import Config, GuardsConfig
-from transforms.churn import find_churn
+from transforms.churn import find_churn, list_candidates
 from transforms.diff import Diff
 from transforms.findings import Finding
 from transforms.guards import check_guards
@@ -125,7 +125,8 @@ def test_full_resend_needs_approval_by_default() -> None:
 
 
 def _churn(diff: Diff, desired: Any, known: Any) -> tuple[str, ...]:
-    return find_churn(diff, desired, known.snapshot, known.payloads)
+    candidates = list_candidates(diff, desired.events, desired.invitations, known.snapshot)
+    return find_churn(diff, candidates, known.snapshot, known.payloads)
 
 
 @pytest.mark.parametrize(

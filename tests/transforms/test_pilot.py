@@ -21,7 +21,7 @@ def _settings(**pilot: Any) -> Config:
 
 
 def _limit(diff: Diff, desired: Any, **pilot: Any) -> Diff:
-    return limit_to_pilot(diff, desired, _settings(**pilot))
+    return limit_to_pilot(diff, _settings(**pilot))
 
 
 def _sent(diff: Diff) -> list[str]:

@@ -1,0 +1,231 @@
+"""Compare the sources with what essentry holds: every stage of a night between the rows that were read and the decisions about every event.
+
+Each stage does its work part by part and lets go of the one before: divide → validate → number guests → build → judge the sources → diff.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from flows.deal import Dealt, gather_parts
+from flows.extract import Extracted
+from flows.guest_keys import digest_guest_keys
+from flows.judge import judge_sources
+from flows.partitions import BuiltPart, MapParts, Part, RawPart, build_part, map_here, validate_part
+from flows.plan_pages import Pages, shelve_pages
+from flows.runs import Run
+from flows.shelf import Place, Shelf
+from flows.state import State
+from schemas.config import Config
+from schemas.errors import ConfigurationError
+from transforms.balance import count_rows
+from transforms.build import Desired
+from transforms.churn import list_candidates
+from transforms.columns import find_positions
+from transforms.diff import Comparison, Diff, Known, SourceHealth, keep_dispositions, unite_diffs
+from transforms.findings import Finding
+from transforms.naming import Naming, name_by
+from transforms.partition import Frames, find_pointing, find_united, split_frames, unite_desired, unite_validated
+from transforms.payload import Payloads, list_guests
+from transforms.pilot import limit_to_pilot
+from transforms.validate import Validated
+
+Read = Mapping[str, Extracted] | Mapping[str, Dealt]
+
+
+@dataclass(frozen=True)
+class Night:
+    """What the stages of a night share. map_parts: how the work of the partitions is done, by default in this process; shelf: where they lie between
+    the stages.
+    """
+
+    config: Config
+    state: State
+    run: Run
+    full: bool = False
+    map_parts: MapParts | None = None
+    shelf: Shelf = field(default_factory=Shelf)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The sources against what essentry holds: what the guards judge.
+
+    `desired`: without the rows of events and invitations; of its dispositions those that are asked for later. `diff`: its changes without their
+    texts, which are in `pages`: runs that are sorted as `diff.changes` is, each row of which comes from the run that `order` says. `findings`: on
+    the health of the sources. `rows`: where the rows went, by disposition or action. `candidates`: see `find_churn`.
+    """
+
+    sources: list[Validated]
+    known: Known
+    desired: Desired
+    diff: Diff
+    pages: list[Pages]
+    order: np.ndarray
+    candidates: pd.DataFrame
+    rows: Mapping[str, int]
+    health: dict[str, SourceHealth]
+    findings: list[Finding]
+    reads: dict[str, dict[str, int]]
+
+
+def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: Mapping[str, str]) -> Compared:
+    """Validate, build and compare, up to the decisions about every event. The state changes by the numbers of new guests alone.
+
+    extracted: `Extracted` or, of a night whose parts lie in files, `Dealt` of every source; it is emptied: a large night needs the room.
+    """
+    config, state, map_parts = night.config, night.state, night.map_parts or map_here(night.config)
+    known = load_known(state)
+    check_sources(config, known.snapshot)
+    naming = name_by(config, state.adopted())
+    confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
+    raw = _divide(night, extracted, confirmed, naming)
+    validated = map_parts("validate", validate_part, [RawPart(frames, config, night.shelf) for frames in raw])
+    del raw
+    numbers = number_guests(state, [part.keyless for part in validated])
+    sources = unite_validated([part.found for part in validated])
+    # united meetings are built in the last partition, which alone needs to know them
+    knows = [confirmed.iloc[:0]] * (len(validated) - 1) + [confirmed]
+    work = [
+        Part(part.rows, _pick_numbers(numbers, part.keyless), config, known_there, night.run.clock, naming, night.shelf)
+        for part, known_there in zip(validated, knows, strict=True)
+    ]
+    del validated
+    built = map_parts("build", build_part, work)
+    del work
+    desired = unite_desired([part.found for part in built])
+    upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > night.run.clock)]
+    health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
+    return _diff_parts(night, known, built, sources=sources, desired=desired, health=health, findings=findings, reads=reads)
+
+
+def _divide(night: Night, extracted: MutableMapping[str, Any], confirmed: pd.DataFrame, naming: Naming) -> list[Place[Frames]]:
+    """The rows of every source by partition; an undivided night is one."""
+    read = dict(extracted)
+    extracted.clear()
+    dealt = [source for source in read.values() if isinstance(source, Dealt)]
+    if dealt:
+        return gather_parts(dealt, united=find_united(confirmed, naming), shelf=night.shelf)
+    frames = {name: (source.events, source.guests) for name, source in read.items()}
+    if night.config.scale.partitions == 1:
+        return [night.shelf.put(frames)]
+    linked = [find_united(confirmed, naming), *(find_pointing(name, events, naming) for name, (events, _) in frames.items())]
+    parts = split_frames(frames, night.config.scale.partitions, linked=pd.concat(linked, ignore_index=True).astype("str"))
+    return [night.shelf.put(part) for part in parts]
+
+
+def _diff_parts(
+    night: Night, known: Known, built: list[BuiltPart], *, desired: Desired, health: dict[str, SourceHealth], **found: Any
+) -> Compared:
+    """Decide about the events of each part, then about those that no part has."""
+    config, snapshot = night.config, known.snapshot
+    work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=night.run.clock, full=night.full)
+    sizes = np.cumsum([len(part.ids) for part in built])[:-1]
+    places = np.split(find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]), sizes)
+    diffs: list[Diff] = []
+    pages: list[Pages] = []
+    near: list[pd.DataFrame] = []
+    kept: list[pd.DataFrame] = []
+    rows: Counter[str] = Counter()
+
+    def settle(diff: Diff, payloads: Payloads | None) -> Diff:
+        diff = limit_to_pilot(diff, config)
+        pages.append(shelve_pages(night.shelf, diff.changes, payloads, send_updated_at=config.essentry.send_updated_at))
+        diffs.append(diff.slim())
+        return diff
+
+    for part, place in zip(built, places, strict=True):
+        content = part.rows.take()
+        payloads = Payloads(content.events, content.invitations)
+
+        def payload_of(places: np.ndarray, payloads: Payloads = payloads) -> list[str]:
+            return payloads.build(places).to_pylist()
+
+        diff = settle(work.compare(content.events, content.invitations, payload_of, place=place), payloads)
+        rows.update(count_rows(content.dispositions, diff.decisions))
+        near.append(list_candidates(diff, content.events, content.invitations, snapshot))
+        kept.append(keep_dispositions(content.dispositions, snapshot))
+    desired = replace(desired, dispositions=pd.concat(kept, ignore_index=True))
+    settle(work.settle_missing(desired.dispositions, held_targets=desired.held_targets), None)
+    diff, order = unite_diffs(diffs)
+    candidates = pd.concat([frame for frame in near if len(frame)] or near[:1], ignore_index=True)
+    return Compared(
+        known=known, desired=desired, diff=diff, pages=pages, order=order, candidates=candidates, rows=rows, health=health, **found
+    )
+
+
+def number_guests(state: State, keyless: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, dict[str, int]]:
+    """Numbers for guests without a key of their own, of all partitions; new ones are kept in the state store, so that a plan's ids hold.
+
+    keyless: source → texts, of each partition. Returns source → text → number.
+    """
+    texts: dict[str, set[str]] = {}
+    for part in keyless:
+        for source, found in part.items():
+            texts.setdefault(source, set()).update(found)
+    numbers: dict[str, dict[str, int]] = {}
+    for name, some in texts.items():
+        ordered = sorted(some)
+        digests = digest_guest_keys(ordered, state.salt())
+        known = state.guest_numbers(name, digests)
+        numbers[name] = {text: known[digest] for text, digest in zip(ordered, digests, strict=True)}
+    return numbers
+
+
+def _pick_numbers(numbers: Mapping[str, Mapping[str, int]], keyless: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+    return {source: {text: numbers[source][text] for text in texts} for source, texts in keyless.items()}
+
+
+def check_sources(config: Config, snapshot: pd.DataFrame) -> None:
+    """S15: a source that essentry has events of may not just leave the configuration. Raises ConfigurationError."""
+    known = set(snapshot.loc[snapshot["state"] == "active", "source"])
+    for name in sorted(known - set(config.sources)):
+        raise ConfigurationError(
+            f"the state holds events of the source {name!r}, which the configuration does not name: put it back, "
+            f'or give its new name id_prefix = "{name}" and run `essentry-sync rename {name} NEW` (the ids stay, nobody is mailed), '
+            f"or `essentry-sync retire {name}` (its events stay in essentry as they are)"
+        )
+
+
+def load_known(state: State) -> Known:
+    """What is known of essentry: the snapshot, and on top of it every request whose outcome is unknown (S8)."""
+    snapshot = state.read_fingerprints()
+    intents = state.open_intents()
+    unanswered: dict[str, dict[str, dict]] = {}
+    removals: dict[str, set[str]] = {}
+    latest: dict[str, dict] = {}
+    for intent in intents.to_dict("records"):
+        guests = unanswered.setdefault(intent["source_id"], {})
+        for text in (intent["after"], intent["body"]):
+            if isinstance(text, str):
+                for key, guest in list_guests(orjson.loads(text)).items():
+                    if "deletedAt" in guest:
+                        removals.setdefault(intent["source_id"], set()).add(key)
+                    else:
+                        guests.setdefault(key, guest)
+        latest[intent["source_id"]] = intent
+    snapshot = snapshot.assign(dirty=snapshot["source_id"].isin(list(latest)))
+    active = set(snapshot.loc[snapshot["state"] == "active", "source_id"])
+    lost = [row for key, row in latest.items() if key not in active and row["action"] != "expire"]
+    ghosts = {row["source_id"] for row in lost}
+    if lost:
+        rows = pd.DataFrame(lost).reindex(columns=snapshot.columns)
+        trace = snapshot.set_index("source_id")  # an event that was deleted or over before: a plan is judged stale by it
+        rows = rows.assign(
+            **{name: rows["source_id"].map(trace[name]) for name in ("fingerprint", "confirmed_run")},
+            fingerprint_version=0, state="active", absent_runs=0, dirty=True, guests=0,
+        )  # fmt: skip
+        snapshot = pd.concat([snapshot[~snapshot["source_id"].isin(ghosts)], rows.astype(snapshot.dtypes.to_dict())], ignore_index=True)
+
+    def payloads(ids: list[str]) -> dict[str, str]:
+        stored = dict(state.read_payloads([key for key in ids if key not in ghosts]))
+        return stored | {key: "{}" for key in ids if key in ghosts}
+
+    return Known(snapshot, payloads, unanswered, state.rejections(), removals)
