@@ -5,13 +5,17 @@ Batches, concurrency and order live here; what an answer means is `flows.client`
 For each batch: its rows become `sending`, which is committed before the request leaves; then the request with its
 retries; then all its outcomes in one transaction. So whenever the process dies, every event that may have reached
 essentry is known by name.
+
+A commit waits for the disk. So what several batches have to write while one commit is under way goes into the next, all
+of it or nothing; each batch goes on only after the commit that holds its own. And batches are marked before a request is
+free for them, so that none waits for the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +31,8 @@ from schemas.ledger import Outcome
 
 GRACE_SECONDS = 5.0
 """After an interrupt, requests under way have so long to be answered; then their events are unknown."""
+BATCHES_A_REQUEST = 3
+"""So many batches are at work for each request that may be under way: one is sent, the others are read, marked and recorded meanwhile."""
 SHRINK = 10
 """So much smaller is a batch of events that had no answer the last time."""
 SENT_ACTIONS = frozenset({"create", "update", "delete"})
@@ -38,13 +44,13 @@ _T = TypeVar("_T")
 
 
 class Ledger(Protocol):
-    """The two writes of the load; the state store has them. Both are called from one thread, one at a time."""
+    """The write of the load; the state store has it. It is called from one thread."""
 
-    def mark_sending(self, plan_id: str, seqs: Sequence[int], *, run_id: str, now: datetime) -> Any:
-        """Rows → sending, committed on return."""
+    def write_down(self, plan_id: str, sending: Sequence[int], outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> Any:
+        """These rows (seqs) → sending, others → their outcome, and the snapshot with them, in one transaction that is committed on return.
 
-    def record_outcomes(self, plan_id: str, outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> Any:
-        """Rows → their outcome, and the snapshot with them, in one transaction; `planned`: as if never sent."""
+        `planned`: as if never sent. What raises has written nothing.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +124,12 @@ async def send_changes_async(
     """Send changes through an open client, at most `config.concurrency` requests at once.
 
     `changes` are pages of the ledger (columns seq, source_id, action, body, ignore_missing, and state, of which only
-    `planned` is sent) or iterables of `Item`; a source id occurs once. They are read at most `concurrency + 2` batches
-    ahead, in the ledger's thread. `expire` is confirmed without a request. Events keep their order within each kind of
-    batch (see `build_batches`); requests overlap.
+    `planned` is sent) or iterables of `Item`; a source id occurs once. They are read in a thread of their own, at most
+    `concurrency * BATCHES_A_REQUEST` batches ahead. `expire` is confirmed without a request. Events keep their order
+    within each kind of batch (see `build_batches`); requests overlap.
 
-    `progress(done, total, outcomes)` is called after each batch is recorded. `stop()` true: no further batch is begun.
-    Pages, ledger, `progress` and `stop` all run in one thread of their own, so they may share a state store.
+    `progress(done, total, outcomes)` is called for each batch after its outcomes are committed. `stop()` true: no further
+    batch is begun; it is asked before each write that begins some. Ledger, `progress` and `stop` all run in one thread.
     `confirm_delete(items)` gets the deletes of a batch just before it is sent, in another thread, and returns the seqs
     that may be sent; the others are held, as all are when it raises a SyncError.
 
@@ -182,6 +188,19 @@ def read_page(page: pd.DataFrame) -> Iterator[Item]:
         yield Item(int(seq), source_id, content, action, bool(ignore_missing), failed)
 
 
+@dataclass(slots=True, eq=False)
+class _Write:
+    """What a batch has to write down: seqs to mark, or outcomes. `begins`: left out once the load is stopped.
+
+    `written`: True after the commit, False when it was left out, or why it failed.
+    """
+
+    sending: Sequence[int]
+    outcomes: Sequence[Outcome]
+    begins: bool
+    written: asyncio.Future[bool]
+
+
 @dataclass(slots=True)
 class _Load:
     """One load: workers that each take a batch, mark, send and record it."""
@@ -205,7 +224,9 @@ class _Load:
     broken: BaseException | None = None
     slots: asyncio.Semaphore = field(init=False)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: deque[_Write] = field(default_factory=deque)
     ledger_thread: ThreadPoolExecutor = field(init=False)
+    page_thread: ThreadPoolExecutor = field(init=False)
     source_thread: ThreadPoolExecutor = field(init=False)
 
     async def run(self, changes: Iterable[Change]) -> LoadResult:
@@ -220,10 +241,10 @@ class _Load:
         self.slots = asyncio.Semaphore(config.concurrency)
         with (
             ThreadPoolExecutor(1, "ledger") as self.ledger_thread,
+            ThreadPoolExecutor(1, "pages") as self.page_thread,
             ThreadPoolExecutor(1, "confirm-delete") as self.source_thread,
         ):
-            # Two more than may send: their ledger writes overlap with requests.
-            workers = [asyncio.create_task(self._work(batches)) for _ in range(config.concurrency + 2)]
+            workers = [asyncio.create_task(self._work(batches)) for _ in range(config.concurrency * BATCHES_A_REQUEST)]
             try:
                 await asyncio.wait(workers)
             except asyncio.CancelledError:
@@ -264,21 +285,15 @@ class _Load:
             self.client.halt()
 
     async def _next_batch(self, batches: Iterator[list[Item]]) -> list[Item] | None:
-        def take() -> list[Item] | None:
-            if self.stop is not None and self.stop():
-                self.stopped = True
-                return None
-            return next(batches, None)
-
         async with self.turn:
-            return None if self._over() else await self._in_thread(self.ledger_thread, take)
+            return None if self._over() else await self._in_thread(self.page_thread, lambda: next(batches, None))
 
     def _over(self) -> bool:
         return bool(self.stopped or self.broken or self.error or self.client.failure)
 
     async def _send(self, batch: list[Item]) -> None:
         if batch[0].action not in SENT_ACTIONS:
-            await self._record([Outcome(item.seq, item.source_id, "confirmed", None, None) for item in batch])
+            await self._write(outcomes=[Outcome(item.seq, item.source_id, "confirmed", None, None) for item in batch], begins=True)
             return
         async with self.slots:
             if self._over():
@@ -286,32 +301,29 @@ class _Load:
             if held := await self._hold_deletes(batch):
                 left_out = {outcome.seq for outcome in held}
                 batch = [item for item in batch if item.seq not in left_out]
-                await self._record(held)
+                await self._write(outcomes=held)
                 if not batch:
                     return
             outcomes = await self._put(batch)
-        self._watch(outcomes)
-        await self._record(outcomes)
+        if outcomes is not None:
+            self._watch(outcomes)
+            await self._write(outcomes=outcomes)
 
-    async def _put(self, batch: list[Item]) -> list[Outcome]:
-        """Mark, then send. Cut off in between, the batch is planned again; cut off later, it is unknown."""
-        marked = sent = False
-
-        def mark() -> None:
-            nonlocal marked
-            self.ledger.mark_sending(self.plan_id, [item.seq for item in batch], run_id=self.run_id, now=self.clock())
-            marked = True
-
+    async def _put(self, batch: list[Item]) -> list[Outcome] | None:
+        """Mark, then send; None: stopped before. Cut off in between, the batch is planned again; cut off later, it is unknown."""
+        marking = self._ask_to_write(sending=[item.seq for item in batch], begins=True)
+        sent = False
         try:
-            await self._in_thread(self.ledger_thread, mark)
+            if not await self._until_written(marking):
+                return None
             sent = True
             return await self.client.put_events(batch)
         except BaseException:
             if sent:
                 words = "the run was stopped before the answer came"
-                await self._record([Outcome(i.seq, i.source_id, "unknown", "INTERRUPTED", words) for i in batch])
-            elif marked:
-                await self._record([Outcome(i.seq, i.source_id, "planned", "INTERRUPTED", None) for i in batch])
+                await self._write(outcomes=[Outcome(i.seq, i.source_id, "unknown", "INTERRUPTED", words) for i in batch])
+            elif marking.written.exception() is None and marking.written.result():
+                await self._write(outcomes=[Outcome(i.seq, i.source_id, "planned", "INTERRUPTED", None) for i in batch])
             raise
 
     async def _hold_deletes(self, batch: Sequence[Item]) -> list[Outcome]:
@@ -326,15 +338,67 @@ class _Load:
             proven, why = set(), f"the source could not be asked again: {error}"
         return [Outcome(item.seq, item.source_id, "held", "NOT_CONFIRMED", why) for item in deletes if item.seq not in proven]
 
-    async def _record(self, outcomes: list[Outcome]) -> None:
-        def record() -> None:
-            self.ledger.record_outcomes(self.plan_id, outcomes, run_id=self.run_id, now=self.clock())
-            self.counts.update(outcome.state for outcome in outcomes)
-            self.done += sum(outcome.state != "planned" for outcome in outcomes)
-            if self.progress is not None:
-                self.progress(self.done, self.total, outcomes)
+    # The ledger: what waits is written by its thread, as much at once as waits.
 
-        await self._in_thread(self.ledger_thread, record)
+    async def _write(self, *, outcomes: Sequence[Outcome], begins: bool = False) -> None:
+        await self._until_written(self._ask_to_write(outcomes=outcomes, begins=begins))
+
+    def _ask_to_write(self, *, sending: Sequence[int] = (), outcomes: Sequence[Outcome] = (), begins: bool = False) -> _Write:
+        loop = asyncio.get_running_loop()
+        write = _Write(sending, outcomes, begins, loop.create_future())
+        self.waiting.append(write)
+        self.ledger_thread.submit(self._write_waiting, loop)
+        return write
+
+    async def _until_written(self, write: _Write) -> bool:
+        """Wait for the commit, even when this task is cancelled: whether it was written is always known. Raises what the write raised."""
+        cancelled: asyncio.CancelledError | None = None
+        while not write.written.done():
+            try:
+                await asyncio.wait([write.written])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            write.written.exception()
+            raise cancelled
+        return write.written.result()
+
+    def _write_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In the ledger's thread: all writes that wait, in one transaction; its failure is every one's. What `stop` raises is theirs that begin."""
+        writes: list[_Write] = []
+        while self.waiting:
+            writes.append(self.waiting.popleft())
+        refusal: bool | BaseException = False
+        try:
+            if self.stop is not None and any(write.begins for write in writes) and self.stop():
+                self.stopped = True
+        except BaseException as error:
+            refusal = error
+        begins = not self.stopped and refusal is False
+        written = [write for write in writes if begins or not write.begins]
+        results = [(write, refusal) for write in writes if write.begins and not begins]
+        try:
+            if written:
+                sending = [seq for write in written for seq in write.sending]
+                outcomes = [outcome for write in written for outcome in write.outcomes]
+                self.ledger.write_down(self.plan_id, sending, outcomes, run_id=self.run_id, now=self.clock())
+        except BaseException as error:
+            results += [(write, error) for write in written]
+        else:
+            results += [(write, self._count(write)) for write in written]
+        if results:
+            loop.call_soon_threadsafe(_tell, results)
+
+    def _count(self, write: _Write) -> bool | BaseException:
+        """After its commit; what `progress` raises ends the load, and takes nothing back."""
+        self.counts.update(outcome.state for outcome in write.outcomes)
+        self.done += sum(outcome.state != "planned" for outcome in write.outcomes)
+        try:
+            if self.progress is not None and write.outcomes:
+                self.progress(self.done, self.total, write.outcomes)
+        except BaseException as error:
+            return error
+        return True
 
     def _watch(self, outcomes: Sequence[Outcome]) -> None:
         """Give up when nothing is answered any more; one batch without an answer may be that batch's own fault."""
@@ -363,3 +427,11 @@ class _Load:
             with contextlib.suppress(Exception):
                 await running
             raise
+
+
+def _tell(results: Sequence[tuple[_Write, bool | BaseException]]) -> None:
+    for write, result in results:
+        if isinstance(result, BaseException):
+            write.written.set_exception(result)
+        else:
+            write.written.set_result(result)

@@ -1,6 +1,6 @@
 """The part of the state store that writes down what is sent and what became of it: the hot path of a load.
 
-Its statements are made once and take runs of neighbouring changes, so that a batch costs a few statements, however many events it has.
+Its statements are made once and take runs of neighbouring changes, so that a write costs a few statements, however many events and batches it has.
 """
 
 from __future__ import annotations
@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from flows import state_tables as t
 from schemas.ledger import Outcome
 
-_COPIED = [
-    "source_id", "source", "location_id", "name", "starts_at", "ends_at", "fingerprint", "fingerprint_version", "guests", "members_json",
-]  # fmt: skip
+_COPIED = (
+    "source", "location_id", "name", "starts_at", "ends_at", "fingerprint", "fingerprint_version", "guests", "members_json",
+)  # fmt: skip
 _PLAN, _RUN, _NOW = sa.bindparam("b_plan", type_=sa.Text), sa.bindparam("b_run", type_=sa.Text), sa.bindparam("b_now", type_=t.Instant)
 _CHANGE = t.plan_changes.c
 _MINE = (_CHANGE.plan_id == _PLAN) & _CHANGE.seq.between(sa.bindparam("b_first"), sa.bindparam("b_last"))
@@ -29,6 +27,37 @@ _ANSWER = (
     .where(_MINE)
     .values(state=sa.bindparam("b_state"), code=sa.bindparam("b_code"), message=sa.bindparam("b_message"), answered_at=_NOW, run_id=_RUN)
 )
+
+
+def _write_confirming() -> list[sa.TextClause]:
+    """What a confirmed run of changes does: snapshot rows, traces of what ended, the end of older intents and of rejections.
+
+    As text, which both databases understand: SQLAlchemy would compile an upsert anew each time, which took longer than the database.
+    """
+    mine = "plan_id = :b_plan AND seq BETWEEN :b_first AND :b_last"
+    copied = ", ".join(_COPIED)
+    # what ended keeps the content that essentry confirmed last
+    content = ", ".join(
+        f"{name} = CASE WHEN excluded.state = 'active' THEN excluded.{name} ELSE snapshot_events.{name} END"
+        for name in (*_COPIED, "payload")
+    )
+    proof = ", ".join(f"{name} = excluded.{name}" for name in ("state", "confirmed_run", "absent_runs", "confirmed_at"))
+    sent = "action IN ('create', 'update')"
+    ids = f"(SELECT source_id FROM plan_changes WHERE {mine})"
+    texts = [
+        f"INSERT INTO snapshot_events (source_id, {copied}, payload, state, confirmed_run, absent_runs, confirmed_at) "
+        f"SELECT source_id, {copied}, CASE WHEN {sent} THEN after END, "
+        f"CASE WHEN {sent} THEN 'active' WHEN action = 'delete' THEN 'deleted' ELSE 'expired' END, :b_run, 0, :b_now "
+        f"FROM plan_changes WHERE {mine} AND action IN ('create', 'update', 'delete', 'expire') "
+        f"ON CONFLICT (source_id) DO UPDATE SET {content}, {proof}",
+        f"UPDATE plan_changes SET state = 'superseded' WHERE source_id IN {ids} AND state IN ('sending', 'unknown') AND plan_id <> :b_plan",
+        f"DELETE FROM rejections WHERE source_id IN {ids}",
+    ]
+    typed = (_PLAN, _RUN, _NOW, sa.bindparam("b_first", type_=sa.BigInteger), sa.bindparam("b_last", type_=sa.BigInteger))
+    return [sa.text(text).bindparams(*(bind for bind in typed if f":{bind.key}" in text)) for text in texts]
+
+
+_CONFIRM = _write_confirming()
 
 
 class LedgerWrites:
@@ -42,28 +71,30 @@ class LedgerWrites:
 
         def _insert(self, table: sa.Table) -> Any: ...
 
-    def mark_sending(self, plan_id: str, seqs: Sequence[int], *, run_id: str, now: datetime) -> None:
-        """Write down what is about to be sent; committed on return."""
-        with self._begin() as connection:
-            self._check_lease(connection)
-            for run in _list_runs(seqs):
-                connection.execute(_MARK, {"b_plan": plan_id, "b_run": run_id, "b_now": now, **run})
+    def write_down(self, plan_id: str, sending: Sequence[int], outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> None:
+        """What is about to be sent (seqs) and what became of what was sent, in one transaction that is committed on return.
 
-    def record_outcomes(self, plan_id: str, outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> None:
-        """Outcomes, the snapshot rows they prove, the end of older intents and the list of rejections, in one transaction."""
-        alike: dict[tuple[str, str | None, str | None], list[int]] = {}
-        for outcome in outcomes:
-            alike.setdefault((outcome.state, outcome.code, outcome.message), []).append(outcome.seq)
+        With an outcome go the snapshot row it proves, the end of older intents and the list of rejections. Raises StateError, and LeaseHeld when
+        another run has taken over: then nothing of it is written.
+        """
         values = {"b_plan": plan_id, "b_run": run_id, "b_now": now}
         with self._begin() as connection:
             self._check_lease(connection)
-            for (state, code, message), seqs in alike.items():
-                for run in _list_runs(seqs):
-                    connection.execute(_ANSWER, {**values, "b_state": state, "b_code": code, "b_message": message, **run})
-            for run in _list_runs([o.seq for o in outcomes if o.state == "confirmed"]):
-                for statement in _list_confirming(connection.dialect.name):
-                    connection.execute(statement, {**values, **run})
+            for run in _list_runs(sending):
+                connection.execute(_MARK, {**values, **run})
+            self._record(connection, values, outcomes)
             self._reject(connection, plan_id, [o for o in outcomes if o.state == "rejected"], run_id=run_id, now=now)
+
+    def _record(self, connection: sa.Connection, values: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
+        alike: dict[tuple[str, str | None, str | None], list[int]] = {}
+        for outcome in outcomes:
+            alike.setdefault((outcome.state, outcome.code, outcome.message), []).append(outcome.seq)
+        for (state, code, message), seqs in alike.items():
+            for run in _list_runs(seqs):
+                connection.execute(_ANSWER, {**values, "b_state": state, "b_code": code, "b_message": message, **run})
+        for run in _list_runs([o.seq for o in outcomes if o.state == "confirmed"]):
+            for statement in _CONFIRM:
+                connection.execute(statement, {**values, **run})
 
     def _reject(self, connection: sa.Connection, plan_id: str, outcomes: list[Outcome], *, run_id: str, now: datetime) -> None:
         """Keep why, and when to try again: at once when the content changes, else after 1, 2, 4 … runs' nights, at most a week."""
@@ -91,27 +122,3 @@ def _list_runs(seqs: Sequence[int]) -> Iterator[dict[str, int]]:
         if place + 1 == len(ordered) or ordered[place + 1] != seq + 1:
             yield {"b_first": ordered[first], "b_last": seq}
             first = place + 1
-
-
-@cache
-def _list_confirming(dialect: str) -> list[sa.sql.expression.Executable]:
-    """What a confirmed run of changes does: snapshot rows, traces of what ended, the end of older intents and of rejections."""
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    statements: list[sa.sql.expression.Executable] = []
-    for actions, state in ((["create", "update"], "active"), (["delete"], "deleted"), (["expire"], "expired")):
-        fresh = {"state": sa.literal(state, sa.Text), "confirmed_run": _RUN, "absent_runs": sa.literal(0), "confirmed_at": _NOW}
-        held = {"payload": _CHANGE.after} if state == "active" else {}
-        names = [*_COPIED, *held, *fresh]
-        rows = sa.select(*(_CHANGE[name] for name in _COPIED), *held.values(), *fresh.values()).where(_MINE, _CHANGE.action.in_(actions))
-        upsert = insert(t.snapshot_events).from_select(names, rows)
-        # what ended keeps the content that essentry confirmed last
-        changed = names if held else list(fresh)
-        set_ = {name: upsert.excluded[name] for name in changed if name != "source_id"}
-        statements.append(upsert.on_conflict_do_update(index_elements=["source_id"], set_=set_))
-    mine = t.plan_changes.alias("mine")
-    those = (mine.c.plan_id == _PLAN) & mine.c.seq.between(sa.bindparam("b_first"), sa.bindparam("b_last"))
-    ids = sa.select(mine.c.source_id).where(those).scalar_subquery()
-    is_open = _CHANGE.state.in_(["sending", "unknown"]) & (_CHANGE.plan_id != _PLAN)
-    statements.append(t.plan_changes.update().where(_CHANGE.source_id.in_(ids), is_open).values(state="superseded"))
-    statements.append(t.rejections.delete().where(t.rejections.c.source_id.in_(ids)))
-    return statements

@@ -21,6 +21,7 @@ from tests.chaos.history import DIVIDED, History, expect
 from tests.chaos.night import STEPS, count_steps, kill_night, let_lease_run_out, run_night
 
 BATCH_EVENTS, CONCURRENCY = 4, 2
+SHARED = ("commit", "write intents and outcomes")
 
 
 @dataclass
@@ -91,7 +92,8 @@ def kill_once(quiet: Quiet, point: str, nth: int, folder: Path, sandbox: Sandbox
     _recall(sandbox, quiet.before)
     config = copy_home(quiet.home, folder)
     code = kill_night(config, quiet.as_of, point, nth)
-    expect(code == -9, f"the process was not killed there: it ended with {code}")
+    # how many batches share a commit is chance: the last ones may not be needed
+    expect(code == -9 or (code == 0 and point.endswith(SHARED)), f"the process was not killed there: it ended with {code}")
     let_lease_run_out(config)
     code = run_night(config, quiet.as_of)
     expect(code == 0, f"the next run ended with {code}")

@@ -22,7 +22,7 @@ from flows import state_open
 from flows import state_tables as t
 from flows.guest_keys import digest_guest_keys
 from flows.state import State
-from schemas.errors import StateError
+from schemas.errors import LeaseHeld, StateError
 from schemas.ledger import Outcome
 from tests.sources.databases import database
 
@@ -65,8 +65,8 @@ def plan(state: State, plan_id: str, *rows: dict[str, Any], created_at: datetime
 
 
 def settle(state: State, plan_id: str, *outcomes: Outcome, now: datetime = NOW) -> None:
-    state.mark_sending(plan_id, [o.seq for o in outcomes], run_id=plan_id, now=now)
-    state.record_outcomes(plan_id, outcomes, run_id=plan_id, now=now)
+    state.write_down(plan_id, [o.seq for o in outcomes], [], run_id=plan_id, now=now)
+    state.write_down(plan_id, [], outcomes, run_id=plan_id, now=now)
 
 
 def hold(state: State, plan_id: str, *rows: dict[str, Any], now: datetime = NOW) -> None:
@@ -134,9 +134,9 @@ def test_new_plan_supersedes_waiting_ones_and_no_others(state):
         state.load_plan("p%")
 
 
-def test_intent_is_committed_before_mark_sending_returns(state, url):
+def test_intent_is_committed_before_write_down_returns(state, url):
     plan(state, "p1", {"source_id": "lb-1"}, {"source_id": "lb-2"})
-    state.mark_sending("p1", [2], run_id="r1", now=NOW)
+    state.write_down("p1", [2], [], run_id="r1", now=NOW)
     other = sa.create_engine(url)
     with other.connect() as connection:
         rows = connection.exec_driver_sql("SELECT source_id, state, run_id, sent_at FROM plan_changes ORDER BY seq").all()
@@ -183,16 +183,45 @@ def test_what_is_not_confirmed_proves_nothing(state, outcome):
 @pytest.mark.parametrize("table", ["snapshot_events", "rejections"])
 def test_outcomes_are_recorded_whole_or_not_at_all(state, url, table):
     plan(state, "p1", {"source_id": "lb-1"}, {"source_id": "lb-2"})
-    state.mark_sending("p1", [1, 2], run_id="p1", now=NOW)
+    state.write_down("p1", [1, 2], [], run_id="p1", now=NOW)
     with state.engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO elsewhere")
     with pytest.raises(StateError, match=table):
-        state.record_outcomes("p1", [Outcome(1, "lb-1", "confirmed"), Outcome(2, "lb-2", "rejected", "E")], run_id="p1", now=NOW)
+        state.write_down("p1", [], [Outcome(1, "lb-1", "confirmed"), Outcome(2, "lb-2", "rejected", "E")], run_id="p1", now=NOW)
     with state.engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER TABLE elsewhere RENAME TO {table}")
     assert [row["state"] for row in ledger(state, "p1").values()] == ["sending", "sending"]
     assert snapshot(state) == {}
     assert state.rejections().empty
+
+
+def test_intents_and_outcomes_of_one_write_are_committed_together_or_not_at_all(state, url):
+    plan(state, "p1", *({"source_id": f"lb-{n}"} for n in range(1, 7)))
+    state.write_down("p1", [1, 2, 3], [], run_id="p1", now=NOW)
+    outcomes = [Outcome(1, "lb-1", "confirmed"), Outcome(3, "lb-3", "unknown", "E")]
+    with state.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE snapshot_events RENAME TO elsewhere")
+    with pytest.raises(StateError, match="snapshot_events"):
+        state.write_down("p1", [4, 5], outcomes, run_id="p1", now=NOW)
+    with state.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO snapshot_events")
+    assert [row["state"] for row in ledger(state, "p1").values()] == ["sending"] * 3 + ["planned"] * 3
+    state.write_down("p1", [4, 5], outcomes, run_id="p1", now=NOW)
+    assert [row["state"] for row in ledger(state, "p1").values()] == ["confirmed", "sending", "unknown", "sending", "sending", "planned"]
+    assert snapshot(state).keys() == {"lb-1"}
+
+
+@pytest.mark.parametrize("sending", [[], [2]])
+def test_write_of_a_run_that_lost_its_lease_leaves_nothing(state, sending):
+    plan(state, "p1", {"source_id": "lb-1"}, {"source_id": "lb-2"})
+    assert state.acquire_lease("here:1:p1", "p1", now=NOW, seconds=60)
+    state.write_down("p1", [1], [], run_id="p1", now=NOW)
+    with state.engine.begin() as connection:
+        connection.execute(t.lease.update().values(holder="there:2:p2"))
+    with pytest.raises(LeaseHeld):
+        state.write_down("p1", sending, [Outcome(1, "lb-1", "confirmed")], run_id="p1", now=NOW)
+    assert [row["state"] for row in ledger(state, "p1").values()] == ["sending", "planned"]
+    assert snapshot(state) == {}
 
 
 def test_rejection_keeps_why_and_waits_longer_each_time_until_confirmed(state):
@@ -230,7 +259,7 @@ def test_only_a_confirmation_ends_older_open_intents(state):
 def test_requests_of_a_killed_run_become_unknown(state):
     state.start_run("p1", kind="sync", started_at=NOW, as_of=NOW)
     plan(state, "p1", {"source_id": "lb-1"}, {"source_id": "lb-2"})
-    state.mark_sending("p1", [1], run_id="p1", now=NOW)
+    state.write_down("p1", [1], [], run_id="p1", now=NOW)
     state.start_run("p2", kind="sync", started_at=NOW + timedelta(hours=1), as_of=NOW)
     assert state.settle_lost(now=NOW, run_id="p2") == 1
     assert state.settle_lost(now=NOW, run_id="p2") == 0
