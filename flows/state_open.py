@@ -13,6 +13,8 @@ from schemas.errors import StateError
 
 BUSY_SECONDS = 30
 """How long to wait for another program's write to a SQLite file."""
+CHECKPOINT_PAGES = 8_000
+"""Pages of SQLite's log (32 MB) before they go into the file: a page that several commits change is copied once."""
 READS = {"reads_only": True}
 """Execution options of a transaction that only reads; on SQLite it then waits for no writer."""
 
@@ -82,7 +84,12 @@ def _prepare_file(path: Path, *, create: bool) -> None:
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the begin event opens every transaction
-    for pragma in (f"busy_timeout = {BUSY_SECONDS * 1000}", "journal_mode = WAL", "synchronous = FULL"):
+    for pragma in (
+        f"busy_timeout = {BUSY_SECONDS * 1000}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 
