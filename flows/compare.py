@@ -28,7 +28,7 @@ from schemas.errors import ConfigurationError
 from transforms.balance import count_rows
 from transforms.build import Desired
 from transforms.churn import list_candidates
-from transforms.columns import find_positions
+from transforms.columns import find_positions, leave_no_rows
 from transforms.diff import Comparison, Diff, Known, SourceHealth, keep_dispositions, unite_diffs
 from transforms.findings import Finding
 from transforms.naming import Naming, name_by
@@ -92,7 +92,7 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     numbers = number_guests(state, [part.keyless for part in validated])
     sources = unite_validated([part.found for part in validated])
     # united meetings are built in the last partition, which alone needs to know them
-    knows = [confirmed.iloc[:0]] * (len(validated) - 1) + [confirmed]
+    knows = [leave_no_rows(confirmed)] * (len(validated) - 1) + [confirmed]
     work = [
         Part(part.rows, _pick_numbers(numbers, part.keyless), config, known_there, night.run.clock, naming, night.shelf)
         for part, known_there in zip(validated, knows, strict=True)

@@ -13,6 +13,7 @@ import pandas as pd
 from flows.shelf import Place, Shelf
 from schemas.config import Config
 from transforms.build import Desired, build_desired, list_guest_keys
+from transforms.columns import leave_no_rows
 from transforms.naming import Naming
 from transforms.partition import Frames, leave_out_rows
 from transforms.payload import Payloads, add_fingerprints
@@ -99,7 +100,7 @@ def build_part(part: Part) -> BuiltPart:
     del validated
     events = add_fingerprints(Payloads(desired.events, desired.invitations))
     rows = part.shelf.put(Built(events, desired.invitations, desired.dispositions))
-    found = replace(desired, **{name: getattr(desired, name).iloc[:0] for name in ("events", "invitations", "dispositions")})
+    found = replace(desired, **{name: leave_no_rows(getattr(desired, name)) for name in ("events", "invitations", "dispositions")})
     return BuiltPart(rows, events["source_id"], found)
 
 

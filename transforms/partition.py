@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from transforms import people
 from transforms.build import Desired
-from transforms.columns import TEXT, Mask, Positions, is_among, map_distinct, no_text, pick_rows, to_arrow, to_series
+from transforms.columns import TEXT, Mask, Positions, is_among, leave_no_rows, map_distinct, no_text, pick_rows, to_arrow, to_series
 from transforms.naming import Naming
 from transforms.validate import Validated
 
@@ -113,7 +113,7 @@ def unite_validated(parts: Sequence[Sequence[Validated]]) -> list[Validated]:
 
 def leave_out_rows(validated: Validated) -> Validated:
     """What validation found, without the rows themselves."""
-    return replace(validated, **{name: getattr(validated, name).iloc[:0] for name in ("events", "guests", "held_guests")})
+    return replace(validated, **{name: leave_no_rows(getattr(validated, name)) for name in ("events", "guests", "held_guests")})
 
 
 def unite_desired(parts: Sequence[Desired]) -> Desired:
