@@ -100,24 +100,28 @@ def build_desired(
     all_quarantined = set().union(*quarantined.values()) if quarantined else set()
     linked = link_events(records, confirmed=confirmed, quarantined=all_quarantined, naming=naming)
     shared = config.essentry.invitation_ids == "shared"
-    guests = pd.concat(
-        [build_guests(v, guest_numbers.get(v.source, {}), config, naming, shared=shared) for v in sources], ignore_index=True
-    )
+    of_source = [build_guests(v, guest_numbers.get(v.source, {}), config, naming, shared=shared) for v in sources]
+    counts = [len(frame) for frame in of_source]
+    guests = pd.concat(of_source, ignore_index=True)
+    del of_source
     guests = guests.assign(source_id=_find_meetings(guests["own_id"], linked))
     held = pd.concat([_held(v, naming, shared=shared) for v in sources], ignore_index=True)
     held = held.assign(source_id=_find_meetings(held["own_id"], linked)).drop(columns="own_id")
     records = linked.events
+    places = _Places(guests["source_id"], records["source_id"])
     hosts = _name_hosts(guests, records)
     # the guests of a cancelled record are not those of the meeting that carries its id
     off = is_among(guests["own_id"], records.loc[(records["status"] == "cancelled").to_numpy(dtype=bool), "own_id"])
     invited = ~hosts & ~off
-    records = records.assign(disposition=_dispose(records, linked, pick_rows(guests[["source_id"]], invited), held, config, as_of=as_of))
-    counted = guests["source"][is_among(guests["own_id"], records["own_id"])].value_counts()
-    outside = {v.source: int(counted.get(v.source, 0)) for v in sources}
-    due = sort_rows(pick_rows(records, (records["disposition"] == "due").to_numpy(dtype=bool)), ["source_id"])
-    asked = is_among(guests["source_id"], due["source_id"])
+    records = records.assign(disposition=_dispose(records, linked, places.have_guests(invited), held, config, as_of=as_of))
+    counted = places.of_guests >= 0 if linked.meetings.empty else is_among(guests["own_id"], records["own_id"])
+    outside = {v.source: int(rows.sum()) for v, rows in zip(sources, np.split(counted, np.cumsum(counts)[:-1]), strict=True)}
+    is_due = (records["disposition"] == "due").to_numpy(dtype=bool)
+    due = sort_rows(records, ["source_id"], among=is_due)
+    asked = places.are_of(is_due)
     notes["hosts_as_guests"] = int((hosts & asked).sum())
-    invitations = _merge_guests(pick_rows(guests, asked & invited), notes)
+    invitations = _merge_guests(guests, asked & invited, notes)
+    del guests
     rejects, link_ids = _link_rejects(linked, records)
     dispositions = pd.concat(
         [
@@ -152,7 +156,7 @@ def _records(validated: Validated, config: SourceConfig, naming: Naming) -> pd.D
     source = same_text(validated.source, events.index)
     name = people.cut_text(events["name"].fillna(config.untitled))
     return events.assign(
-        own_id=naming.name_events(same_text(naming.prefix_of(validated.source), events.index), events["source_event_id"]),
+        own_id=naming.name_events(naming.prefix_of(validated.source), events["source_event_id"]),
         source=source,
         name=name.mask(events["private"], config.private_title),
         description=events["description"].mask(events["private"]),
@@ -179,11 +183,11 @@ def _custom_fields(frame: pd.DataFrame, fields: Mapping[str, int]) -> pd.Series:
 def _quarantined_ids(validated: Validated, naming: Naming) -> set[str]:
     rejected = validated.rejects[(validated.rejects["part"] == "events") & validated.rejects["source_event_id"].notna()]
     keys = rejected["source_event_id"].drop_duplicates().reset_index(drop=True)
-    return set(naming.name_events(same_text(naming.prefix_of(validated.source), keys.index), keys))
+    return set(naming.name_events(naming.prefix_of(validated.source), keys))
 
 
 def _guest_ids(frame: pd.DataFrame, source: str, keys: pd.Series, naming: Naming, *, shared: bool) -> pd.Series:
-    return naming.name_guests(same_text(naming.prefix_of(source), frame.index), frame["source_event_id"], keys, shared=shared)
+    return naming.name_guests(naming.prefix_of(source), frame["source_event_id"], keys, shared=shared)
 
 
 def build_guests(validated: Validated, numbers: Mapping[str, int], config: Config, naming: Naming, *, shared: bool) -> pd.DataFrame:
@@ -193,8 +197,7 @@ def build_guests(validated: Validated, numbers: Mapping[str, int], config: Confi
     number = numbered_guests(_find_numbers(texts, numbers))
     frame = pd.DataFrame(
         {
-            "own_id": naming.name_events(same_text(naming.prefix_of(validated.source), guests.index), guests["source_event_id"]),
-            "source": same_text(validated.source, guests.index),
+            "own_id": naming.name_events(naming.prefix_of(validated.source), guests["source_event_id"]),
             "invitation_id": _guest_ids(guests, validated.source, escape_parts(guests["guest_key"]).fillna(number), naming, shared=shared),
             "identity": guests["identity"],
             "email": guests["email"],
@@ -226,23 +229,22 @@ def _held(validated: Validated, naming: Naming, *, shared: bool) -> pd.DataFrame
     """Rejected guests: own_id of the event and the invitation id, missing when the guest's key cannot be read."""
     held = validated.held_guests
     ids = _guest_ids(held, validated.source, escape_parts(held["guest_key"]), naming, shared=shared)
-    own = naming.name_events(same_text(naming.prefix_of(validated.source), held.index), held["source_event_id"])
+    own = naming.name_events(naming.prefix_of(validated.source), held["source_event_id"])
     return pd.DataFrame({"own_id": own, "source": validated.source, "invitation_id": ids}).astype("str")
 
 
 def _dispose(
     records: pd.DataFrame,
     linked: Linked,
-    guests: pd.DataFrame,
+    has_guests: Mask,
     held: pd.DataFrame,
     config: Config,
     *,
     as_of: pd.Timestamp,
 ) -> pd.Series:
-    """Where each record goes; the first rule that fits wins. guests: source_id of every outside guest who is not the host."""
+    """Where each record goes; the first rule that fits wins. has_guests: true for records with an outside guest who is not the host."""
     horizon = as_of + pd.Timedelta(days=config.window.days_ahead)
     skip = records["source"].isin([name for name, entry in config.sources.items() if entry.events_without_guests == "skip"])
-    has_guests = pd.Series(is_among(records["source_id"], guests["source_id"]), index=records.index)
     some_held = is_among(records["source_id"], held["source_id"])
     rules = [
         (records["status"] == "cancelled", "cancelled"),
@@ -258,11 +260,34 @@ def _dispose(
     return pd.Series(chosen, index=records.index, dtype="str")
 
 
+class _Places:
+    """Which guests are of which records, by the sourceId of the meeting, looked up once. `of_guests`: a record of that id, or -1."""
+
+    def __init__(self, guest_ids: pd.Series, record_ids: pd.Series) -> None:
+        self.of_guests = find_positions(guest_ids, record_ids)
+        self._of_records = find_positions(record_ids, record_ids)
+
+    def are_of(self, records: Mask) -> Mask:
+        """True for the guests of these records."""
+        marked = np.zeros(len(records) + 1, dtype=bool)
+        marked[self._of_records[records]] = True
+        return marked[self.of_guests]
+
+    def have_guests(self, guests: Mask) -> Mask:
+        """True for the records with one of these guests."""
+        marked = np.zeros(len(self._of_records) + 1, dtype=bool)
+        marked[self.of_guests[guests]] = True
+        return marked[self._of_records]
+
+
 def _name_hosts(guests: pd.DataFrame, records: pd.DataFrame) -> Mask:
     """True for guests who are the host of their own meeting."""
+    hosts = is_among(guests["email"], records["host_email"])
+    some = pick_rows(guests[["source_id", "email"]], hosts)
     main = pick_rows(records[["source_id", "host_email"]], (records["status"] != "merged").to_numpy(dtype=bool))
-    host = take_text(main["host_email"], find_positions(guests["source_id"], main["source_id"]), guests.index)
-    return np.asarray((guests["email"] == host).fillna(False).to_numpy(dtype=bool))
+    host = take_text(main["host_email"], find_positions(some["source_id"], main["source_id"]), some.index)
+    hosts[hosts] = (some["email"] == host).fillna(False).to_numpy(dtype=bool)
+    return hosts
 
 
 def _find_meetings(own_ids: pd.Series, linked: Linked) -> pd.Series:
@@ -273,9 +298,12 @@ def _find_meetings(own_ids: pd.Series, linked: Linked) -> pd.Series:
     return take_text(linked.meetings, place, own_ids.index).fillna(own_ids)
 
 
-def _merge_guests(guests: pd.DataFrame, notes: dict[str, int]) -> pd.DataFrame:
-    """One invitation a person and event. Of duplicates the smallest id stays here; one that essentry knows wins later, in the diff."""
-    guests = sort_rows(guests, ["source_id", "invitation_id"])
+def _merge_guests(guests: pd.DataFrame, asked: Mask, notes: dict[str, int]) -> pd.DataFrame:
+    """One invitation a person and event, of the guests `asked`.
+
+    Of duplicates the smallest id stays here; one that essentry knows wins later, in the diff.
+    """
+    guests = sort_rows(guests[INVITATION_COLUMNS], ["source_id", "invitation_id"], among=asked)
     twice = are_repeated(guests["source_id"], guests["identity"])
     if twice.any():
         # same address and different names are two people; a nameless row joins the first named one
@@ -293,8 +321,7 @@ def _merge_guests(guests: pd.DataFrame, notes: dict[str, int]) -> pd.DataFrame:
         guests = sort_rows(guests, ["source_id", "invitation_id"])
     again = repeat_the_row_before(guests["source_id"], guests["invitation_id"])
     notes["guests_merged"] = notes.get("guests_merged", 0) + int(again.sum())
-    guests = pick_rows(guests, ~again)
-    return guests[INVITATION_COLUMNS]
+    return pick_rows(guests, ~again)
 
 
 def _finish_events(due: pd.DataFrame, notes: dict[str, int]) -> pd.DataFrame:

@@ -14,9 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.threads import on_two_threads
+
 TEXT = pa.large_string()
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Positions = np.ndarray[Any, np.dtype[np.int64]]
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+_PIECE = 1 << 18
 
 
 def to_arrow(values: pd.Series) -> pa.Array:
@@ -30,7 +34,18 @@ def to_series(array: pa.Array, index: pd.Index) -> pd.Series:
     return pd.Series(pd.array(array, dtype="str"), index=index)
 
 
-def read_bytes(array: pa.Array) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def cut_bytes(array: pa.Array) -> list[Bytes]:
+    """The bytes of a column's texts in pieces that fit into the processor's cache, and overlap by a byte."""
+    content = read_bytes(array)
+    return [content[start : start + _PIECE + 1] for start in range(0, len(content), _PIECE)]
+
+
+def has_bytes(array: pa.Array, odd: Callable[[Bytes], Any]) -> bool:
+    """Whether a byte of a column's texts is odd."""
+    return any(odd(piece).any() for piece in cut_bytes(array))
+
+
+def read_bytes(array: pa.Array) -> Bytes:
     """The bytes of an Arrow column's texts, one after the other; of a slice the slice's alone."""
     _, offsets, content = array.buffers()
     if content is None or len(array) == 0:
@@ -129,21 +144,31 @@ def mend_rows(array: pa.Array, odd: pa.Array, *, by: Callable[[str], str | None]
     return pc.replace_with_mask(array, odd, mended.take(coded.indices))
 
 
+def _find_memory(array: pa.Array) -> tuple[int, ...]:
+    """Where a column stands in memory; the same for all that are null."""
+    if array.null_count == len(array):
+        return ()
+    return (array.offset, *(buffer.address if buffer else 0 for buffer in array.buffers()))
+
+
 def pick_rows(frame: pd.DataFrame, rows: Mask | Positions) -> pd.DataFrame:
-    """Rows of a frame by mask or position, numbered anew; the whole frame itself when the mask keeps every row."""
+    """Rows of a frame by mask or position, numbered anew; the whole frame itself when the mask keeps every row.
+
+    Columns that are one and the same in memory, as those without any text, are copied once.
+    """
     if rows.dtype == bool:
         if rows.all():
             return frame.reset_index(drop=True)
         rows = np.flatnonzero(rows)
     places = pa.array(rows, type=pa.int64())
     index = pd.RangeIndex(len(rows))
-    columns = {}
-    for name in frame.columns:
-        column = frame[name]
-        if isinstance(column.dtype, pd.StringDtype):
-            columns[name] = to_series(to_arrow(column).take(places), index)
-        else:
-            columns[name] = column.take(rows).set_axis(index)
+    texts = {name: to_arrow(frame[name]) for name in frame.columns if isinstance(frame[name].dtype, pd.StringDtype)}
+    keys = {name: _find_memory(array) for name, array in texts.items()}
+    distinct = {keys[name]: array for name, array in texts.items()}
+    taken = dict(zip(distinct, on_two_threads(lambda array: array.take(places), distinct.values(), rows=len(rows)), strict=True))
+    columns = {
+        name: to_series(taken[keys[name]], index) if name in keys else frame[name].take(rows).set_axis(index) for name in frame.columns
+    }
     return pd.DataFrame(columns, index=index)
 
 
@@ -154,6 +179,8 @@ def leave_no_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 def number_groups(*columns: pd.Series) -> Positions:
     """A number for each distinct combination of values; a missing value is a value of its own."""
+    if len(columns) == 1 and is_sorted(array := to_arrow(columns[0])):
+        return np.append(0, np.cumsum(to_mask(pc.not_equal(array[1:], array[:-1]))))[: len(array)]
     numbers = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
         coded = to_arrow(column).dictionary_encode(null_encoding="encode")
@@ -171,8 +198,11 @@ def are_repeated(*columns: pd.Series) -> Mask:
     """
     numbers = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
-        coded = to_arrow(column).dictionary_encode(null_encoding="encode")
-        numbers = numbers * len(coded.dictionary) + np.asarray(coded.indices, dtype=np.int64)
+        codes = number_groups(column)
+        numbers = numbers * (codes.max(initial=0) + 1) + codes
+    ordered = np.sort(numbers)
+    if (ordered[1:] != ordered[:-1]).all():  # as almost always, and quicker to see than which rows they are
+        return np.zeros(len(numbers), dtype=bool)
     missing = np.logical_or.reduce([column.isna().to_numpy(dtype=bool) for column in columns])
     return np.asarray(pd.Series(numbers).duplicated(keep=False).to_numpy(), dtype=bool) & ~missing
 
@@ -186,14 +216,17 @@ def repeat_the_row_before(*columns: pd.Series) -> Mask:
     return np.append(np.zeros(min(len(columns[0]), 1), dtype=bool), same)
 
 
-def sort_rows(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """A frame sorted by text columns, bytewise as essentry-sync sorts everywhere; equal rows keep their order."""
-    arrays = {name: to_arrow(frame[name]) for name in by}
-    if is_sorted(*arrays.values()):
-        return frame.reset_index(drop=True)
-    table = pa.table({**arrays, "row": pa.array(np.arange(len(frame)))})
-    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in [*by, "row"]])
-    return pick_rows(frame, np.asarray(order, dtype=np.int64))
+def sort_rows(frame: pd.DataFrame, by: list[str], *, among: Mask | None = None) -> pd.DataFrame:
+    """A frame, or its rows `among`, sorted by text columns, bytewise as essentry-sync sorts everywhere; equal rows keep their order."""
+    rows = np.arange(len(frame)) if among is None or among.all() else np.flatnonzero(among)
+    arrays = [to_arrow(frame[name]) for name in by]
+    if len(rows) < len(frame):
+        arrays = [array.take(pa.array(rows)) for array in arrays]
+    if is_sorted(*arrays):
+        return frame.reset_index(drop=True) if len(rows) == len(frame) else pick_rows(frame, rows)
+    batch = pa.RecordBatch.from_arrays(arrays, names=by)
+    order = pc.sort_indices(batch, sort_keys=[(name, "ascending") for name in by])
+    return pick_rows(frame, rows[np.asarray(order, dtype=np.int64)])
 
 
 def is_sorted(*columns: pa.Array) -> bool:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.columns import TEXT, mend_rows, read_bytes, to_arrow, to_series
+from transforms.columns import TEXT, cut_bytes, mend_rows, to_arrow, to_series
 
 MAX_LENGTH = 255
 _SAFE = re.compile(rb"[A-Za-z0-9._]")
@@ -60,14 +61,17 @@ def escape_parts(values: pd.Series) -> pd.Series:
     for byte in _find_unsafe_bytes(array):
         raw = pc.replace_substring(raw, pattern=bytes([byte]), replacement=b"~%02X" % byte)
     escaped = raw.cast(TEXT)
-    return to_series(pc.if_else(pc.equal(escaped, ""), "~", escaped), values.index)
+    empty = pc.equal(escaped, "")
+    return to_series(pc.if_else(empty, "~", escaped) if pc.any(empty).as_py() else escaped, values.index)
 
 
 def _find_unsafe_bytes(array: pa.Array) -> list[int]:
     """The bytes of a column that an id may not hold, `~` first: what it stands for must not be escaped again."""
     seen = np.zeros(256, dtype=bool)
-    seen[read_bytes(array)] = True
-    return [0x7E, *(int(byte) for byte in np.flatnonzero(seen) if byte != 0x7E and not _SAFE.match(bytes([byte])))]
+    for piece in cut_bytes(array):
+        seen[piece] = True
+    unsafe = [int(byte) for byte in np.flatnonzero(seen) if not _SAFE.match(bytes([byte]))]
+    return sorted(unsafe, key=lambda byte: byte != 0x7E)
 
 
 def numbered_guests(numbers: pd.Series) -> pd.Series:
@@ -76,17 +80,20 @@ def numbered_guests(numbers: pd.Series) -> pd.Series:
     return to_series(pc.binary_join_element_wise(pa.scalar("~g", TEXT), number, pa.scalar("", TEXT)), numbers.index)
 
 
-def build_event_ids(source: pd.Series, source_event_ids: pd.Series) -> pd.Series:
-    """sourceIds of events; both arguments unescaped, aligned."""
-    return join_parts(escape_parts(source), escape_parts(source_event_ids))
+def build_event_ids(source: pd.Series | str, source_event_ids: pd.Series) -> pd.Series:
+    """sourceIds of events; both arguments unescaped, aligned. A source may be the same for all."""
+    return join_parts(escape_part(source) if isinstance(source, str) else escape_parts(source), escape_parts(source_event_ids))
 
 
-def join_parts(*parts: pd.Series) -> pd.Series:
-    """Join escaped parts with `-`; over 255 characters the end is replaced by a digest of the whole. A missing part: missing."""
-    arrays = [to_arrow(part) for part in parts]
+def join_parts(*parts: pd.Series | str) -> pd.Series:
+    """Join escaped parts with `-`; over 255 characters the end is replaced by a digest of the whole. A missing part: missing.
+
+    Any part but the last may be the same for all.
+    """
+    arrays = [pa.scalar(part, TEXT) if isinstance(part, str) else to_arrow(part) for part in parts]
     joined = pc.binary_join_element_wise(*arrays, pa.scalar("-", TEXT))
     too_long = pc.greater(pc.binary_length(joined), MAX_LENGTH)
-    return to_series(mend_rows(joined, too_long, by=_shorten), parts[0].index)
+    return to_series(mend_rows(joined, too_long, by=_shorten), cast(pd.Series, parts[-1]).index)
 
 
 def _shorten(text: str) -> str:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.columns import TEXT, read_bytes
+from transforms.columns import TEXT, has_bytes
 
 Piece: TypeAlias = pa.Array | str
 """A part of a text: a column of it, or the same in every row."""
 
-_MUST_ESCAPE = np.zeros(256, dtype=bool)
-_MUST_ESCAPE[[*range(0x20), 0x22, 0x5C, 0x7F]] = True
 _MUST_ESCAPE_PATTERN = r'["\\\x00-\x1f\x7f]'
 
 
@@ -28,7 +25,7 @@ def join(*pieces: Piece) -> pa.Array:
 
 def text_member(key: str, texts: pa.Array) -> list[Piece]:
     """The pieces of `,"key":"text"` where there is a text, nothing where it is null."""
-    if _MUST_ESCAPE[read_bytes(texts)].any():
+    if has_bytes(texts, lambda content: (content < 0x20) | (content == 0x22) | (content == 0x5C) | (content == 0x7F)):
         odd = pc.fill_null(pc.match_substring_regex(texts, _MUST_ESCAPE_PATTERN), False)
         # few texts hold quotes or line breaks: those are escaped one by one
         escaped = [orjson.dumps(text).decode()[1:-1] for text in texts.filter(odd).to_pylist()]

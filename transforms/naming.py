@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from schemas.config import Config
-from transforms.ids import ParsedId, build_event_ids, escape_parts, join_parts, parse_event_id
+from transforms.ids import ParsedId, build_event_ids, escape_part, escape_parts, join_parts, parse_event_id
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Naming:
         """The first part of a source's ids; of a source that is not configured its name."""
         return self.prefixes.get(source, source)
 
-    def name_events(self, prefixes: pd.Series, keys: pd.Series) -> pd.Series:
-        """sourceIds of events by the prefix of their source and source_event_id, aligned."""
+    def name_events(self, prefixes: pd.Series | str, keys: pd.Series) -> pd.Series:
+        """sourceIds of events by the prefix of their source, which may be the same for all, and source_event_id, aligned."""
         return _replace(build_event_ids(prefixes, keys), self.events)
 
-    def name_guests(self, prefixes: pd.Series, event_keys: pd.Series, guest_parts: pd.Series, *, shared: bool) -> pd.Series:
+    def name_guests(self, prefix: str, event_keys: pd.Series, guest_parts: pd.Series, *, shared: bool) -> pd.Series:
         """sourceIds of invitations. guest_parts: escaped, aligned; missing ones stay missing."""
-        prefix = escape_parts(prefixes)
-        ids = join_parts(prefix, guest_parts) if shared else join_parts(prefix, escape_parts(event_keys), guest_parts)
+        events = () if shared else (escape_parts(event_keys),)
+        ids = join_parts(escape_part(prefix), *events, guest_parts)
         return _replace(ids, self.guests)
 
     def read_event(self, source_id: str) -> ParsedId:

@@ -13,14 +13,16 @@ import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
-from transforms.columns import TEXT, Positions, find_positions, pick_rows, to_arrow, to_series
+from transforms.columns import TEXT, Positions, find_positions, pick_rows, read_bytes, to_arrow, to_series
 from transforms.json_text import build_objects, join, join_groups, member, text_member
+from transforms.threads import on_two_threads
 from transforms.times import format_instants
 
 FINGERPRINT_VERSION = 1
-CHUNK = 100_000
+CHUNK = 50_000
 # texts that are sent empty when they lost their value: a field left out of an update stays as it was
 CLEARED_AS_EMPTY = ("description", "firstName", "lastName", "companyName", "email")
 
@@ -96,18 +98,32 @@ class Payloads:
     def iterate(self, *, chunk: int = CHUNK) -> Iterator[pa.Array]:
         """The payloads of all events by runs of `chunk`, so that the texts of all never stand in memory at once."""
         for start in range(0, len(self.events), chunk):
-            first, last = self._bounds[start], self._bounds[min(start + chunk, len(self.events))]
-            yield _compose(self.events.iloc[start : start + chunk], self.invitations.iloc[first:last], self.guests[start : start + chunk])
+            yield self.build_run(start, chunk)
+
+    def build_run(self, start: int, length: int) -> pa.Array:
+        """The payloads of the events from position `start` on, at most `length`."""
+        rows = slice(start, start + length)
+        first, last = self._bounds[[start, min(start + length, len(self.events))]]
+        return _compose(self.events.iloc[rows], self.invitations.iloc[first:last], self.guests[rows])
 
 
 def add_fingerprints(payloads: Payloads) -> pd.DataFrame:
     """The events with `fingerprint` (32 hex digits) and `guests` (their number)."""
-    prints = [pa.array([], TEXT)]
-    for texts in payloads.iterate():
-        raw = texts.cast(pa.large_binary()).to_pylist()
-        prints.append(pa.array([xxh3_128_hexdigest(text) for text in raw], type=TEXT))  # a C call a row; there is no vectorised one
-    index = payloads.events.index
-    return payloads.events.assign(fingerprint=to_series(pa.concat_arrays(prints), index), guests=pd.Series(payloads.guests, index=index))
+    events = payloads.events
+
+    def hash_run(start: int) -> pa.Array:
+        return _hash_texts(payloads.build_run(start, CHUNK))
+
+    prints = on_two_threads(hash_run, range(0, len(events), CHUNK), rows=len(events))
+    column = to_series(pa.concat_arrays([pa.array([], TEXT), *prints]), events.index)
+    return events.assign(fingerprint=column, guests=pd.Series(payloads.guests, index=events.index))
+
+
+def _hash_texts(texts: pa.Array) -> pa.Array:
+    """xxh3_128 of each text, as hex; a C call a row, there is no vectorised one."""
+    content = read_bytes(texts).data
+    bounds = np.append(0, np.cumsum(np.asarray(pc.binary_length(texts), dtype=np.int64))).tolist()
+    return pa.array([xxh3_128_hexdigest(content[start:end]) for start, end in zip(bounds[:-1], bounds[1:], strict=True)], type=TEXT)
 
 
 def fingerprint(payload: str) -> str:

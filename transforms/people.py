@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.essentry import LANGUAGES
-from transforms.columns import TEXT, Mask, map_distinct, mend_rows, to_arrow, to_mask, to_series
+from transforms.columns import TEXT, Bytes, Mask, has_bytes, map_distinct, mend_rows, to_arrow, to_mask, to_series
 
 TEXT_LIMIT = 255
 _NO_ADDRESS = frozenset(
@@ -47,6 +47,17 @@ _ODD_BLANKS = r"[\x00-\x1f\x7f\x{85}\x{a0}\x{1680}\x{2000}-\x{200b}\x{2028}\x{20
 _ODD_ADDRESS = r"[^\x21-\x7e]|[<>:]"
 
 
+def _may_be_odd_blanks(content: Bytes) -> Mask:
+    """True near each byte that a match of _ODD_BLANKS could begin with."""
+    odd = (content < 0x20) | (content == 0x7F) | (content == 0xC2) | ((content >= 0xE1) & (content <= 0xE3)) | (content == 0xEF)
+    odd[1:] |= (content[1:] == 0x20) & (content[:-1] == 0x20)
+    return odd
+
+
+def _may_be_odd_address(content: Bytes) -> Mask:
+    return (content < 0x21) | (content > 0x7E) | (content == 0x3A) | (content == 0x3C) | (content == 0x3E)
+
+
 def _is_missing(array: pa.Array) -> bool:
     return bool(array.null_count == len(array))
 
@@ -61,9 +72,19 @@ def clean_text(values: pd.Series) -> pd.Series:
     array = to_arrow(values)
     if _is_missing(array):
         return to_series(array, values.index)
-    folded = mend_rows(array, pc.match_substring_regex(array, _ODD_BLANKS), by=lambda text: re.sub(_BLANKS, " ", text))
-    trimmed = pc.ascii_trim(folded, characters=" ")
-    return to_series(_null_where(trimmed, pc.equal(trimmed, "")), values.index)
+    if has_bytes(array, _may_be_odd_blanks):
+        array = mend_rows(array, pc.match_substring_regex(array, _ODD_BLANKS), by=lambda text: re.sub(_BLANKS, " ", text))
+    if pc.any(pc.or_(pc.starts_with(array, " "), pc.ends_with(array, " "))).as_py():
+        array = pc.ascii_trim(array, characters=" ")
+    return to_series(_null_where(array, pc.equal(array, "")), values.index)
+
+
+def clean_key(values: pd.Series) -> pd.Series:
+    """A key without the blanks around it; an empty one is missing."""
+    array = to_arrow(values)
+    if has_bytes(array, lambda content: (content <= 0x20) | (content >= 0x7F)):
+        array = pc.utf8_trim_whitespace(array)
+    return to_series(_null_where(array, pc.equal(array, "")), values.index)
 
 
 def cut_text(values: pd.Series, *, limit: int = TEXT_LIMIT) -> pd.Series:
@@ -81,7 +102,8 @@ def clean_addresses(values: pd.Series) -> pd.Series:
     def clean(value: str) -> str:
         return value.strip().strip("<>").removeprefix("mailto:").strip().lower()
 
-    folded = mend_rows(pc.ascii_lower(array), pc.match_substring_regex(array, _ODD_ADDRESS), by=clean)
+    odd = has_bytes(array, _may_be_odd_address)
+    folded = mend_rows(pc.ascii_lower(array), pc.match_substring_regex(array, _ODD_ADDRESS), by=clean) if odd else pc.ascii_lower(array)
     return to_series(_null_where(folded, pc.is_in(folded, value_set=pa.array(sorted(_NO_ADDRESS), type=TEXT))), values.index)
 
 

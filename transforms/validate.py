@@ -7,6 +7,7 @@ three. A row with a readable key that says `cancelled` passes whatever else is w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from zoneinfo import available_timezones
 
@@ -52,7 +53,10 @@ class Validated:
 
 def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFrame, config: SourceConfig) -> Validated:
     """Type and check both frames of one source; `config.times` must be set. See `Validated`."""
-    typed, notes, odd_times = _type_events(raw_events, config)
+    with ThreadPoolExecutor(1, thread_name_prefix="guests") as beside:  # Arrow's kernels let the other thread run meanwhile
+        job = beside.submit(_type_guests, raw_guests, config)
+        typed, notes, odd_times = _type_events(raw_events, config)
+        guests_typed = job.result()
     keyless = typed["source_event_id"].isna()
     rejects = [_rejects(source, "events", typed[keyless], "source_event_id", "key")]
     keyed = _drop_copies(pick_rows(typed, ~keyless.to_numpy(dtype=bool)), ["source_event_id"])
@@ -63,9 +67,10 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     checked = pick_rows(keyed, ~certain)
     bad, failures = _check(SourceEvents, checked)
     rejects.append(_named(source, "events", failures, checked))
-    events = sort_rows(pd.concat([sure, pick_rows(checked, ~bad)], ignore_index=True), ["source_event_id"])
+    good = pick_rows(checked, ~bad)
+    events = pd.concat([sure, good], ignore_index=True) if len(sure) else good
+    events = sort_rows(events.drop(columns=["starts_at_text", "ends_at_text"]), ["source_event_id"])
 
-    guests_typed = _type_guests(raw_guests, config)
     eventless = guests_typed["source_event_id"].isna()
     rejects.append(_rejects(source, "guests", guests_typed[eventless], "source_event_id", "guest_event_key"))
     guests = pick_rows(guests_typed, ~eventless.to_numpy(dtype=bool))
@@ -103,16 +108,13 @@ def _surely_cancelled(keyed: pd.DataFrame) -> Mask:
 
 
 def _column(raw: pd.DataFrame, name: str) -> pd.Series:
-    if name in raw.columns:
-        return raw[name].astype("str")
-    return no_text(raw.index)
+    return raw[name].astype("str") if name in raw.columns else no_text(raw.index)
 
 
 def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame, dict[str, int], list[dict[str, str]]]:
     raw = raw.reset_index(drop=True)
     columns = {name: people.clean_text(_column(raw, name)) for name in EVENT_COLUMNS if name not in ("source_event_id", "description")}
-    key = _column(raw, "source_event_id").str.strip()
-    out = pd.DataFrame({"source_event_id": key.mask(key == ""), **columns})
+    out = pd.DataFrame({"source_event_id": people.clean_key(_column(raw, "source_event_id")), **columns})
     description = _column(raw, "description").str.replace("\r\n", "\n").str.strip()
     out["description"] = description.mask(description == "")
     for name in [column for column in raw.columns if column.startswith(CUSTOM_PREFIX)]:
@@ -190,10 +192,8 @@ def map_places(room_key: pd.Series, site_key: pd.Series, config: SourceConfig) -
 
 def _type_guests(raw: pd.DataFrame, config: SourceConfig) -> pd.DataFrame:
     raw = raw.reset_index(drop=True)
-    out = pd.DataFrame({name: people.clean_text(_column(raw, name)) for name in GUEST_COLUMNS})
-    for name in ("source_event_id", "guest_id"):
-        key = _column(raw, name).str.strip()
-        out[name] = key.mask(key == "")
+    keys = ("source_event_id", "guest_id")
+    out = pd.DataFrame({name: (people.clean_key if name in keys else people.clean_text)(_column(raw, name)) for name in GUEST_COLUMNS})
     for name in [column for column in raw.columns if column.startswith(CUSTOM_PREFIX)]:
         out[name] = people.clean_text(raw[name])
     out["email"] = people.clean_addresses(out["email"])
