@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from schemas.config import Config, SourceConfig
 from schemas.frames import REJECT_COLUMNS, REMEDIES, Events, Invitations, empty_frame
 from schemas.source import CUSTOM_PREFIX
 from transforms import json_text, people
 from transforms.columns import (
+    TEXT,
     Mask,
     are_repeated,
     find_positions,
@@ -256,8 +258,8 @@ def _dispose(
         (skip & ~has_guests & some_held, "quarantined"),
         (skip & ~has_guests, "guestless"),
     ]
-    chosen = np.select([rule.to_numpy(dtype=bool) for rule, _ in rules], [name for _, name in rules], default="due")
-    return pd.Series(chosen, index=records.index, dtype="str")
+    chosen = np.select([rule.to_numpy(dtype=bool) for rule, _ in rules], range(len(rules)), default=len(rules))
+    return to_series(pa.array([*(name for _, name in rules), "due"], TEXT).take(pa.array(chosen)), records.index)
 
 
 class _Places:

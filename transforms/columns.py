@@ -21,6 +21,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _PIECE = 1 << 18
+_SMALL_GROUP = 8
 
 
 def to_arrow(values: pd.Series) -> pa.Array:
@@ -179,8 +180,6 @@ def leave_no_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 def number_groups(*columns: pd.Series) -> Positions:
     """A number for each distinct combination of values; a missing value is a value of its own."""
-    if len(columns) == 1 and is_sorted(array := to_arrow(columns[0])):
-        return np.append(0, np.cumsum(to_mask(pc.not_equal(array[1:], array[:-1]))))[: len(array)]
     numbers = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
         coded = to_arrow(column).dictionary_encode(null_encoding="encode")
@@ -196,6 +195,36 @@ def are_repeated(*columns: pd.Series) -> Mask:
 
     At most two columns: their numbers then fit into one.
     """
+    if len(columns) == 2:
+        lengths = _measure_runs(to_arrow(columns[0]))
+        if lengths is not None:
+            return _are_repeated_in_runs(columns[0], columns[1], lengths)
+    return _are_repeated_anywhere(*columns)
+
+
+def _measure_runs(array: pa.Array) -> Positions | None:
+    """How many rows of one value stand together, run by run; None when a value stands in several runs."""
+    first = np.append(True, ~to_mask(pc.equal(array[1:], array[:-1])))[: len(array)]
+    starts = np.flatnonzero(first)
+    if len(pc.unique(array.take(pa.array(starts)))) < len(starts):
+        return None
+    return np.diff(np.append(starts, len(array)))
+
+
+def _are_repeated_in_runs(groups: pd.Series, values: pd.Series, lengths: Positions) -> Mask:
+    """`are_repeated` where the rows of a group stand together: a row is compared with those next to it; large groups are looked at otherwise."""
+    array, run = to_arrow(values), np.repeat(np.arange(len(lengths)), lengths)
+    repeated = np.zeros(len(run), dtype=bool)
+    for step in range(1, lengths[lengths <= _SMALL_GROUP].max(initial=1)):
+        same = to_mask(pc.equal(array[step:], array[:-step])) & (run[step:] == run[:-step])
+        repeated[step:] |= same
+        repeated[:-step] |= same
+    large = np.flatnonzero(lengths[run] > _SMALL_GROUP)
+    repeated[large] = _are_repeated_anywhere(groups.take(large), values.take(large))
+    return repeated
+
+
+def _are_repeated_anywhere(*columns: pd.Series) -> Mask:
     numbers = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
         codes = number_groups(column)
@@ -218,15 +247,12 @@ def repeat_the_row_before(*columns: pd.Series) -> Mask:
 
 def sort_rows(frame: pd.DataFrame, by: list[str], *, among: Mask | None = None) -> pd.DataFrame:
     """A frame, or its rows `among`, sorted by text columns, bytewise as essentry-sync sorts everywhere; equal rows keep their order."""
-    rows = np.arange(len(frame)) if among is None or among.all() else np.flatnonzero(among)
-    arrays = [to_arrow(frame[name]) for name in by]
-    if len(rows) < len(frame):
-        arrays = [array.take(pa.array(rows)) for array in arrays]
-    if is_sorted(*arrays):
-        return frame.reset_index(drop=True) if len(rows) == len(frame) else pick_rows(frame, rows)
-    batch = pa.RecordBatch.from_arrays(arrays, names=by)
-    order = pc.sort_indices(batch, sort_keys=[(name, "ascending") for name in by])
-    return pick_rows(frame, rows[np.asarray(order, dtype=np.int64)])
+    among = np.ones(len(frame), dtype=bool) if among is None else among
+    keys = pa.RecordBatch.from_arrays([to_arrow(frame[name]) for name in by], names=by)
+    if is_sorted(*keys.columns):
+        return pick_rows(frame, among)
+    order = np.asarray(pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in by]), dtype=np.int64)
+    return pick_rows(frame, order[among[order]])
 
 
 def is_sorted(*columns: pa.Array) -> bool:

@@ -122,8 +122,10 @@ def add_fingerprints(payloads: Payloads) -> pd.DataFrame:
 def _hash_texts(texts: pa.Array) -> pa.Array:
     """xxh3_128 of each text, as hex; a C call a row, there is no vectorised one."""
     content = read_bytes(texts).data
-    bounds = np.append(0, np.cumsum(np.asarray(pc.binary_length(texts), dtype=np.int64))).tolist()
-    return pa.array([xxh3_128_hexdigest(content[start:end]) for start, end in zip(bounds[:-1], bounds[1:], strict=True)], type=TEXT)
+    lengths = np.asarray(pc.binary_length(texts), dtype=np.int64)
+    ends = np.cumsum(lengths)
+    bounds = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
+    return pa.array([xxh3_128_hexdigest(content[start:end]) for start, end in bounds], type=TEXT)
 
 
 def fingerprint(payload: str) -> str:

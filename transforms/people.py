@@ -148,7 +148,10 @@ def split_names(full: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 def read_flags(values: pd.Series) -> pd.Series:
     """Truth of a database's flag as text: 1, true, t, yes, y, on; everything else, and missing, is false."""
-    folded = pc.utf8_lower(pc.utf8_trim_whitespace(to_arrow(values)))
+    array = to_arrow(values)
+    if _is_missing(array):
+        return pd.Series(False, index=values.index)
+    folded = pc.utf8_lower(pc.utf8_trim_whitespace(array))
     yes = pa.array(["1", "true", "t", "yes", "y", "on", "1.0"], type=TEXT)
     return pd.Series(to_mask(pc.is_in(folded, value_set=yes)), index=values.index)
 

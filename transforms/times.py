@@ -103,6 +103,6 @@ def format_instants(values: pd.Series) -> pd.Series:
     """ISO 8601 in UTC with a Z, to the second, as essentry wants it; NaT becomes missing."""
     seconds = pa.array(values.dt.floor("s").dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[s]"), from_pandas=True)
     coded = seconds.dictionary_encode()
-    texts = np.datetime_as_string(coded.dictionary.to_numpy(zero_copy_only=False), unit="s")
-    named = pa.array([f"{text}Z" for text in texts], type=TEXT)  # a loop over distinct instants, which are few
+    texts = pc.replace_substring(coded.dictionary.cast(TEXT), " ", "T")
+    named = pc.binary_join_element_wise(texts, pa.scalar("Z", TEXT), pa.scalar("", TEXT))
     return to_series(named.take(coded.indices), values.index)

@@ -53,10 +53,10 @@ class Validated:
 
 def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFrame, config: SourceConfig) -> Validated:
     """Type and check both frames of one source; `config.times` must be set. See `Validated`."""
-    with ThreadPoolExecutor(1, thread_name_prefix="guests") as beside:  # Arrow's kernels let the other thread run meanwhile
-        job = beside.submit(_type_guests, raw_guests, config)
-        typed, notes, odd_times = _type_events(raw_events, config)
-        guests_typed = job.result()
+    beside = ThreadPoolExecutor(1, thread_name_prefix="guests")  # Arrow's kernels let the other thread run meanwhile
+    job = beside.submit(_type_guests, raw_guests, config)
+    beside.shutdown(wait=False)
+    typed, notes, odd_times = _type_events(raw_events, config)
     keyless = typed["source_event_id"].isna()
     rejects = [_rejects(source, "events", typed[keyless], "source_event_id", "key")]
     keyed = _drop_copies(pick_rows(typed, ~keyless.to_numpy(dtype=bool)), ["source_event_id"])
@@ -71,10 +71,8 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     events = pd.concat([sure, good], ignore_index=True) if len(sure) else good
     events = sort_rows(events.drop(columns=["starts_at_text", "ends_at_text"]), ["source_event_id"])
 
-    eventless = guests_typed["source_event_id"].isna()
-    rejects.append(_rejects(source, "guests", guests_typed[eventless], "source_event_id", "guest_event_key"))
-    guests = pick_rows(guests_typed, ~eventless.to_numpy(dtype=bool))
-    guests = _drop_copies(guests, ["source_event_id", "guest_key"])
+    guests, eventless = job.result()
+    rejects.append(_rejects(source, "guests", eventless, "source_event_id", "guest_event_key"))
     bad_guests, guest_failures = _check(SourceGuests, guests)
     rejects.append(_named(source, "guests", guest_failures, guests))
     held = guests.loc[bad_guests, ["source_event_id", "guest_key"]].reset_index(drop=True)
@@ -89,9 +87,9 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
         event_rows=len(raw_events),
         guest_rows=len(raw_guests),
         rejected_events=int(bad.sum()) + int(keyless.sum()),
-        rejected_guests=int(bad_guests.sum()) + int(eventless.sum()),
+        rejected_guests=int(bad_guests.sum()) + len(eventless),
         unreadable_event_keys=int(keyless.sum()),
-        unreadable_guest_events=int(eventless.sum()),
+        unreadable_guest_events=len(eventless),
         notes={key: value for key, value in notes.items() if value},
         odd_times=odd_times,
     )
@@ -190,7 +188,8 @@ def map_places(room_key: pd.Series, site_key: pd.Series, config: SourceConfig) -
     return pd.DataFrame({"timezone": zone}), place
 
 
-def _type_guests(raw: pd.DataFrame, config: SourceConfig) -> pd.DataFrame:
+def _type_guests(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The guests, copies left out, and the rows that name no event."""
     raw = raw.reset_index(drop=True)
     keys = ("source_event_id", "guest_id")
     out = pd.DataFrame({name: (people.clean_key if name in keys else people.clean_text)(_column(raw, name)) for name in GUEST_COLUMNS})
@@ -210,7 +209,8 @@ def _type_guests(raw: pd.DataFrame, config: SourceConfig) -> pd.DataFrame:
     out["guest_key"] = out["guest_id"]
     out["key_is_unique"] = True
     out["access_profiles"], out["profiles_ok"] = _read_profiles(out["access_profiles"])
-    return out
+    eventless = out["source_event_id"].isna().to_numpy(dtype=bool)
+    return _drop_copies(pick_rows(out, ~eventless), ["source_event_id", "guest_key"]), out[eventless]
 
 
 def _read_profiles(values: pd.Series) -> tuple[pd.Series, pd.Series]:
