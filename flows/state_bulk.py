@@ -18,7 +18,7 @@ from sqlalchemy.dialects import sqlite
 from flows.bulk_read import BulkReadError, connect, open_reader
 from flows.state_tables import FLAGS, INSTANTS, NUMBERS
 
-CHUNK_ROWS = 50_000
+CHUNK_ROWS = 1_000  # few rows at once stay in the processor's cache, and cost the garbage collector nothing
 _TEXT = pa.large_string()
 _PANDAS = {_TEXT: pd.StringDtype(na_value=float("nan")), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
