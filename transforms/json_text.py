@@ -14,7 +14,8 @@ from transforms.columns import TEXT, has_bytes
 Piece: TypeAlias = pa.Array | str
 """A part of a text: a column of it, or the same in every row."""
 
-_MUST_ESCAPE_PATTERN = r'["\\\x00-\x1f\x7f]'
+_ESCAPES = {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_RARE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 
 
 def join(*pieces: Piece) -> pa.Array:
@@ -26,11 +27,17 @@ def join(*pieces: Piece) -> pa.Array:
 def text_member(key: str, texts: pa.Array) -> list[Piece]:
     """The pieces of `,"key":"text"` where there is a text, nothing where it is null."""
     if has_bytes(texts, lambda content: (content < 0x20) | (content == 0x22) | (content == 0x5C) | (content == 0x7F)):
-        odd = pc.fill_null(pc.match_substring_regex(texts, _MUST_ESCAPE_PATTERN), False)
-        # few texts hold quotes or line breaks: those are escaped one by one
-        escaped = [orjson.dumps(text).decode()[1:-1] for text in texts.filter(odd).to_pylist()]
-        texts = pc.replace_with_mask(texts, odd, pa.array(escaped, type=TEXT))
+        texts = _escape(texts)
     return _keep_present(f',"{key}":"', texts, '"')
+
+
+def _escape(texts: pa.Array) -> pa.Array:
+    """Texts as they stand in JSON between the quotes; those with rare control characters one by one."""
+    rare = pc.fill_null(pc.match_substring_regex(texts, _RARE), False)
+    written = [orjson.dumps(text).decode()[1:-1] for text in texts.filter(rare).to_pylist()]
+    for character, escape in _ESCAPES.items():
+        texts = pc.replace_substring(texts, character, escape)
+    return pc.replace_with_mask(texts, rare, pa.array(written, type=TEXT))
 
 
 def member(key: str, values: pa.Array) -> list[Piece]:

@@ -7,13 +7,16 @@ import sys
 from collections import Counter
 
 import numpy as np
+import orjson
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms import people
 from transforms.columns import are_repeated, pick_rows, sort_rows
+from transforms.json_text import build_objects, text_member
 from transforms.threads import MANY_ROWS
 
 _KEYS = st.none() | st.sampled_from(["a", "b", "ab", "ä", ""])
@@ -52,3 +55,9 @@ def test_every_blank_is_found_in_a_column_that_is_plain_otherwise(blank: str) ->
     values = pd.Series(["plain", f"a{blank}b", None], dtype="str")
     assert people.clean_text(values).tolist()[:2] == ["plain", "a b"]
     assert people.clean_key(values.str.replace(r"^a|b$", "", regex=True)).isna().tolist() == [False, not blank.strip(), True]
+
+
+@given(st.lists(st.text(alphabet=st.sampled_from([*map(chr, range(0x21)), *'"\\/aé😀\x7f\u2028'])), min_size=1, max_size=10))
+def test_json_texts_are_escaped_as_by_orjson(texts: list[str]) -> None:
+    objects = build_objects([text_member("k", pa.array(texts, pa.large_string()))], len(texts))
+    assert objects.to_pylist() == [orjson.dumps({"k": text}).decode() for text in texts]
