@@ -22,7 +22,7 @@ from transforms.threads import on_two_threads
 from transforms.times import format_instants
 
 FINGERPRINT_VERSION = 1
-CHUNK = 50_000
+CHUNK = 20_000
 # texts that are sent empty when they lost their value: a field left out of an update stays as it was
 CLEARED_AS_EMPTY = ("description", "firstName", "lastName", "companyName", "email")
 
