@@ -93,7 +93,7 @@ def apply_plan(
     """
     if config.pilot.paused:
         raise GuardTripped("sending is paused ([pilot] paused = true): nothing was sent; set it to false to go on")
-    plan, changes = state.load_plan(plan_id, columns=_ASKED)
+    plan, changes = state.load_plan(plan_id, columns=_ASKED, coded=("action", "reason", "state"))
     check_plan(plan, changes, state, config, now=datetime.now(UTC), without_deletes=without_deletes)
     planned = (changes["state"] == "planned").to_numpy(dtype=bool)
     waiting = planned & (changes["action"] == "delete").to_numpy(dtype=bool) & without_deletes

@@ -21,7 +21,7 @@ from flows.judge import judge_sources
 from flows.partitions import BuiltPart, MapParts, Part, RawPart, build_part, map_here, validate_part
 from flows.plan_pages import Pages, shelve_pages
 from flows.runs import Run
-from flows.shelf import Place, Shelf
+from flows.shelf import Place, Shelf, release_memory
 from flows.state import State
 from schemas.config import Config
 from schemas.errors import ConfigurationError
@@ -98,8 +98,10 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
         for part, known_there in zip(validated, knows, strict=True)
     ]
     del validated
+    release_memory()
     built = map_parts("build", build_part, work)
     del work
+    release_memory()
     desired = unite_desired([part.found for part in built])
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > night.run.clock)]
     health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
@@ -152,6 +154,7 @@ def _diff_parts(
         rows.update(count_rows(content.dispositions, diff.decisions))
         near.append(list_candidates(diff, content.events, content.invitations, snapshot))
         kept.append(keep_dispositions(content.dispositions, snapshot))
+        release_memory()
     desired = replace(desired, dispositions=pd.concat(kept, ignore_index=True))
     settle(work.settle_missing(desired.dispositions, held_targets=desired.held_targets), None)
     diff, order = unite_diffs(diffs)

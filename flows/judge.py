@@ -13,6 +13,7 @@ from schemas.config import Config
 from transforms.approval import Approval, list_exceeding, take_unapproved
 from transforms.build import Desired
 from transforms.churn import find_churn
+from transforms.columns import is_among
 from transforms.diff import Diff, SourceHealth
 from transforms.findings import Finding, count_largest
 from transforms.guards import check_guards
@@ -86,7 +87,7 @@ def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, fu
 def _name_causes(findings: list[Finding], diff: Diff, snapshot: pd.DataFrame) -> list[Finding]:
     """Findings on a source that shrank with the places whose events are held on that account."""
     held = diff.decisions.loc[(diff.decisions["action"] == "held") & (diff.decisions["reason"] == "source unhealthy"), "source_id"]
-    rows = snapshot[snapshot["source_id"].isin(held)]
+    rows = snapshot[is_among(snapshot["source_id"], held)]
     places = rows["source"] + ", location " + rows["location_id"].astype("str")
 
     def find_causes(source: str) -> tuple[str, ...]:

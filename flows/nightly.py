@@ -36,7 +36,8 @@ from flows.shelf import Shelf, open_shelf
 from flows.state import State
 from schemas.config import Config, read_secret
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
-from transforms.diff import code_mails, unite_mails
+from transforms.columns import unite_frames
+from transforms.diff import code_mails
 from transforms.payload import FINGERPRINT_VERSION
 from transforms.policy import digest_policy
 from transforms.problems import find_solved, list_problems
@@ -49,7 +50,8 @@ from transforms.report_words import Wording, name_places
 VISIT_DAYS = 28
 MAIL_ROWS = 10_000
 TOLD = ("seq", "source_id", "source", "location_id", "action", "reason", "starts_at", "name", "state", "code", "message")
-"""Of a plan's changes what the report's numbers rest on."""
+CODED = ("source", "action", "reason", "state", "code")
+"""Of a plan's changes what the report's numbers rest on, and which of it are a few texts in many rows."""
 
 
 @dataclass
@@ -231,7 +233,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     start = time.perf_counter()
     empty = pd.DataFrame()
     if planned is not None:
-        stored, changes = state.load_plan(planned.plan_id, columns=TOLD)
+        stored, changes = state.load_plan(planned.plan_id, columns=TOLD, coded=CODED)
         if not isinstance(error, LeaseHeld):  # a plan is no measure for the next night, unless a person approves it
             state.save_source_reads(run.run_id, planned.reads, planned.health, measure=session.kind != "plan")
         if session.kind != "plan" and not isinstance(error, LeaseHeld):
@@ -361,7 +363,7 @@ def run_apply(config: Config, plan_id: str, *, as_of: datetime | None = None, pr
 
 def finish_apply(session: Session, plan_id: str) -> Result:
     """Report of a plan that was applied in a run of its own."""
-    stored, changes = session.state.load_plan(plan_id, columns=TOLD)
+    stored, changes = session.state.load_plan(plan_id, columns=TOLD, coded=CODED)
     exit_code = session.load.error.exit_code if session.load and session.load.error else EXIT_DONE
     problems = list_problems(changes, session.state.rejections(), session.state.list_unanswered())
     if exit_code == EXIT_DONE and (len(problems) or changes["state"].isin(["planned", "sending"]).any()):
@@ -446,4 +448,4 @@ def _read_mails(state: State, plan_id: str, count: int) -> pd.DataFrame:
         for start in range(0, max(len(changes), 1), MAIL_ROWS):
             part = changes.iloc[start : start + MAIL_ROWS]
             frames.append(code_mails(list_mails(part, state.read_contents(plan_id, part.loc[needs_payload(part), "seq"].tolist()))))
-    return unite_mails(frames)
+    return unite_frames(frames)

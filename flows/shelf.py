@@ -99,6 +99,11 @@ class Shelf:
         return self.folder / uuid4().hex
 
 
+def release_memory() -> None:
+    """Give back what a stage had and the next may not need."""
+    pa.default_memory_pool().release_unused()
+
+
 @contextmanager
 def open_shelf(folder: Path | None) -> Iterator[Shelf]:
     """A shelf for one night: in a new folder inside of `folder`, which is removed at the end, or in memory.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -341,8 +341,13 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             connection.execute(waiting.values(status="superseded"))
             connection.execute(t.plans.insert().values(**plan))
 
-    def load_plan(self, plan_id: str, *, columns: Sequence[str] = CHANGE_FACTS) -> tuple[dict[str, Any], pd.DataFrame]:
-        """A plan by its id, a unique beginning of it, or `latest`, and these columns of its changes. Raises StateError when there is none."""
+    def load_plan(
+        self, plan_id: str, *, columns: Sequence[str] = CHANGE_FACTS, coded: Collection[str] = ()
+    ) -> tuple[dict[str, Any], pd.DataFrame]:
+        """A plan by its id, a unique beginning of it, or `latest`, and these columns of its changes. Raises StateError when there is none.
+
+        coded: the columns of few texts that may be categorical.
+        """
         query = sa.select(t.plans).order_by(t.plans.c.created_at.desc())
         if plan_id != "latest":
             query = query.where(t.plans.c.plan_id.startswith(plan_id, autoescape=True))
@@ -354,7 +359,7 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             raise StateError(f"{plan_id!r} is the beginning of several plans: write more of it")
         plan = dict(rows[0])
         query = sa.select(*(t.plan_changes.c[name] for name in columns)).where(t.plan_changes.c.plan_id == plan["plan_id"])
-        return plan, self._read_rows(query, ordered_by="seq")
+        return plan, self._read_rows(query, ordered_by="seq", coded=coded)
 
     def read_page(self, plan_id: str, first: int, last: int) -> pd.DataFrame:
         """What a plan sends for its changes `first` to `last`: `body` is the JSON of each event, a create's its whole payload."""
@@ -448,10 +453,10 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             connection.execute(runs.delete().where(gone))
         return list(folders)
 
-    def _read_rows(self, query: sa.Select[Any], *, ordered_by: str) -> pd.DataFrame:
+    def _read_rows(self, query: sa.Select[Any], *, ordered_by: str, coded: Collection[str] = ()) -> pd.DataFrame:
         """Many rows as a frame, by the bulk way."""
         with self._bulk(), self._read() as connection:
-            return read_rows(connection, query, ordered_by=ordered_by)
+            return read_rows(connection, query, ordered_by=ordered_by, coded=coded)
 
     @contextmanager
     def _bulk(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ drop each other's locks.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -20,42 +21,59 @@ from flows.state_tables import FLAGS, INSTANTS, NUMBERS
 
 CHUNK_ROWS = 1_000  # few rows at once stay in the processor's cache, and cost the garbage collector nothing
 _TEXT = pa.large_string()
+_TYPES = {
+    **dict.fromkeys(INSTANTS, pa.timestamp("us", "UTC")),
+    **dict.fromkeys(NUMBERS, pa.int64()),
+    **dict.fromkeys(FLAGS, pa.bool_()),
+}
 _PANDAS = {_TEXT: pd.StringDtype(na_value=float("nan")), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
-def read_rows(connection: sa.Connection, query: sa.Select[Any], *, ordered_by: str) -> pd.DataFrame:
-    """Rows as a frame with text, Int64, boolean and UTC instants (microseconds), ascending by a column. Raises BulkReadError."""
+def read_rows(connection: sa.Connection, query: sa.Select[Any], *, ordered_by: str, coded: Collection[str] = ()) -> pd.DataFrame:
+    """Rows as a frame with text, Int64, boolean and UTC instants (microseconds), ascending by a column. Raises BulkReadError.
+
+    coded: text columns to give as categorical ones, because few texts repeat in many rows.
+    """
     names = [column.name for column in query.selected_columns]
     if connection.dialect.name == "sqlite":
-        table = _read_sqlite(connection, query, names)
+        batches: Iterable[pa.RecordBatch] = _read_sqlite(connection, query, names)
+        table = pa.Table.from_batches(_shape(batches, coded), schema=_shape_schema(names, coded))
     else:
-        with open_reader(connection.engine.url) as reader, reader.stream(query) as batches:
-            table = batches.read_all()
-    columns = {name: _typed(name, column) for name, column in zip(names, table.columns, strict=True)}
-    del table
-    return pa.table(columns).sort_by(ordered_by).combine_chunks().to_pandas(types_mapper=_PANDAS.get, split_blocks=True, self_destruct=True)
+        with open_reader(connection.engine.url) as reader, reader.stream(query) as found:
+            table = pa.Table.from_batches(_shape(found, coded), schema=_shape_schema(names, coded))
+    table = table.unify_dictionaries().sort_by(ordered_by).combine_chunks()
+    return table.to_pandas(types_mapper=_PANDAS.get, split_blocks=True, self_destruct=True)
 
 
-def _read_sqlite(connection: sa.Connection, query: sa.Select[Any], names: list[str]) -> pa.Table:
+def _read_sqlite(connection: sa.Connection, query: sa.Select[Any], names: list[str]) -> Iterator[pa.RecordBatch]:
     compiled = query.compile(dialect=sqlite.dialect(), compile_kwargs={"render_postcompile": True})
     result = connection.exec_driver_sql(compiled.string, tuple(compiled.params[name] for name in compiled.positiontup or []))
     schema = pa.schema([(name, pa.int64() if name in NUMBERS | INSTANTS | FLAGS else _TEXT) for name in names])
-    batches = []
     while rows := result.cursor.fetchmany(CHUNK_ROWS):
         columns = [pa.array(values, type=field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
-        batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
     result.close()
-    return pa.Table.from_batches(batches, schema=schema)
 
 
-def _typed(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _shape(batches: Iterable[pa.RecordBatch], coded: Collection[str]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        schema = _shape_schema(batch.schema.names, coded)
+        columns = [_typed(name, column) for name, column in zip(batch.schema.names, batch.columns, strict=True)]
+        yield pa.RecordBatch.from_arrays(
+            [column.dictionary_encode() if field.name in coded else column for field, column in zip(schema, columns, strict=True)],
+            schema=schema,
+        )
+
+
+def _shape_schema(names: Sequence[str], coded: Collection[str]) -> pa.Schema:
+    codes = {name: pa.dictionary(pa.int32(), _TEXT) for name in coded}
+    return pa.schema([(name, codes.get(name, _TYPES.get(name, _TEXT))) for name in names])
+
+
+def _typed(name: str, column: pa.Array) -> pa.Array:
     if name in INSTANTS:
-        return column.cast(pa.int64()).cast(pa.timestamp("us", "UTC"))
-    if name in NUMBERS:
-        return column.cast(pa.int64())
-    if name in FLAGS:
-        return column.cast(pa.bool_())
-    return column.cast(_TEXT)
+        return column.cast(pa.int64()).cast(_TYPES[name])
+    return column.cast(_TYPES.get(name, _TEXT))
 
 
 def append_rows(connection: sa.Connection, table: sa.Table, frame: pd.DataFrame) -> None:

@@ -139,7 +139,7 @@ Invitations = pa.DataFrameSchema(
 
 REJECT_COLUMNS = ["source", "part", "source_event_id", "guest_id", "source_id", "column", "check", "value", "remedy"]
 DECISION_COLUMNS = ["source_id", "source", "action", "reason"]
-MAIL_COLUMNS = ["source_id", "source", "location_id", "identity", "kind"]
+MAIL_COLUMNS = ["source_id", "source", "identity", "kind"]
 
 
 def empty_frame(columns: list[str]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import pandas as pd
 
+from transforms.columns import is_among
 from transforms.diff import Diff
 from transforms.findings import Finding
 
@@ -41,7 +42,7 @@ def take_unapproved(diff: Diff, approval: Approval) -> Diff:
     """The diff without the changes that the approved plan had too."""
     new = [key not in approval.changes for key in key_changes(diff.changes)]
     changes = diff.changes[new].reset_index(drop=True)
-    return replace(diff, changes=changes, mails=diff.mails[diff.mails["source_id"].isin(changes["source_id"])].reset_index(drop=True))
+    return replace(diff, changes=changes, mails=diff.mails[is_among(diff.mails["source_id"], changes["source_id"])].reset_index(drop=True))
 
 
 def list_exceeding(findings: Sequence[Finding], rest: Sequence[Finding], unapproved: Diff, approval: Approval) -> list[str]:

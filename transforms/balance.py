@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from transforms.columns import find_positions, take_text
+from transforms.columns import find_positions, take_text, to_texts
 from transforms.validate import Validated
 
 
@@ -44,5 +44,5 @@ def build_balance(rows: Mapping[str, int], decisions: pd.DataFrame, snapshot: pd
 
 def _find_action(source_ids: pd.Series, decisions: pd.DataFrame) -> pd.Series:
     """What was decided about each event."""
-    action = decisions["action"].astype("str")
+    action = to_texts(decisions["action"])
     return take_text(action, find_positions(source_ids, decisions["source_id"]), source_ids.index).fillna("lost")

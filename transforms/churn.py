@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from transforms.columns import is_among, pick_rows
+from transforms.columns import is_among, pick_rows, to_texts
 from transforms.diff import Diff
 from transforms.payload import name_person
 
@@ -85,7 +85,8 @@ def _people(payload: dict) -> list[str]:
 def _pair_invitations(diff: Diff) -> tuple[str, ...]:
     """An event that stays, in which one person is removed under one invitation id and invited under another."""
     updated = diff.changes.loc[diff.changes["action"] == "update", "source_id"]
-    mails = diff.mails[diff.mails["source_id"].isin(updated) & diff.mails["kind"].isin(["invited", "cancelled"])]
+    mails = diff.mails[is_among(diff.mails["source_id"], updated) & diff.mails["kind"].isin(["invited", "cancelled"]).to_numpy()]
+    mails = mails.apply(to_texts)
     kinds = mails.groupby(["source_id", "identity"], sort=True)["kind"].nunique()
     events = kinds[kinds > 1].index.get_level_values("source_id") if len(kinds) else []
     return tuple(f"a guest of {source_id} under another invitation id" for source_id in events)

@@ -77,8 +77,26 @@ def _codes(column: pd.Series) -> pa.Array:
 
 def _from_codes(coded: pa.DictionaryArray, index: pd.Index) -> pd.Series:
     codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
-    categories = pd.Index(pd.array(coded.dictionary, dtype="str"))
-    return pd.Series(pd.Categorical.from_codes(codes, categories=categories), index=index)
+    # Arrow's dictionary has each text once; to let pandas check that would cost a Python object a text, for good
+    dtype = pd.CategoricalDtype._from_fastpath(pd.Index(pd.array(coded.dictionary, dtype="str")), ordered=False)
+    return pd.Series(pd.Categorical._simple_new(codes.astype(_fitting(len(coded.dictionary))), dtype), index=index)
+
+
+def _fitting(size: int) -> type[np.signedinteger]:
+    """The smallest integer type for so many codes."""
+    return np.int8 if size < 2**7 else np.int16 if size < 2**15 else np.int32
+
+
+def to_texts(values: pd.Series) -> pd.Series:
+    """A categorical column as text again; a text column as it is."""
+    if not isinstance(values.dtype, pd.CategoricalDtype):
+        return values
+    return take_text(pd.Series(values.cat.categories), values.cat.codes.to_numpy().astype(np.int64), values.index)
+
+
+def unite_frames(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Frames of the same columns one below the other, categorical columns with the categories of all."""
+    return pd.DataFrame({name: unite_codes([frame[name] for frame in parts]) for name in parts[0].columns})
 
 
 def no_text(index: pd.Index) -> pd.Series:

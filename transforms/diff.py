@@ -29,7 +29,7 @@ from transforms.columns import (
     take_text,
     to_arrow,
     to_codes,
-    unite_codes,
+    unite_frames,
 )
 from transforms.payload import FINGERPRINT_VERSION, build_body, dump_payload, fingerprint, list_guests, name_person
 
@@ -71,7 +71,12 @@ class Diff:
 
     def slim(self) -> Diff:
         """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
-        return replace(self, changes=self.changes[SLIM_COLUMNS], mails=code_mails(self.mails))
+        return replace(
+            self,
+            changes=_code(self.changes[SLIM_COLUMNS], "source", "action", "reason"),
+            decisions=_code(self.decisions, "source", "action", "reason"),
+            mails=code_mails(self.mails),
+        )
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,12 @@ def unite_diffs(parts: Sequence[Diff]) -> tuple[Diff, Positions]:
     def together(name: str) -> list[pd.DataFrame]:
         return [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
 
-    changes = pd.concat(together("changes"), ignore_index=True)
+    changes = unite_frames(together("changes"))
     order = find_order(changes)
     diff = Diff(
         pick_rows(changes, order),
-        pd.concat(together("decisions"), ignore_index=True),
-        unite_mails(together("mails")),
+        unite_frames(together("decisions")),
+        unite_frames(together("mails")),
         [source_id for part in parts for source_id in part.absent_now],
         sum(part.rebound for part in parts),
         {key: text for part in parts for key, text in part.refreshed.items()},
@@ -130,13 +135,12 @@ def unite_diffs(parts: Sequence[Diff]) -> tuple[Diff, Positions]:
 
 
 def code_mails(mails: pd.DataFrame) -> pd.DataFrame:
-    """MAIL_COLUMNS with what repeats as codes: there are several mails an event."""
-    return mails.assign(**{name: to_codes(mails[name]) for name in MAIL_COLUMNS if name != "location_id"})
+    """MAIL_COLUMNS as codes: there are several mails an event and a person."""
+    return _code(mails, *MAIL_COLUMNS)
 
 
-def unite_mails(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The mails of all parts, coded or not."""
-    return pd.DataFrame({name: unite_codes([frame[name] for frame in parts]) for name in MAIL_COLUMNS})
+def _code(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return frame.assign(**{name: to_codes(frame[name]) for name in columns})
 
 
 def order_changes(changes: pd.DataFrame) -> pd.DataFrame:
@@ -188,7 +192,7 @@ class Comparison:
         self.single: list[tuple[str, str, str, str | None]] = []
         self.frames: list[pd.DataFrame] = []
         self.decided: list[pd.DataFrame] = []
-        self.mails: list[tuple[str, str, int, str, str]] = []
+        self.mails: list[tuple[str, str, str, str]] = []
         self.mail_frames: list[pd.DataFrame] = []
         self.absent_now: list[str] = []
         self.rebound = 0
@@ -284,7 +288,6 @@ class Comparison:
                 {
                     "source_id": mine["source_id"],
                     "source": take_text(events["source"], event, mine.index),
-                    "location_id": events["location_id"].take(event).set_axis(mine.index),
                     "identity": mine["identity"],
                     "kind": same_text("invited", mine.index),
                 }
@@ -460,7 +463,7 @@ class Comparison:
     # -- the result ---------------------------------------------------------------------------------------------------
 
     def _mail(self, event: dict, guest: dict, kind: str) -> None:
-        self.mails.append((event["source_id"], event["source"], event["location_id"], name_person(guest), kind))
+        self.mails.append((event["source_id"], event["source"], name_person(guest), kind))
 
     def _decide(self, events: pd.DataFrame, action: str, reason: str | None) -> None:
         if len(events):

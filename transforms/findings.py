@@ -54,8 +54,12 @@ def find_over(
 
 def count_largest(keys: pd.Series, noun: str, nouns: str | None = None) -> tuple[str, ...]:
     """The ten most frequent keys in words, `rooms-17: 12 guests`; of equal ones the smallest key first."""
-    counts = keys.value_counts()
-    counts = counts[counts >= max(counts.nlargest(CAUSES).min(), 1)] if len(counts) else counts
-    table = pd.DataFrame({"key": counts.index.astype("str"), "rows": counts.to_numpy()})
+    return tell_largest(keys.value_counts(), noun, nouns)
+
+
+def tell_largest(counts: pd.Series, noun: str, nouns: str | None = None) -> tuple[str, ...]:
+    """The ten largest counts in words, by the keys of their index."""
+    largest = counts[counts >= max(counts.nlargest(CAUSES).min(), 1)] if len(counts) else counts
+    table = pd.DataFrame({"key": largest.index.astype("str"), "rows": largest.to_numpy()})
     table = table.sort_values(["rows", "key"], ascending=[False, True]).head(CAUSES)
     return tuple(f"{key}: {plural(rows, noun, nouns)}" for key, rows in table.itertuples(index=False))

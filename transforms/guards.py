@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from schemas.config import Config, GuardsConfig, PeopleLimit, ScopedLimit
+from transforms.columns import is_among, to_texts
 from transforms.diff import Diff
-from transforms.findings import CAUSES, Finding, count_largest, find_over
+from transforms.findings import CAUSES, Finding, count_largest, find_over, tell_largest
 from transforms.people import mask_address, mask_name
 from transforms.report_words import plural
 
@@ -47,8 +48,9 @@ def check_guards(
         invited = diff.mails[diff.mails["kind"] == "invited"]
         people = invited["identity"].nunique()
         text = f"the first run of an empty state would create {len(diff.changes):,} events and invite {people:,} people"
-        places = diff.changes["source"] + ", location " + diff.changes["location_id"].astype("str")
-        causes = count_largest(places, "event")
+        sizes = diff.changes.groupby(["source", "location_id"], dropna=False).size()
+        sizes.index = pd.Index([f"{source}, location {location}" for source, location in sizes.index], dtype="str")
+        causes = tell_largest(sizes, "event")
         findings.append(Finding("approve_first_run", "run", people, 0, f"{text} ({len(invited):,} invitations)", causes=causes))
     if policy_changed and guards.approve_policy_change and len(diff.changes):
         text = f"settings that decide who is invited have changed since the last run; {len(diff.changes):,} changes follow"
@@ -70,7 +72,7 @@ def _check_deletes(diff: Diff, snapshot: pd.DataFrame, guards: GuardsConfig, as_
         if rows.empty:
             continue
         size = max(size, len(rows))
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in rows["reason"].value_counts().items())
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in to_texts(rows["reason"]).value_counts().items())
         largest = rows.sort_values(["guests", "source_id"], ascending=[False, True]).head(CAUSES)
         causes = [f"{r.source_id}: {plural(r.guests, 'guest')}, {r.reason}" for r in largest.itertuples(index=False)]
         text = f"cancellations of {size:,} upcoming events ({reasons})"
@@ -91,7 +93,8 @@ def _scoped(limit: float | ScopedLimit, default: ScopedLimit) -> dict[str, float
 
 def _without_deletes(diff: Diff) -> pd.DataFrame:
     """The mails that go when the plan's deletes are held back."""
-    return diff.mails[~diff.mails["source_id"].isin(diff.changes.loc[diff.changes["action"] == "delete", "source_id"])]
+    deleted = is_among(diff.mails["source_id"], diff.changes.loc[diff.changes["action"] == "delete", "source_id"])
+    return diff.mails[~deleted] if deleted.any() else diff.mails
 
 
 def _check_removals(diff: Diff, guards: GuardsConfig) -> list[Finding]:

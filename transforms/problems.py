@@ -9,6 +9,7 @@ import pandas as pd
 
 from schemas.frames import empty_frame
 from transforms.build import Desired
+from transforms.columns import is_among, pick_rows, to_texts
 from transforms.diff import SourceHealth
 
 PROBLEM_COLUMNS = ["source_id", "action", "state", "code", "message", "tries", "next_at"]
@@ -23,7 +24,7 @@ def list_problems(changes: pd.DataFrame, rejections: pd.DataFrame, unanswered: p
     the action `held`. tries: how often essentry rejected it; next_at: when it is tried again though nothing changed (UTC).
     """
     mine = changes[changes["state"].isin(OPEN_STATES)] if len(changes) else empty_frame(PROBLEM_COLUMNS)
-    mine = mine[["source_id", "action", "state", "code", "message"]]
+    mine = mine[["source_id", "action", "state", "code", "message"]].apply(to_texts)
     older = unanswered.drop_duplicates("source_id", keep="last").assign(state="unknown")
     waiting = rejections.assign(action="held", state="rejected")
     frames = [frame[mine.columns] for frame in (mine, older, waiting) if len(frame)]
@@ -39,8 +40,8 @@ def find_solved(rejections: pd.DataFrame, decisions: pd.DataFrame, desired: Desi
 
     The second needs proof: the source read whole and healthily, its row neither quarantined nor part of an unresolved link.
     """
-    action = decisions.drop_duplicates("source_id").set_index("source_id")["action"]
-    fate = rejections["source_id"].map(action).astype("str")
+    mine = pick_rows(decisions, is_among(decisions["source_id"], rejections["source_id"]))
+    fate = rejections["source_id"].map(mine.drop_duplicates("source_id").set_index("source_id")["action"]).astype("str")
     unsure = desired.dispositions[desired.dispositions["disposition"] == "quarantined"]
     unsure_ids = {*unsure["source_id"], *unsure["own_id"], *desired.held_targets}
     sure = [name for name, seen in health.items() if seen.read and seen.events and not seen.unreadable_event_keys]

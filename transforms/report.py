@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from schemas.report import REPORT_VERSION
-from transforms.columns import is_among
+from transforms.columns import is_among, to_texts
 from transforms.report_changes import choose_listed, count_listed
 from transforms.report_history import compare_usual
 from transforms.report_words import Wording, explain_code, mask_text, mask_value, plural
@@ -63,7 +63,7 @@ def build_report(
         "masked": wording.masked,
         "places": {str(key): name for key, name in sorted(wording.locations.items())},
         "counts": {name: int((decisions["action"] == name).sum()) + (decided or {}).get(name, 0) for name in COUNTED},
-        "outcomes": {str(k): int(v) for k, v in sent["state"].value_counts().sort_index().items()} if len(sent) else {},
+        "outcomes": {str(k): int(v) for k, v in to_texts(sent["state"]).value_counts().sort_index().items()} if len(sent) else {},
         "by_source": _count(changes, "source"),
         "by_location": _count(changes, "location_id"),
         "by_day": _count_days(changes, wording.timezone),
@@ -197,7 +197,7 @@ def _count(frame: pd.DataFrame, column: str, by: str | None = "action") -> dict[
     if frame.empty:
         return {}
     if by is None:
-        return {str(k): int(v) for k, v in frame[column].value_counts().sort_index().items()}
+        return {str(k): int(v) for k, v in to_texts(frame[column]).value_counts().sort_index().items()}
     table = frame.groupby([column, by]).size().unstack(fill_value=0)
     return {str(key): {str(name): int(value) for name, value in row.items() if value} for key, row in table.iterrows()}
 

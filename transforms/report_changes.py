@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.report import MAX_LISTED
-from transforms.columns import to_arrow
+from transforms.columns import to_arrow, to_texts
 from transforms.forget import mask_record
 from transforms.payload import list_guests
 from transforms.report_words import Wording, describe_change, mask_value, plural
@@ -40,12 +40,8 @@ def choose_listed(changes: pd.DataFrame, *, limit: int = MAX_LISTED) -> pd.DataF
 
 def count_listed(changes: pd.DataFrame, listed: pd.DataFrame) -> dict[str, Any]:
     """The report's `listing`."""
-    left_out = (
-        changes["action"].value_counts() - listed["action"].value_counts().reindex(changes["action"].unique(), fill_value=0)
-        if len(changes)
-        else {}
-    )
-    counts = {str(action): int(count) for action, count in sorted(dict(left_out).items()) if count}
+    all_of, shown = (to_texts(frame["action"]).value_counts().to_dict() if len(frame) else {} for frame in (changes, listed))
+    counts = {str(action): int(left) for action, count in sorted(all_of.items()) if (left := count - shown.get(action, 0))}
     return {"total": len(changes), "listed": len(listed), "left_out": counts}
 
 

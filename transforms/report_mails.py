@@ -22,11 +22,11 @@ def needs_payload(changes: pd.DataFrame) -> pd.Series:
 def list_mails(changes: pd.DataFrame, payloads: Mapping[int, str]) -> pd.DataFrame:
     """MAIL_COLUMNS, a row a guest and event. payloads: seq → canonical JSON, for the changes that need it. A loop: each row is its own JSON."""
     rows = []
-    columns = ["seq", "source_id", "source", "location_id", "guests_json"]
-    for seq, source_id, source, location, guests_json in changes[columns].itertuples(index=False):
+    columns = ["seq", "source_id", "source", "guests_json"]
+    for seq, source_id, source, guests_json in changes[columns].itertuples(index=False):
         stored = orjson.loads(guests_json) if isinstance(guests_json, str) else {}
         payload = orjson.loads(payloads[seq]) if seq in payloads else None
-        rows += [(source_id, source, location, name_person(guest), kind) for guest, kind in _mailed(stored, payload)]
+        rows += [(source_id, source, name_person(guest), kind) for guest, kind in _mailed(stored, payload)]
     return pd.DataFrame(rows, columns=MAIL_COLUMNS)
 
 

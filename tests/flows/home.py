@@ -25,7 +25,7 @@ class Home:
             "on_source_failure": "stop", "base_url": sandbox.base_url, "batch_events": 2, "budget": 10, "concurrency": 1,
             "guest_list": "additive", "payload": "full", "invitation_ids": "per-event", "state": state,
         }  # fmt: skip
-        text = CONFIG.format(**settings).replace("timeout_seconds = 0.25", "timeout_seconds = 20")
+        text = CONFIG.format(scale="", **settings).replace("timeout_seconds = 0.25", "timeout_seconds = 20")
         self.config.write_text(text.replace("[state]", "[state]\nlease_seconds = 5"), encoding="utf-8")
         (folder / "events.sql").write_text(f"SELECT {COLUMNS} FROM events", encoding="utf-8")
         (folder / "guests.sql").write_text("SELECT * FROM guests", encoding="utf-8")

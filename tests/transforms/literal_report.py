@@ -76,12 +76,12 @@ REJECTS = pd.DataFrame(
 )  # fmt: skip
 MAILS = pd.DataFrame(
     [
-        ["rooms-a", "rooms", 11, "ada@out.example", "invited"],
-        ["rooms-b", "rooms", 11, "ben@out.example", "invited"],
-        ["rooms-b", "rooms", 11, "name:cleo moor", "invited"],
-        ["rooms-b", "rooms", 11, "ada@out.example", "cancelled"],
-        ["rooms-c", "rooms", 12, "ben@out.example", "cancelled"],
-        ["rooms-d", "rooms", 12, "dan@out.example", "updated"],
+        ["rooms-a", "rooms", "ada@out.example", "invited"],
+        ["rooms-b", "rooms", "ben@out.example", "invited"],
+        ["rooms-b", "rooms", "name:cleo moor", "invited"],
+        ["rooms-b", "rooms", "ada@out.example", "cancelled"],
+        ["rooms-c", "rooms", "ben@out.example", "cancelled"],
+        ["rooms-d", "rooms", "dan@out.example", "updated"],
     ],
     columns=MAIL_COLUMNS,
 )  # fmt: skip
