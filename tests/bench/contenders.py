@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -60,6 +61,24 @@ def write_config(folder: Path, url: str, essentry: str) -> Path:
     return path
 
 
+def run_divided(rows: int, folder: Path, url: str, *, night: int) -> dict[str, Any]:
+    """A night in 8 parts, or 32 at ten times W, that lie in files, from PostgreSQL; the state of the first is kept for the second."""
+    state = folder / "divided.sqlite"
+    source = fill_night(rows, folder, night=night)
+    return run_ours(
+        rows, folder, url, night=night, keep=state if night == 1 else None, partitions=8 if rows <= company.W else 32, source=source
+    )
+
+
+def fill_night(rows: int, folder: Path, *, night: int) -> str:
+    """The URL of the PostgreSQL database of a night, made once, in a process of its own: a large one needs room."""
+    url = database_url("postgresql", rows, folder, night=night)
+    program = "import sys; from pathlib import Path; from tests.bench.contenders import fill_database; from tests.bench.company import build_night\n"
+    program += "rows, night = int(sys.argv[1]), int(sys.argv[2]); fill_database(sys.argv[3], rows, lambda: build_night(rows, night))"
+    subprocess.run([sys.executable, "-c", program, str(rows), str(night), url], check=True)
+    return url
+
+
 def run_ours(
     rows: int, folder: Path, url: str, *, night: int, keep: Path | None = None, partitions: int = 1, source: str | None = None
 ) -> dict[str, Any]:
@@ -78,7 +97,9 @@ def run_ours(
         if partitions > 1:
             os.environ.update({"ESSENTRY_SYNC_SCALE__PARTITIONS": str(partitions), "ESSENTRY_SYNC_SCALE__FOLDER": "parts"})
         config = load_config(write_config(home, source or "sqlite:///source.sqlite", url))
-        if night == 2:
+        if night == 2 and source:
+            shutil.move(folder / "divided.sqlite", home / "state.sqlite")  # a copy would take minutes
+        elif night == 2:
             shutil.copy(folder / "ours.sqlite", home / "state.sqlite")
         clock = company.AS_OF.to_pydatetime()
         with nightly.open_session(config, kind="sync", as_of=clock) as session:
@@ -211,15 +232,14 @@ def run_diff(rows: int, folder: Path, url: str, *, engine: str) -> dict[str, Any
     return {"seconds": seconds, "counts": counts}
 
 
-def fill_database(url: str, rows: int, folder: Path) -> None:
-    """Tables of night 1 with types of their own, once."""
+def fill_database(url: str, rows: int, read: Callable[[], tuple[pa.Table, pa.Table]]) -> None:
+    """Tables of a night with types of their own, once. read: gives its events and guests."""
     engine = sa.create_engine(url)
     name = f"{rows}"
     with engine.connect() as connection:
         if sa.inspect(connection).has_table("filled") and connection.execute(sa.text("SELECT size FROM filled")).scalar() == name:
             return
-    for part in ("events", "guests"):
-        table = pq.read_table(folder / f"{part}1.parquet")
+    for part, table in zip(("events", "guests"), read(), strict=True):
         if engine.dialect.name == "mysql":
             _fill_by_rows(engine, part, table)
         else:
@@ -233,6 +253,11 @@ def fill_database(url: str, rows: int, folder: Path) -> None:
         connection.execute(sa.text("INSERT INTO filled VALUES (:size)"), {"size": name})
 
 
+def read_night(folder: Path, night: int) -> tuple[pa.Table, pa.Table]:
+    """The events and guests of a saved night."""
+    return pq.read_table(folder / f"events{night}.parquet"), pq.read_table(folder / f"guests{night}.parquet")
+
+
 def _fill_by_rows(engine: sa.Engine, part: str, table: pa.Table) -> None:
     instants = {name: sa.DateTime() for name in ("starts_at", "ends_at", "updated_at")}
     texts = {name: sa.String(300) for name in table.column_names if name not in instants and name != "guest_id"}
@@ -243,12 +268,12 @@ def _fill_by_rows(engine: sa.Engine, part: str, table: pa.Table) -> None:
         frame.to_sql(part, engine, index=False, if_exists="replace" if start == 0 else "append", chunksize=20_000, dtype=types)
 
 
-def database_url(kind: str, rows: int, folder: Path) -> str:
-    """The URL of the benchmark's own database of that size; made when it is not there."""
+def database_url(kind: str, rows: int, folder: Path, *, night: int = 1) -> str:
+    """The URL of the benchmark's own database of that size and night; made when it is not there."""
     if kind == "sqlite":
         return f"sqlite:///{folder / 'source.sqlite'}"
     server = POSTGRESQL if kind == "postgresql" else MARIADB
-    name = f"essentry_bench_{rows}"
+    name = f"essentry_bench_{rows}" + ("" if night == 1 else f"_{night}")
     engine = sa.create_engine(f"{server}/postgres" if kind == "postgresql" else f"{server}/", isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         there = sa.inspect(engine).get_schema_names() if kind == "mariadb" else None
