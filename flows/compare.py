@@ -27,9 +27,10 @@ from schemas.config import Config
 from schemas.errors import ConfigurationError
 from transforms.balance import count_rows
 from transforms.build import Desired
+from transforms.changes import Diff, Known, SourceHealth, unite_diffs
 from transforms.churn import list_candidates
 from transforms.columns import find_positions, leave_no_rows
-from transforms.diff import Comparison, Diff, Known, SourceHealth, keep_dispositions, unite_diffs
+from transforms.diff import Comparison, keep_dispositions
 from transforms.findings import Finding
 from transforms.naming import Naming, name_by
 from transforms.partition import Frames, find_pointing, find_united, split_frames, unite_desired, unite_validated

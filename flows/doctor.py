@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from flows.extract import complete_source, open_snapshot, read_source, source_ur
 from flows.init import read_places
 from flows.nightly import open_state, state_url
 from flows.secrets import read_tokens
+from flows.shelf import open_shelf
 from schemas.config import Config, SiteConfig, SourceConfig
 from schemas.errors import SyncError
 from transforms.people import mask_address, mask_name
@@ -34,8 +36,22 @@ def examine(config: Config) -> Iterator[Line]:
     """Lines of (fine, what was found and the remedy). A warning that may be on purpose is fine."""
     for name, entry in config.sources.items():
         yield from _examine_source(name, entry, root=config.root)
+    yield from _examine_folder(config)
     yield from _examine_state(config)
     yield from _examine_essentry(config)
+
+
+def _examine_folder(config: Config) -> Iterator[Line]:
+    folder = config.spill_folder
+    if folder is None:
+        return
+    try:
+        with open_shelf(folder):
+            free = shutil.disk_usage(folder).free / 1e9
+    except SyncError as error:
+        yield False, str(error)
+        return
+    yield True, f"scale.folder {folder}: usable, {free:,.0f} GB free"
 
 
 def _examine_source(name: str, entry: SourceConfig, *, root: Path) -> Iterator[Line]:

@@ -12,9 +12,9 @@ from flows.state import State
 from schemas.config import Config
 from transforms.approval import Approval, list_exceeding, take_unapproved
 from transforms.build import Desired
+from transforms.changes import Diff, SourceHealth
 from transforms.churn import find_churn
 from transforms.columns import is_among
-from transforms.diff import Diff, SourceHealth
 from transforms.findings import Finding, count_largest
 from transforms.guards import check_guards
 from transforms.health import judge_health

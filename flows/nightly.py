@@ -36,8 +36,8 @@ from flows.shelf import Shelf, open_shelf
 from flows.state import State
 from schemas.config import Config, read_secret
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
+from transforms.changes import code_mails
 from transforms.columns import unite_frames
-from transforms.diff import code_mails
 from transforms.payload import FINGERPRINT_VERSION
 from transforms.policy import digest_policy
 from transforms.problems import find_solved, list_problems

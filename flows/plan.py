@@ -19,7 +19,7 @@ from schemas.frames import REJECT_COLUMNS, empty_frame
 from transforms.approval import Approval
 from transforms.balance import build_balance
 from transforms.build import Desired
-from transforms.diff import Diff, SourceHealth
+from transforms.changes import Diff, SourceHealth
 from transforms.findings import Finding
 from transforms.pilot import dump_pilot
 from transforms.policy import digest_policy

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from flows.shelf import Shelf
 from flows.state import State
+from transforms.changes import CHANGE_COLUMNS
 from transforms.columns import TEXT, Positions, find_positions, pick_rows, to_arrow, to_mask, to_series
-from transforms.diff import CHANGE_COLUMNS
 from transforms.payload import Payloads
 from transforms.times import format_instants
 

@@ -80,6 +80,9 @@ class LedgerWrites:
         values = {"b_plan": plan_id, "b_run": run_id, "b_now": now}
         with self._begin() as connection:
             self._check_lease(connection)
+            if connection.dialect.name == "postgresql":
+                # a bitmap scan would look at every index entry that earlier batches left behind, and never clear one away
+                connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
             for run in _list_runs(sending):
                 connection.execute(_MARK, {**values, **run})
             self._record(connection, values, outcomes)

@@ -12,8 +12,8 @@ from datetime import datetime
 
 import pandas as pd
 
+from transforms.changes import Diff
 from transforms.columns import is_among
-from transforms.diff import Diff
 from transforms.findings import Finding
 
 DELETE_GUARDS = ("max_deletes", "max_delete_share")

@@ -8,8 +8,8 @@ import numpy as np
 import orjson
 import pandas as pd
 
+from transforms.changes import Diff
 from transforms.columns import is_among, pick_rows, to_texts
-from transforms.diff import Diff
 from transforms.payload import name_person
 
 CANDIDATE_COLUMNS = ["source_id", "starts_at", "location_id", "host_email", "people"]

@@ -6,18 +6,16 @@ deleted for one of four reasons only (absent, cancelled, guestless, merged), and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import orjson
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from schemas.config import Config
 from schemas.frames import DECISION_COLUMNS, MAIL_COLUMNS, empty_frame
 from transforms.build import Desired
+from transforms.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, order_changes, type_changes, unite_diffs
 from transforms.columns import (
     Mask,
     Positions,
@@ -27,71 +25,8 @@ from transforms.columns import (
     pick_rows,
     same_text,
     take_text,
-    to_arrow,
-    to_codes,
-    unite_frames,
 )
 from transforms.payload import FINGERPRINT_VERSION, build_body, dump_payload, fingerprint, list_guests, name_person
-
-SENT = ("create", "update", "delete")
-CHANGE_COLUMNS = [
-    "source_id", "source", "location_id", "action", "reason", "base_fingerprint", "base_run", "fingerprint", "fingerprint_version",
-    "starts_at", "ends_at", "name", "fields_json", "guests_json", "after", "body", "members_json", "ignore_missing", "guests",
-]  # fmt: skip
-
-SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests"]
-"""Of the changes what guards, approvals and reports ask for."""
-
-
-@dataclass(frozen=True)
-class SourceHealth:
-    """What a source's reads allow. `read`: it was read to the end; the other two: rows and shares are as usual (S4)."""
-
-    read: bool = True
-    events: bool = True
-    guests: bool = True
-    unreadable_event_keys: int = 0
-    unreadable_guest_events: int = 0
-
-
-@dataclass(frozen=True)
-class Diff:
-    """`changes`: CHANGE_COLUMNS, what is sent or settled; `decisions`: what became of every event in source or snapshot.
-
-    `mails`: a row a guest and event that would be mailed, kind invited, updated or cancelled. `absent_now`: ids counted absent;
-    `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION.
-    """
-
-    changes: pd.DataFrame
-    decisions: pd.DataFrame
-    mails: pd.DataFrame
-    absent_now: list[str] = field(default_factory=list)
-    rebound: int = 0
-    refreshed: dict[str, str] = field(default_factory=dict)
-
-    def slim(self) -> Diff:
-        """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
-        return replace(
-            self,
-            changes=_code(self.changes[SLIM_COLUMNS], "source", "action", "reason"),
-            decisions=_code(self.decisions, "source", "action", "reason"),
-            mails=code_mails(self.mails),
-        )
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of essentry. `snapshot`: read_fingerprints with unanswered creates added and `dirty` marked.
-
-    `payloads`: reads the confirmed canonical JSON of ids. `unanswered`: id → guests of requests whose answer was lost.
-    `rejections`: source_id, fingerprint, next_at of events that essentry rejected. `removals`: id → guests whom such a request removes.
-    """
-
-    snapshot: pd.DataFrame
-    payloads: Callable[[list[str]], Mapping[str, str]]
-    unanswered: Mapping[str, Mapping[str, dict]]
-    rejections: pd.DataFrame
-    removals: Mapping[str, set[str]] = field(default_factory=dict)
 
 
 def diff_events(
@@ -113,46 +48,6 @@ def diff_events(
     work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=as_of, full=full)
     compared = work.compare(events, desired.invitations, payload_of)
     return unite_diffs([compared, work.settle_missing(desired.dispositions, held_targets=desired.held_targets)])[0]
-
-
-def unite_diffs(parts: Sequence[Diff]) -> tuple[Diff, Positions]:
-    """The diff of a night from those of its parts, the changes by start, then id; and for each change the part it comes from."""
-
-    def together(name: str) -> list[pd.DataFrame]:
-        return [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
-
-    changes = unite_frames(together("changes"))
-    order = find_order(changes)
-    diff = Diff(
-        pick_rows(changes, order),
-        unite_frames(together("decisions")),
-        unite_frames(together("mails")),
-        [source_id for part in parts for source_id in part.absent_now],
-        sum(part.rebound for part in parts),
-        {key: text for part in parts for key, text in part.refreshed.items()},
-    )
-    return diff, np.repeat(np.arange(len(parts)), [len(part.changes) for part in parts])[order]
-
-
-def code_mails(mails: pd.DataFrame) -> pd.DataFrame:
-    """MAIL_COLUMNS as codes: there are several mails an event and a person."""
-    return _code(mails, *MAIL_COLUMNS)
-
-
-def _code(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    return frame.assign(**{name: to_codes(frame[name]) for name in columns})
-
-
-def order_changes(changes: pd.DataFrame) -> pd.DataFrame:
-    """By start, then id: what is soonest is sent first."""
-    return pick_rows(changes, find_order(changes))
-
-
-def find_order(changes: pd.DataFrame) -> Positions:
-    """The rows in the order in which they are sent."""
-    keys = pa.table({"starts_at": pa.array(changes["starts_at"]), "source_id": to_arrow(changes["source_id"])})
-    order = pc.sort_indices(keys, sort_keys=[("starts_at", "ascending"), ("source_id", "ascending")])
-    return np.asarray(order, dtype=np.int64)
 
 
 class Comparison:
@@ -476,7 +371,7 @@ class Comparison:
     def _finish_part(self) -> Diff:
         frames = [*self.frames, *([pd.DataFrame(self.rows)] if self.rows else [])]
         changes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=CHANGE_COLUMNS)
-        changes = order_changes(_typed(changes.reindex(columns=CHANGE_COLUMNS)))
+        changes = order_changes(type_changes(changes.reindex(columns=CHANGE_COLUMNS)))
         single = pd.DataFrame(self.single, columns=DECISION_COLUMNS)
         decisions = pd.concat(
             [frame for frame in [*self.decided, single] if len(frame)] or [empty_frame(DECISION_COLUMNS)],
@@ -508,32 +403,6 @@ def _find_dispositions(known: pd.DataFrame, source_ids: pd.Series) -> pd.Series:
 def _pick_flags(flags: Mask, positions: Positions) -> Mask:
     """The flags at these positions; false at -1."""
     return np.append(flags, False)[positions]
-
-
-def _typed(changes: pd.DataFrame) -> pd.DataFrame:
-    text = [
-        "source_id",
-        "source",
-        "action",
-        "reason",
-        "base_fingerprint",
-        "base_run",
-        "fingerprint",
-        "name",
-        "fields_json",
-        "guests_json",
-    ]
-    text += ["after", "body", "members_json"]
-    return changes.astype(
-        {
-            **dict.fromkeys(text, "str"),
-            "location_id": "Int64",
-            "fingerprint_version": "Int64",
-            "guests": "Int64",
-            "ignore_missing": "boolean",
-        }
-        | {"starts_at": "datetime64[us, UTC]", "ends_at": "datetime64[us, UTC]"}
-    )
 
 
 def _settled(base: dict, action: str, reason: str) -> dict:

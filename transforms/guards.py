@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from schemas.config import Config, GuardsConfig, PeopleLimit, ScopedLimit
+from transforms.changes import Diff
 from transforms.columns import is_among, to_texts
-from transforms.diff import Diff
 from transforms.findings import CAUSES, Finding, count_largest, find_over, tell_largest
 from transforms.people import mask_address, mask_name
 from transforms.report_words import plural

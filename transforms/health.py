@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from schemas.config import GuardsConfig
-from transforms.diff import SourceHealth
+from transforms.changes import SourceHealth
 from transforms.findings import Finding, count_largest
 from transforms.validate import Validated
 

@@ -8,7 +8,7 @@ import orjson
 import pandas as pd
 
 from schemas.config import Config
-from transforms.diff import SENT, Diff
+from transforms.changes import SENT, Diff
 
 
 def limit_to_pilot(diff: Diff, config: Config) -> Diff:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from schemas.frames import empty_frame
 from transforms.build import Desired
+from transforms.changes import SourceHealth
 from transforms.columns import is_among, pick_rows, to_texts
-from transforms.diff import SourceHealth
 
 PROBLEM_COLUMNS = ["source_id", "action", "state", "code", "message", "tries", "next_at"]
 OPEN_STATES = ("rejected", "unknown")

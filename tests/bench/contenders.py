@@ -349,9 +349,8 @@ def run_client(rows: int, folder: Path, url: str) -> dict[str, Any]:
 CONTENDERS: dict[str, Callable[..., dict[str, Any]]] = {
     "ours night 1": lambda *a: run_ours(*a, night=1, keep=a[1] / "ours.sqlite"),
     "ours night 2": lambda *a: run_ours(*a, night=2),
-    "ours divided": lambda *a: run_ours(
-        *a, night=1, partitions=max(8, a[0] * 32 // (10 * company.W)), source=database_url("postgresql", *a[:2])
-    ),
+    "ours divided night 1": lambda *a: run_divided(*a, night=1),
+    "ours divided night 2": lambda *a: run_divided(*a, night=2),
     "naive night 1": lambda *a: run_naive(*a, night=1),
     "naive night 2": lambda *a: run_naive(*a, night=2),
     "naive prepared": prepare_naive,

@@ -148,3 +148,12 @@ def test_a_broken_select_is_one_line_and_the_rest_is_still_examined(configured, 
     config = configured(SITES)
     assert "no database file" in lines(config, ok=False)
     assert "knows the token" in lines(config, ok=True)
+
+
+def test_the_folder_of_the_parts_is_tried_and_left_empty(configured, tmp_path) -> None:
+    config = configured(SITES + '\n[scale]\npartitions = 4\nfolder = "parts"\n')
+    assert re.search(r"scale\.folder .*parts: usable, [\d,]+ GB free", lines(config, ok=True))
+    assert list((tmp_path / "parts").iterdir()) == []
+    (tmp_path / "parts").rmdir()
+    (tmp_path / "parts").write_text("a file")
+    assert "name a folder that this user may write to" in lines(config, ok=False)

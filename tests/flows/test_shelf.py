@@ -17,7 +17,7 @@ from flows.plan_pages import PAGE_ROWS, merge_pages, shelve_pages
 from flows.shelf import Shelf, open_shelf
 from schemas.config import load_config
 from schemas.errors import ConfigurationError, StateError
-from transforms.diff import CHANGE_COLUMNS, find_order
+from transforms.changes import CHANGE_COLUMNS, find_order
 
 FRAME = pd.DataFrame(
     {

@@ -379,7 +379,7 @@ def test_retired_source_is_forgotten_and_no_plan_that_names_it_is_left(state):
 
 
 def test_measure_of_the_next_night_is_the_newest_healthy_read(state):
-    from transforms.diff import SourceHealth
+    from transforms.changes import SourceHealth
 
     counts = {"events": 5, "guests": 6, "outside_guests": 0, "quarantined": 1}
     state.save_source_reads("r1", {"lb": counts}, {"lb": SourceHealth(events=True, guests=True)})

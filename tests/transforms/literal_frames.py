@@ -15,7 +15,8 @@ import pandas as pd
 from schemas.config import Config
 from schemas.frames import REJECT_COLUMNS, Events, Invitations, empty_frame
 from transforms.build import EVENT_COLUMNS, INVITATION_COLUMNS, Desired
-from transforms.diff import Diff, Known, SourceHealth, diff_events
+from transforms.changes import Diff, Known, SourceHealth
+from transforms.diff import diff_events
 from transforms.payload import FINGERPRINT_VERSION, Payloads, add_fingerprints, build_payloads, fingerprint, list_guests
 
 NOW = pd.Timestamp("2026-03-02T03:00:00Z")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms import people
-from transforms.columns import are_repeated, pick_rows, sort_rows
+from transforms.columns import are_repeated, is_among, leave_no_rows, pick_rows, sort_rows, to_codes, to_texts, unite_frames
 from transforms.json_text import build_objects, text_member
 from transforms.threads import MANY_ROWS
 
@@ -61,3 +61,29 @@ def test_every_blank_is_found_in_a_column_that_is_plain_otherwise(blank: str) ->
 def test_json_texts_are_escaped_as_by_orjson(texts: list[str]) -> None:
     objects = build_objects([text_member("k", pa.array(texts, pa.large_string()))], len(texts))
     assert objects.to_pylist() == [orjson.dumps({"k": text}).decode() for text in texts]
+
+
+@given(st.lists(st.lists(_KEYS, max_size=12), min_size=1, max_size=4), st.sets(st.sampled_from(["a", "b", "x"])))
+def test_codes_are_the_texts_they_stand_for(parts: list[list[str | None]], among: set[str]) -> None:
+    """Coded columns of several parts, put together: the texts, their membership, their counts."""
+    texts = [pd.DataFrame({"key": pd.Series(part, dtype="str"), "row": np.arange(len(part))}) for part in parts]
+    whole = pd.concat(texts, ignore_index=True)
+    united = unite_frames([frame.assign(key=to_codes(frame["key"])) for frame in texts])
+    assert isinstance(united["key"].dtype, pd.CategoricalDtype)
+    assert united["key"].cat.categories.is_unique
+    assert [None if pd.isna(text) else text for text in united["key"]] == [text for part in parts for text in part]
+    pd.testing.assert_series_equal(to_texts(united["key"]), whole["key"], check_names=False)
+    assert united["row"].tolist() == whole["row"].tolist()
+    assert is_among(united["key"], among).tolist() == is_among(whole["key"], among).tolist()
+    assert united["key"].nunique() == whole["key"].nunique()
+    assert (united["key"] == "a").tolist() == (whole["key"] == "a").tolist()
+    counts = united["key"].value_counts()
+    assert counts[counts > 0].to_dict() == whole["key"].value_counts().to_dict()
+
+
+def test_frame_without_rows_lets_go_of_the_memory_of_the_rows() -> None:
+    frame = pd.DataFrame({"key": pd.Series([f"a long text {n}" for n in range(5_000)], dtype="str"), "number": np.arange(5_000)})
+    empty = leave_no_rows(frame)
+    assert len(empty) == 0
+    assert empty.dtypes.to_dict() == frame.dtypes.to_dict()
+    assert sum(buffer.size for buffer in pa.array(empty["key"]).buffers() if buffer) < 1_000

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from literal_frames import NOW, accept, body_of, compare, config, decisions, desire, guest, know, mails, meeting
 
-from transforms.diff import SourceHealth
+from transforms.changes import SourceHealth
 
 PAST = "2026-03-01T09:00:00Z"
 DELETED_AT = "2026-03-02T03:00:00Z"

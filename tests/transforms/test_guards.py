@@ -9,8 +9,8 @@ import pytest
 from literal_frames import NOW, compare, config, desire, guest, know, meeting
 
 from schemas.config import Config, GuardsConfig
+from transforms.changes import Diff
 from transforms.churn import find_churn, list_candidates
-from transforms.diff import Diff
 from transforms.findings import Finding
 from transforms.guards import check_guards
 
