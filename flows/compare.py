@@ -158,7 +158,9 @@ def _diff_parts(
         release_memory()
     desired = replace(desired, dispositions=pd.concat(kept, ignore_index=True))
     settle(work.settle_missing(desired.dispositions, held_targets=desired.held_targets), None)
+    release_memory()
     diff, order = unite_diffs(diffs)
+    release_memory()
     candidates = pd.concat([frame for frame in near if len(frame)] or near[:1], ignore_index=True)
     return Compared(
         known=known, desired=desired, diff=diff, pages=pages, order=order, candidates=candidates, rows=rows, health=health, **found

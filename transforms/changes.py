@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,23 +74,22 @@ class Known:
     removals: Mapping[str, set[str]] = field(default_factory=dict)
 
 
-def unite_diffs(parts: Sequence[Diff]) -> tuple[Diff, Positions]:
-    """The diff of a night from those of its parts, the changes by start, then id; and for each change the part it comes from."""
+def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
+    """The diff of a night from those of its parts, the changes by start, then id; and for each change the part it comes from.
 
-    def together(name: str) -> list[pd.DataFrame]:
-        return [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
-
-    changes = unite_frames(together("changes"))
+    parts is emptied: a large night needs the room.
+    """
+    sizes = [len(part.changes) for part in parts]
+    absent = [source_id for part in parts for source_id in part.absent_now]
+    rebound, refreshed = sum(part.rebound for part in parts), {key: text for part in parts for key, text in part.refreshed.items()}
+    frames = {
+        name: [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
+        for name in ("mails", "decisions", "changes")
+    }
+    parts.clear()
+    mails, decisions, changes = (unite_frames(frames.pop(name)) for name in ("mails", "decisions", "changes"))
     order = find_order(changes)
-    diff = Diff(
-        pick_rows(changes, order),
-        unite_frames(together("decisions")),
-        unite_frames(together("mails")),
-        [source_id for part in parts for source_id in part.absent_now],
-        sum(part.rebound for part in parts),
-        {key: text for part in parts for key, text in part.refreshed.items()},
-    )
-    return diff, np.repeat(np.arange(len(parts)), [len(part.changes) for part in parts])[order]
+    return Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed), np.repeat(np.arange(len(sizes)), sizes)[order]
 
 
 def code_mails(mails: pd.DataFrame) -> pd.DataFrame:

@@ -94,9 +94,11 @@ def to_texts(values: pd.Series) -> pd.Series:
     return take_text(pd.Series(values.cat.categories), values.cat.codes.to_numpy().astype(np.int64), values.index)
 
 
-def unite_frames(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Frames of the same columns one below the other, categorical columns with the categories of all."""
-    return pd.DataFrame({name: unite_codes([frame[name] for frame in parts]) for name in parts[0].columns})
+def unite_frames(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Frames of the same columns one below the other, categorical columns with the categories of all. parts is emptied."""
+    columns = {name: [frame[name] for frame in parts] for name in parts[0].columns}
+    parts.clear()
+    return pd.DataFrame({name: unite_codes(columns.pop(name)) for name in list(columns)})
 
 
 def no_text(index: pd.Index) -> pd.Series:
