@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pandas as pd
 import sqlalchemy as sa
 
 from flows import state_tables as t
@@ -26,6 +28,8 @@ class Approvals:
         def _read(self) -> AbstractContextManager[sa.Connection]: ...
 
         def _one(self, query: sa.Select[Any]) -> Any: ...
+
+        def _read_rows(self, query: sa.Select[Any], *, ordered_by: str, coded: Collection[str] = ()) -> pd.DataFrame: ...
 
     def approve_plan(self, plan_id: str, *, by: str, reason: str, now: datetime) -> bool:
         """Release one plan that waits, with who and why. False: it does not wait (any more), and nothing was changed."""
@@ -50,9 +54,9 @@ class Approvals:
                 return None
             # a plan that went under an earlier approval passes that one on, never its own numbers
             first = connection.execute(sa.select(t.plans).where(t.plans.c.plan_id == plan["approval_of"])).mappings().first() or plan
-            table = t.plan_changes.c
-            query = sa.select(table.source_id, table.action, table.fingerprint).where(table.plan_id == first["plan_id"])
-            changes = t.read_frame(connection, query)
+        table = t.plan_changes.c
+        query = sa.select(table.seq, table.source_id, table.action, table.fingerprint).where(table.plan_id == first["plan_id"])
+        changes = self._read_rows(query, ordered_by="seq", coded=["action"])
         numbers = {(item["guard"], item["scope"]): float(item["number"]) for item in orjson.loads(first["findings_json"] or "[]")}
         return Approval(
             plan_id=first["plan_id"],
@@ -61,7 +65,7 @@ class Approvals:
             at=plan["approved_at"],
             policy_digest=first["policy_digest"] or "",
             numbers=numbers,
-            changes=frozenset(key_changes(changes)),
+            changes=key_changes(changes),
         )
 
     def plan_approval(self, plan_id: str) -> tuple[str, str, str]:

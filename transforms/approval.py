@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.changes import Diff
-from transforms.columns import is_among
+from transforms.columns import TEXT, is_among, pick_rows, to_arrow, to_series, to_texts
 from transforms.findings import Finding
 
 DELETE_GUARDS = ("max_deletes", "max_delete_share")
@@ -29,20 +31,19 @@ class Approval:
     at: datetime
     policy_digest: str
     numbers: Mapping[tuple[str, str], float]
-    changes: frozenset[tuple[str, str, str]]
+    changes: pd.Series
 
 
-def key_changes(changes: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """What makes a change the same one in another plan: event, action and the content it leads to."""
-    columns = [changes[name].astype("str").fillna("").tolist() for name in ("source_id", "action", "fingerprint")]
-    return list(zip(*columns, strict=True))
+def key_changes(changes: pd.DataFrame) -> pd.Series:
+    """What makes a change the same one in another plan, as one text: event, action and the content it leads to."""
+    columns = [pc.fill_null(to_arrow(to_texts(changes[name])), "") for name in ("source_id", "action", "fingerprint")]
+    return to_series(pc.binary_join_element_wise(*columns, pa.scalar("\n", TEXT)), changes.index)
 
 
 def take_unapproved(diff: Diff, approval: Approval) -> Diff:
     """The diff without the changes that the approved plan had too."""
-    new = [key not in approval.changes for key in key_changes(diff.changes)]
-    changes = diff.changes[new].reset_index(drop=True)
-    return replace(diff, changes=changes, mails=diff.mails[is_among(diff.mails["source_id"], changes["source_id"])].reset_index(drop=True))
+    changes = pick_rows(diff.changes, ~is_among(key_changes(diff.changes), approval.changes))
+    return replace(diff, changes=changes, mails=pick_rows(diff.mails, is_among(diff.mails["source_id"], changes["source_id"])))
 
 
 def list_exceeding(findings: Sequence[Finding], rest: Sequence[Finding], unapproved: Diff, approval: Approval) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from flows import nightly
 from flows.demo_data import build_demo
+from flows.extract import source_url
 from flows.sandbox import SandboxServer, SandboxSettings
 from schemas.config import load_config
 from schemas.errors import ConfigurationError
@@ -75,6 +76,22 @@ def test_plan_is_the_same_when_the_parts_lie_in_files(partitions, runner, after_
     scale = {"partitions": partitions, "runner": runner, "folder": tmp_path / "parts"}
     assert plan_digest(after_night_1[0], monkeypatch, tmp_path, **scale) == undivided
     assert list((tmp_path / "parts").iterdir()) == [], "people's data stay no longer than the night"
+
+
+def test_source_that_fails_is_left_out_of_the_files_too(after_night_1, monkeypatch, tmp_path):
+    """Its events are held, and the plan is that of an undivided night."""
+    monkeypatch.setenv("ESSENTRY_SYNC_ON_SOURCE_FAILURE", "others")
+    company = tmp_path / "company"
+    shutil.copytree(after_night_1[0], company, ignore=shutil.ignore_patterns("runs"))
+    config = load_config(company / DEMO.name)
+    for name in sorted(config.sources)[:1]:
+        Path(str(source_url(name, config.sources[name], root=company).database)).unlink()
+    found = [
+        plan_digest(company, monkeypatch, tmp_path / str(number), **scale)
+        for number, scale in enumerate([{"partitions": 1}, {"partitions": 3, "folder": tmp_path / "parts"}])
+    ]
+    assert found[0] == found[1]
+    assert found[0][1].get("delete", 0) < 40
 
 
 def test_linked_meetings_stay_together(after_night_1, monkeypatch, tmp_path):
