@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,16 +40,16 @@ def find_over(
     limit: float | None,
     text: str,
     *,
-    causes: Sequence[str] = (),
+    causes: Callable[[], Sequence[str]] = tuple,
     about_deletes: bool = False,
 ) -> list[Finding]:
-    """A finding when `number` is over `limit`; None is no limit. `text` goes on after the number."""
+    """A finding when `number` is over `limit`; None is no limit. `text` goes on after the number; the causes are asked for when there is one."""
     if limit is None or number <= limit:
         return []
     share = guard.endswith("share")
     shown, allowed = (f"{number:.1%}", f"{limit:.1%}") if share else (f"{number:,g}", f"{limit:,g}")
     message = f"{shown} {text}, over the limit of {allowed} ({scope})"
-    return [Finding(guard, scope, round(number, 4), limit, message, about_deletes, tuple(causes)[:CAUSES])]
+    return [Finding(guard, scope, round(number, 4), limit, message, about_deletes, tuple(causes())[:CAUSES])]
 
 
 def count_largest(keys: pd.Series, noun: str, nouns: str | None = None) -> tuple[str, ...]:
@@ -59,7 +59,8 @@ def count_largest(keys: pd.Series, noun: str, nouns: str | None = None) -> tuple
 
 def tell_largest(counts: pd.Series, noun: str, nouns: str | None = None) -> tuple[str, ...]:
     """The ten largest counts in words, by the keys of their index."""
-    largest = counts[counts >= max(counts.nlargest(CAUSES).min(), 1)] if len(counts) else counts
+    # a mask without an index: to compare two indexes of millions of texts would cost a Python object a text
+    largest = counts[(counts >= max(counts.nlargest(CAUSES).min(), 1)).to_numpy()] if len(counts) else counts
     table = pd.DataFrame({"key": largest.index.astype("str"), "rows": largest.to_numpy()})
     table = table.sort_values(["rows", "key"], ascending=[False, True]).head(CAUSES)
     return tuple(f"{key}: {plural(rows, noun, nouns)}" for key, rows in table.itertuples(index=False))

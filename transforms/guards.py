@@ -7,6 +7,7 @@ cancelled visit of a small site does not stop the night; the count beside it cov
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -43,7 +44,7 @@ def check_guards(
     guards = config.guards
     findings = [*_check_deletes(diff, snapshot, guards, as_of), *_check_people(diff, guards, full=full), *_check_removals(diff, guards)]
     text = "ids seem to have changed (same start, place, host and guests)"
-    findings += find_over("max_churn", "run", len(churn), guards.max_churn, text, causes=churn)
+    findings += find_over("max_churn", "run", len(churn), guards.max_churn, text, causes=lambda: churn)
     if first_run and guards.approve_first_run and len(diff.changes):
         invited = diff.mails[diff.mails["kind"] == "invited"]
         people = invited["identity"].nunique()
@@ -73,8 +74,7 @@ def _check_deletes(diff: Diff, snapshot: pd.DataFrame, guards: GuardsConfig, as_
             continue
         size = max(size, len(rows))
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in to_texts(rows["reason"]).value_counts().items())
-        largest = rows.sort_values(["guests", "source_id"], ascending=[False, True]).head(CAUSES)
-        causes = [f"{r.source_id}: {plural(r.guests, 'guest')}, {r.reason}" for r in largest.itertuples(index=False)]
+        causes = partial(_name_largest, rows)
         text = f"cancellations of {size:,} upcoming events ({reasons})"
         findings += find_over("max_deletes", scope, len(rows), counts[kind], text, causes=causes, about_deletes=True)
         limit = shares[kind]
@@ -82,6 +82,11 @@ def _check_deletes(diff: Diff, snapshot: pd.DataFrame, guards: GuardsConfig, as_
             text = f"of the upcoming events would be cancelled ({len(rows):,} of {size:,}: {reasons})"
             findings += find_over("max_delete_share", scope, len(rows) / size, limit, text, causes=causes, about_deletes=True)
     return findings
+
+
+def _name_largest(deletes: pd.DataFrame) -> list[str]:
+    largest = deletes.sort_values(["guests", "source_id"], ascending=[False, True]).head(CAUSES)
+    return [f"{r.source_id}: {plural(r.guests, 'guest')}, {r.reason}" for r in largest.itertuples(index=False)]
 
 
 def _scoped(limit: float | ScopedLimit, default: ScopedLimit) -> dict[str, float | None]:
@@ -101,7 +106,9 @@ def _check_removals(diff: Diff, guards: GuardsConfig) -> list[Finding]:
     mails = _without_deletes(diff)
     removed = mails.loc[mails["kind"] == "cancelled", "source_id"]
     text = "guests would be removed from meetings that stay"
-    return find_over("max_guest_removals", "run", len(removed), guards.max_guest_removals, text, causes=count_largest(removed, "guest"))
+    return find_over(
+        "max_guest_removals", "run", len(removed), guards.max_guest_removals, text, causes=lambda: count_largest(removed, "guest")
+    )
 
 
 def _check_people(diff: Diff, guards: GuardsConfig, *, full: bool) -> list[Finding]:
@@ -114,7 +121,7 @@ def _check_people(diff: Diff, guards: GuardsConfig, *, full: bool) -> list[Findi
         len(invited),
         guards.max_new_invitations,
         "new invitations",
-        causes=count_largest(invited, "guest"),
+        causes=lambda: count_largest(invited, "guest"),
     )
     limit = guards.max_people_mailed
     limits = limit if isinstance(limit, PeopleLimit) else PeopleLimit(total=limit)
@@ -126,24 +133,25 @@ def _check_people(diff: Diff, guards: GuardsConfig, *, full: bool) -> list[Findi
             mine["identity"].nunique(),
             most,
             "people would be mailed" if kind == "total" else f"people would be mailed ({kind})",
-            causes=count_largest(mine["source_id"], "mail"),
+            causes=partial(count_largest, mine["source_id"], "mail"),
             about_deletes=most is not None and others["identity"].nunique() <= most,
         )
     top, most = mails["identity"].value_counts(), guards.max_mails_per_guest
     if len(top):
-        causes = [f"{_masked(identity)}: {plural(count, 'mail')}" for identity, count in top.head(CAUSES).items()]
         findings += find_over(
             "max_mails_per_guest",
             "run",
             int(top.iloc[0]),
             most,
             f"mails to one guest ({int((top > most).sum()):,} guests are over it)",
-            causes=causes,
+            causes=lambda: [f"{_masked(identity)}: {plural(count, 'mail')}" for identity, count in top.head(CAUSES).items()],
             about_deletes=int(rest["identity"].value_counts().max() if len(rest) else 0) <= most,
         )
     if full:
         text = "people may be mailed by a full re-send"
-        findings += find_over("max_full_resend", "run", people, guards.max_full_resend, text, causes=count_largest(mails["source"], "mail"))
+        findings += find_over(
+            "max_full_resend", "run", people, guards.max_full_resend, text, causes=lambda: count_largest(mails["source"], "mail")
+        )
     return findings
 
 
