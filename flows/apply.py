@@ -46,7 +46,7 @@ def check_plan(
     if digest_stored(state, name, len(changes)) != plan["digest"]:
         raise StalePlanError(f"the plan {name} does not match its digest: the state store was changed by hand; make a new one")
     open_rows = pick_rows(changes, (changes["state"] == "planned").to_numpy(dtype=bool))
-    current = state.read_fingerprints()
+    current = state.read_bases(open_rows["source_id"])
     place = find_positions(open_rows["source_id"], current["source_id"])
     now_there = {c: take_text(current[c], place, open_rows.index).fillna("") for c in ("fingerprint", "confirmed_run", "state")}
     base, run = open_rows["base_fingerprint"].fillna(""), open_rows["base_run"].fillna("")

@@ -37,6 +37,7 @@ from flows.state_sources import Sources
 from schemas.errors import LeaseHeld, StateError
 
 CHUNK = 500
+MANY = 100_000
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
@@ -290,6 +291,15 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
         """Every snapshot row without its payload."""
         columns = [c for c in t.snapshot_events.c if c.name not in ("payload", "confirmed_at")]
         return self._read_rows(sa.select(*columns), ordered_by="source_id")
+
+    def read_bases(self, source_ids: pd.Series) -> pd.DataFrame:
+        """source_id, fingerprint, confirmed_run and state of the snapshot's rows of these events; of very many events of the whole snapshot."""
+        c = t.snapshot_events.c
+        query = sa.select(c.source_id, c.fingerprint, c.confirmed_run, c.state)
+        if len(source_ids) > MANY:
+            return self._read_rows(query, ordered_by="source_id")
+        parts = [source_ids.iloc[start : start + CHUNK].tolist() for start in range(0, len(source_ids), CHUNK)] or [[]]
+        return pd.concat([self._read_rows(query.where(c.source_id.in_(part)), ordered_by="source_id") for part in parts], ignore_index=True)
 
     def read_payloads(self, source_ids: Sequence[str]) -> dict[str, str]:
         """The confirmed canonical JSON of these events."""

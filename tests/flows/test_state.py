@@ -515,3 +515,17 @@ def test_no_right_to_write(existing):
         process.join()
     assert "right" in message
     assert str(file) in message
+
+
+@pytest.mark.parametrize("many", [0, 10_000])
+def test_bases_of_few_and_of_many_events(state, monkeypatch, many):
+    """A plan is held against the rows of its events alone; a plan of very many against the whole snapshot."""
+    monkeypatch.setattr("flows.state.MANY", many)
+    hold(state, "p1", *({"source_id": f"lb-{number}", "fingerprint": f"f{number}"} for number in range(1_203)))
+    found = state.read_bases(pd.Series(["nobody-1"], dtype="str"))
+    assert list(found.columns) == ["source_id", "fingerprint", "confirmed_run", "state"]
+    assert "nobody-1" not in set(found["source_id"])
+    known = state.read_fingerprints()
+    assert len(known) == 1_203
+    asked = state.read_bases(known["source_id"])
+    pd.testing.assert_frame_equal(asked, known[list(asked.columns)])

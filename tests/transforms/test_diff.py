@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from literal_frames import NOW, accept, body_of, compare, config, decisions, desire, guest, know, mails, meeting
 
-from transforms.changes import SourceHealth
+from transforms.changes import SourceHealth, unite_diffs
+from transforms.diff import Comparison, keep_dispositions
+from transforms.payload import Payloads, add_fingerprints
 
 PAST = "2026-03-01T09:00:00Z"
 DELETED_AT = "2026-03-02T03:00:00Z"
@@ -392,3 +394,39 @@ def test_essentry_ends_with_exactly_the_wanted_guests(before: list, after: list)
         for item in body.get("invitations", []):
             (guests.discard if "deletedAt" in item else guests.add)(item["sourceId"])
         assert guests == {g["sourceId"] for g in orjson.loads(change["after"])["invitations"]}
+
+
+_fates = st.dictionaries(
+    st.sampled_from(["hr-1", "hr-2", "hr-3", "hr-4"]),
+    st.sampled_from(["cancelled", "quarantined", "guestless", "beyond_window", "past", "merged"]),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(before=_meetings, after=_meetings, lost=_lost, cut=st.lists(st.integers(0, 2), min_size=3, max_size=3), fates=_fates)
+def test_diff_of_parts_is_the_diff_of_the_whole(before: list, after: list, lost: dict, cut: list, fates: dict) -> None:
+    """However the events are dealt to parts: the same changes in the same order, the same decisions and the same mails."""
+    known = know(*before, unanswered={key: guests for key, guests in lost.items() if key in {row["source_id"] for row in before}})
+    due = {row["source_id"] for row in after}
+    whole_desired = desire(*after, dispositions={key: fate for key, fate in fates.items() if key not in due}, held_targets={"hr-2"})
+    whole = compare(whole_desired, known)
+    work = Comparison(known, {"hr": SourceHealth()}, config(), held_guests=whole_desired.held_guests, as_of=NOW)
+    parts, kept = [], []
+    for number in range(3):
+        mine = [row for row, part in zip(after, cut, strict=False) if part == number]
+        desired = desire(*mine, dispositions={key: fate for key, fate in fates.items() if key not in due and int(key[-1]) % 3 == number})
+        payloads = Payloads(desired.events, desired.invitations)
+        rows = add_fingerprints(payloads)
+        parts.append(work.compare(rows, desired.invitations, lambda places, payloads=payloads: payloads.build(places).to_pylist()))
+        kept.append(keep_dispositions(desired.dispositions, known.snapshot))
+    parts.append(work.settle_missing(pd.concat(kept, ignore_index=True), held_targets={"hr-2"}))
+    slim, order = unite_diffs([part.slim() for part in parts])
+    united, again = unite_diffs(parts)
+    pd.testing.assert_frame_equal(united.changes, whole.changes)
+    assert order.tolist() == again.tolist()
+    assert slim.changes["source_id"].tolist() == whole.changes["source_id"].tolist()
+    for diff in (united, slim):
+        assert decisions(diff) == decisions(whole)
+        assert mails(diff) == mails(whole)
+        assert diff.absent_now == whole.absent_now
+    assert set(decisions(whole)) >= {row["source_id"] for row in [*before, *after]}
