@@ -15,6 +15,7 @@ import pandas as pd
 from flows.compare import Night, compare_sources
 from flows.judge import judge_plan
 from flows.plan_pages import PlanDigest, merge_pages, seal
+from flows.shelf import release_memory
 from schemas.frames import REJECT_COLUMNS, empty_frame
 from transforms.approval import Approval
 from transforms.balance import build_balance
@@ -62,6 +63,7 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
         ignore_index=True,
     )
     balance = build_balance(compared.rows, diff.decisions, compared.known.snapshot, sources)
+    release_memory()
     plan_id, sealed = run.run_id, PlanDigest()
     for page in merge_pages(compared.pages, compared.order):
         state.save_changes(plan_id, seal(sealed, page))

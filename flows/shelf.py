@@ -6,6 +6,7 @@ next run.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import pickle
@@ -100,8 +101,11 @@ class Shelf:
 
 
 def release_memory() -> None:
-    """Give back what a stage had and the next may not need."""
+    """Give back to the machine what a stage had and the next may not need: Arrow's memory, and where it can be asked (glibc) everybody else's."""
     pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 @contextmanager
