@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ def create_as_older_integration(sandbox: SandboxServer, firm: Firm, ids: dict[st
     for key, (event_id, guests) in ids.items():
         meeting = firm.meetings["rooms"][key]
         people = [{"sourceId": inv, "email": meeting["guests"][g], "firstName": "F", "lastName": g.upper()} for g, inv in guests.items()]
-        end = meeting["start"].replace(minute=59)
+        end = meeting["start"] + timedelta(minutes=59)
         plain = {"sourceId": event_id, "name": "Old title", "startsAt": meeting["start"].isoformat(), "endsAt": end.isoformat()}
         events.append(plain | {"locationId": 11, "host": {"email": "host@corp.example"}, "invitations": people})
     headers = {"Authorization": f"Bearer {sandbox.token}"}
