@@ -9,7 +9,7 @@ import orjson
 import pandas as pd
 
 from transforms.changes import Diff
-from transforms.columns import is_among, pick_rows, to_texts
+from transforms.columns import is_among, pick_rows, to_plain
 from transforms.payload import name_person
 
 CANDIDATE_COLUMNS = ["source_id", "starts_at", "location_id", "host_email", "people"]
@@ -86,7 +86,7 @@ def _pair_invitations(diff: Diff) -> tuple[str, ...]:
     """An event that stays, in which one person is removed under one invitation id and invited under another."""
     updated = diff.changes.loc[diff.changes["action"] == "update", "source_id"]
     mails = diff.mails[is_among(diff.mails["source_id"], updated) & diff.mails["kind"].isin(["invited", "cancelled"]).to_numpy()]
-    mails = mails.apply(to_texts)
+    mails = to_plain(mails)
     kinds = mails.groupby(["source_id", "identity"], sort=True)["kind"].nunique()
     events = kinds[kinds > 1].index.get_level_values("source_id") if len(kinds) else []
     return tuple(f"a guest of {source_id} under another invitation id" for source_id in events)

@@ -94,6 +94,11 @@ def to_texts(values: pd.Series) -> pd.Series:
     return take_text(pd.Series(values.cat.categories), values.cat.codes.to_numpy().astype(np.int64), values.index)
 
 
+def to_plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with its categorical columns as text again."""
+    return pd.DataFrame({name: to_texts(frame[name]) for name in frame.columns}, index=frame.index)
+
+
 def unite_frames(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Frames of the same columns one below the other, categorical columns with the categories of all. parts is emptied."""
     columns = {name: [frame[name] for frame in parts] for name in parts[0].columns}

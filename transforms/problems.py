@@ -10,7 +10,7 @@ import pandas as pd
 from schemas.frames import empty_frame
 from transforms.build import Desired
 from transforms.changes import SourceHealth
-from transforms.columns import is_among, pick_rows, to_texts
+from transforms.columns import is_among, pick_rows, to_plain
 
 PROBLEM_COLUMNS = ["source_id", "action", "state", "code", "message", "tries", "next_at"]
 OPEN_STATES = ("rejected", "unknown")
@@ -24,7 +24,7 @@ def list_problems(changes: pd.DataFrame, rejections: pd.DataFrame, unanswered: p
     the action `held`. tries: how often essentry rejected it; next_at: when it is tried again though nothing changed (UTC).
     """
     mine = changes[changes["state"].isin(OPEN_STATES)] if len(changes) else empty_frame(PROBLEM_COLUMNS)
-    mine = mine[["source_id", "action", "state", "code", "message"]].apply(to_texts)
+    mine = to_plain(mine[["source_id", "action", "state", "code", "message"]])
     older = unanswered.drop_duplicates("source_id", keep="last").assign(state="unknown")
     waiting = rejections.assign(action="held", state="rejected")
     frames = [frame[mine.columns] for frame in (mine, older, waiting) if len(frame)]
