@@ -313,19 +313,18 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
 
     def open_intents(self) -> pd.DataFrame:
         """Changes whose outcome is not known, oldest first."""
-        is_open = t.plan_changes.c.state.in_(["sending", "unknown"])
-        return self._frame(sa.select(t.plan_changes).where(is_open).order_by(t.plan_changes.c.sent_at, t.plan_changes.c.seq))
+        return self._frame(sa.select(t.plan_changes).where(t.OPEN).order_by(t.plan_changes.c.sent_at, t.plan_changes.c.seq))
 
     def list_unanswered(self) -> pd.DataFrame:
         """source_id, action, code and message of every request whose outcome is not known, oldest first."""
         c = t.plan_changes.c
-        query = sa.select(c.source_id, c.action, c.code, c.message).where(c.state.in_(["sending", "unknown"]))
+        query = sa.select(c.source_id, c.action, c.code, c.message).where(t.OPEN)
         return self._frame(query.order_by(c.sent_at, c.seq))
 
     def settle_lost(self, *, now: datetime, run_id: str) -> int:
         """Requests of a killed run: nobody waits for their answer any more, so they are unknown. Call it under the lease."""
         with self._begin() as connection:
-            lost = t.plan_changes.update().where(t.plan_changes.c.state == "sending")
+            lost = t.plan_changes.update().where(t.OPEN, t.plan_changes.c.state == "sending")
             count = connection.execute(
                 lost.values(state="unknown", message="the run was killed before the answer", answered_at=now)
             ).rowcount
@@ -444,7 +443,7 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
         with self._begin() as connection:
             old = now - timedelta(days=keep_inactive_days)
             events = t.snapshot_events.c
-            is_open = changes.c.state.in_(["sending", "unknown"])
+            is_open = t.OPEN
             unanswered = sa.select(changes.c.source_id).where(is_open)
             ended = (events.state != "active") & (events.confirmed_at < old) & (events.ends_at < old)
             connection.execute(t.snapshot_events.delete().where(ended, events.source_id.not_in(unanswered)))
