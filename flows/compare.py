@@ -15,7 +15,6 @@ import orjson
 import pandas as pd
 
 from flows.deal import Dealt, gather_parts
-from flows.extract import Extracted
 from flows.guest_keys import digest_guest_keys
 from flows.judge import judge_sources
 from flows.partitions import BuiltPart, MapParts, Part, RawPart, build_part, map_here, validate_part
@@ -37,8 +36,6 @@ from transforms.partition import Frames, find_pointing, find_united, split_frame
 from transforms.payload import Payloads, list_guests
 from transforms.pilot import limit_to_pilot
 from transforms.validate import Validated
-
-Read = Mapping[str, Extracted] | Mapping[str, Dealt]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ retries; then all its outcomes in one transaction. So whenever the process dies,
 essentry is known by name.
 
 A commit waits for the disk. So what several batches have to write while one commit is under way goes into the next, all
-of it or nothing; each batch goes on only after the commit that holds its own. And batches are marked before a request is
-free for them, so that none waits for the disk.
+of it or nothing; each batch goes on only after the commit that holds its own.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from schemas.ledger import Outcome
 
 GRACE_SECONDS = 5.0
 """After an interrupt, requests under way have so long to be answered; then their events are unknown."""
-BATCHES_A_REQUEST = 3
-"""So many batches are at work for each request that may be under way: one is sent, the others are read, marked and recorded meanwhile."""
+SPARE_BATCHES = 2
+"""So many more batches are at work than requests may be under way: they are read and recorded meanwhile."""
 SHRINK = 10
 """So much smaller is a batch of events that had no answer the last time."""
 SENT_ACTIONS = frozenset({"create", "update", "delete"})
@@ -125,7 +124,7 @@ async def send_changes_async(
 
     `changes` are pages of the ledger (columns seq, source_id, action, body, ignore_missing, and state, of which only
     `planned` is sent) or iterables of `Item`; a source id occurs once. They are read in a thread of their own, at most
-    `concurrency * BATCHES_A_REQUEST` batches ahead. `expire` is confirmed without a request. Events keep their order
+    `concurrency + SPARE_BATCHES` batches ahead. `expire` is confirmed without a request. Events keep their order
     within each kind of batch (see `build_batches`); requests overlap.
 
     `progress(done, total, outcomes)` is called for each batch after its outcomes are committed. `stop()` true: no further
@@ -244,7 +243,7 @@ class _Load:
             ThreadPoolExecutor(1, "pages") as self.page_thread,
             ThreadPoolExecutor(1, "confirm-delete") as self.source_thread,
         ):
-            workers = [asyncio.create_task(self._work(batches)) for _ in range(config.concurrency * BATCHES_A_REQUEST)]
+            workers = [asyncio.create_task(self._work(batches)) for _ in range(config.concurrency + SPARE_BATCHES)]
             try:
                 await asyncio.wait(workers)
             except asyncio.CancelledError:

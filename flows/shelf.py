@@ -12,7 +12,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -117,18 +117,21 @@ def open_shelf(folder: Path | None) -> Iterator[Shelf]:
     if folder is None:
         yield Shelf()
         return
-    mine = folder / f"{_MARK}{uuid4().hex}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for old in folder.glob(f"{_MARK}*"):
-            with suppress(OSError), _lock(old):
-                shutil.rmtree(old, ignore_errors=True)
-        mine.mkdir(mode=0o700)
-    except OSError as error:
-        raise ConfigurationError(
-            f"scale.folder: {folder} cannot be used ({error.strerror}): name a folder that this user may write to"
-        ) from None
-    with _lock(mine):
+    name = uuid4().hex
+    draft, mine = folder / f".{name}", folder / f"{_MARK}{name}"
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for old in folder.glob(f"{_MARK}*"):
+                with suppress(OSError), _lock(old):
+                    shutil.rmtree(old, ignore_errors=True)
+            draft.mkdir(mode=0o700)
+            stack.enter_context(_lock(draft))
+            draft.rename(mine)  # held before another night can see it
+        except OSError as error:
+            raise ConfigurationError(
+                f"scale.folder: {folder} cannot be used ({error.strerror}): name a folder that this user may write to"
+            ) from None
         try:
             yield Shelf(mine)
         finally:

@@ -193,7 +193,8 @@ def test_everything_is_marked_sent_and_recorded(sandbox: SandboxServer) -> None:
     assert result == LoadResult({"confirmed": 95}, requests=10, retries=0, error=None, stopped=False)
     assert result.complete
     assert ledger.count() == {"confirmed": 95}
-    assert ledger.writes <= 20
+    assert ledger.writes <= 20  # a write for each intent and each outcome at most; those that wait together share one
+    assert sorted(seq for marks in ledger.marks for seq in marks) == list(range(95))
     assert len(ledger.threads) == 1
     assert len(seen) == 10
     assert sandbox.state()["events"].keys() == {f"rooms-{n}" for n in range(95)}
@@ -227,7 +228,7 @@ def test_pages_are_not_read_far_ahead(sandbox: SandboxServer) -> None:
     assert result.counts == {"confirmed": 300}
     assert sandbox.requests()["max_concurrent"] == 3
     # One page more: a batch is closed by the first event that no longer fits.
-    assert 30 <= max(ahead) <= (3 * load.BATCHES_A_REQUEST + 1) * 10
+    assert 30 <= max(ahead) <= (3 + 2 + 1) * 10
 
 
 def test_outcomes_agree_with_essentry_whatever_goes_wrong(sandbox: SandboxServer) -> None:
@@ -594,7 +595,8 @@ def test_cancelled_load_does_not_wait_for_another_try(sandbox: SandboxServer) ->
     ledger = MemoryLedger()
     config = make_config(sandbox.base_url, retry_budget_seconds=300)
     assert cancel_after(0.5, config, ledger, [make_items(100)]) < load.GRACE_SECONDS - 1
-    assert ledger.count()["unknown"] in (10, 20, 30)  # the first 503 may hold the others back
+    # exactly what essentry was asked is unknown; the first 503 may hold the other two batches back
+    assert ledger.count()["unknown"] == 10 * sandbox.requests()["puts"] > 0
     assert set(ledger.states.values()) <= {"unknown", "planned"}
 
 
