@@ -1,86 +1,21 @@
-"""The state store on SQLite and PostgreSQL: what is written when, what survives, and what its failures say."""
+"""The state store on SQLite and PostgreSQL: what is written when, and what survives."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import sqlite3
-import stat
-import tempfile
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 import time_machine
+from states import IDENTITY, NOW, changes, hold, ledger, plan, settle, snapshot
 
-from flows import state_open
 from flows import state_tables as t
 from flows.guest_keys import digest_guest_keys
 from flows.state import State
 from schemas.errors import LeaseHeld, StateError
 from schemas.ledger import Outcome
-from tests.sources.databases import database
-
-NOW = datetime(2026, 11, 24, 0, 18, 5, 123456, tzinfo=UTC)
-IDENTITY = ("https://app.essentry.com/api/v2", "a" * 64, "per-event")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/state.sqlite"
-        return
-    with database("postgresql", tmp_path) as engine:
-        yield engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-
-
-@pytest.fixture
-def state(url) -> Iterator[State]:
-    with State.open(url) as store:
-        yield store
-
-
-def changes(*rows: dict[str, Any]) -> pd.DataFrame:
-    """Changes as a plan has them: seq from 1, a create unless said otherwise."""
-    base = {
-        "source": "lb", "location_id": 7, "action": "create", "reason": "new", "base_fingerprint": None, "base_run": None, "fingerprint": "f1",
-        "fingerprint_version": 1, "starts_at": NOW, "ends_at": NOW + timedelta(hours=1), "name": "Besuch – 訪問 % ? 'x'", "fields_json": None,
-        "guests_json": None, "after": '{"name":"Besuch"}', "body": '{"name":"Besuch"}', "members_json": "[1]", "ignore_missing": False, "guests": 2,
-    }  # fmt: skip
-    frame = pd.DataFrame([base | {"seq": number} | row for number, row in enumerate(rows, 1)])
-    for name in ("starts_at", "ends_at"):
-        frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
-    return frame.astype({"location_id": "Int64", "ignore_missing": "boolean", "base_fingerprint": "str", "source_id": "str"})
-
-
-def plan(state: State, plan_id: str, *rows: dict[str, Any], created_at: datetime = NOW) -> None:
-    head = {"run_id": plan_id, "digest": "d", "created_at": created_at, "as_of": created_at, "status": "waiting", "full": False}
-    state.save_changes(plan_id, changes(*rows))
-    state.save_plan({"plan_id": plan_id, "changes": len(rows)} | head)
-
-
-def settle(state: State, plan_id: str, *outcomes: Outcome, now: datetime = NOW) -> None:
-    state.write_down(plan_id, [o.seq for o in outcomes], [], run_id=plan_id, now=now)
-    state.write_down(plan_id, [], outcomes, run_id=plan_id, now=now)
-
-
-def hold(state: State, plan_id: str, *rows: dict[str, Any], now: datetime = NOW) -> None:
-    """A plan whose changes are all confirmed."""
-    plan(state, plan_id, *rows, created_at=now)
-    settle(state, plan_id, *(Outcome(n, row["source_id"], "confirmed") for n, row in enumerate(rows, 1)), now=now)
-
-
-def snapshot(state: State) -> dict[str, dict[str, Any]]:
-    return {row["source_id"]: row for row in state.read_fingerprints().to_dict("records")}
-
-
-def ledger(state: State, plan_id: str) -> dict[str, dict[str, Any]]:
-    return {row["source_id"]: row for row in state.load_plan(plan_id)[1].to_dict("records")}
 
 
 def test_plan_comes_back_with_its_types(state):
@@ -385,136 +320,6 @@ def test_measure_of_the_next_night_is_the_newest_healthy_read(state):
     state.save_source_reads("r1", {"lb": counts}, {"lb": SourceHealth(events=True, guests=True)})
     state.save_source_reads("r2", {"lb": counts | {"events": 0}}, {"lb": SourceHealth(events=False, guests=True)})
     assert state.last_good_reads()["lb"]["events"] == 5
-
-
-def test_readers_do_not_wait_for_a_writer(tmp_path):
-    url = f"sqlite:///{tmp_path}/state.sqlite"
-    with State.open(url) as writer:
-        hold(writer, "p1", {"source_id": "lb-1"})
-        with writer.engine.begin() as connection:
-            connection.execute(t.snapshot_events.delete())
-            with State.open(url, migrate=False) as reader:
-                assert set(snapshot(reader)) == {"lb-1"}
-    with State.open(url) as again:
-        assert snapshot(again) == {}
-
-
-# -- failures ------------------------------------------------------------------------------------------------------------
-
-
-def refusal(url: str, **options: Any) -> str:
-    with pytest.raises(StateError) as caught, State.open(url, **options):
-        pass
-    assert "s3cret" not in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_file_is_its_owners_alone(tmp_path):
-    with State.open(f"sqlite:///{tmp_path}/new/state.sqlite") as state:
-        hold(state, "p1", {"source_id": "lb-1"})
-        files = list((tmp_path / "new").iterdir())
-        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
-    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
-
-
-def test_no_store_yet(tmp_path):
-    assert "run `essentry-sync plan`" in refusal(f"sqlite:///{tmp_path}/state.sqlite", migrate=False)
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "state.sqlite").touch()
-    assert "run `essentry-sync plan`" in refusal(f"sqlite:///{tmp_path}/state.sqlite", migrate=False)
-
-
-def test_file_that_is_no_database(tmp_path):
-    (tmp_path / "state.sqlite").write_text("name,starts_at\n" * 500, encoding="utf-8")
-    assert "is no SQLite database: correct state.url" in refusal(f"sqlite:///{tmp_path}/state.sqlite")
-    (tmp_path / "folder").mkdir()
-    assert "correct state.url" in refusal(f"sqlite:///{tmp_path}/folder")
-
-
-def test_damaged_file(tmp_path):
-    file = tmp_path / "state.sqlite"
-    with State.open(f"sqlite:///{file}") as state:
-        plan(state, "p1", *({"source_id": f"lb-{n}"} for n in range(2_000)))
-    with sqlite3.connect(file) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    content = bytearray(file.read_bytes())
-    content[4096 * 3 :] = os.urandom(len(content) - 4096 * 3)
-    file.write_bytes(content)
-
-    def read_everything() -> None:
-        with State.open(f"sqlite:///{file}") as state:
-            state.load_plan("p1")
-
-    with pytest.raises(StateError, match="put a backup in its place"):
-        read_everything()
-
-
-def test_store_of_a_newer_version(state, url):
-    with state.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    assert "newer essentry-sync (form 9999): upgrade" in refusal(url)
-    assert "newer essentry-sync" in refusal(url, migrate=False)
-
-
-def test_locked_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(state_open, "BUSY_SECONDS", 1)
-    with State.open(f"sqlite:///{tmp_path}/state.sqlite") as state:
-        holder = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StateError, match="another program holds it; end that program"):
-            state.guest_numbers("hr", ["a"])
-        holder.execute("ROLLBACK")
-        holder.close()
-        assert state.guest_numbers("hr", ["a"]) == {"a": 10}
-
-
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("nonsense s3cret", "no database URL"),
-        ("postgresql://me:s3cret@host:port/x", "no database URL"),
-        ("mysql+pymysql://me:s3cret@127.0.0.1/x", "SQLite or PostgreSQL"),
-        ("postgresql+nodriver://me:s3cret@127.0.0.1/x", "no driver"),
-        ("sqlite://", "names no file"),
-        ("sqlite:///:memory:", "names no file"),
-        ("postgresql+psycopg://me:s3cret@127.0.0.1:1/x", "check that the database runs"),
-        ("postgresql+psycopg://me@127.0.0.1:1/x?password=s3cret", "check that the database runs"),
-    ],
-)
-def test_bad_urls_and_dead_servers(url, words):
-    assert words in refusal(url)
-
-
-def _open_as_nobody(url: str, answers: Any) -> None:
-    os.setgid(65534)
-    os.setuid(65534)
-    try:
-        with State.open(url) as state:
-            state.guest_numbers("hr", ["a"])
-        answers.put("opened")
-    except StateError as error:
-        answers.put(str(error))
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("existing", [True, False])
-def test_no_right_to_write(existing):
-    with tempfile.TemporaryDirectory() as name:
-        file = Path(name) / "state.sqlite"
-        if existing:
-            with State.open(f"sqlite:///{file}"):
-                pass
-            file.chmod(0o644)
-        Path(name).chmod(0o755)
-        context = multiprocessing.get_context("fork")
-        answers = context.Queue()
-        process = context.Process(target=_open_as_nobody, args=(f"sqlite:///{file}", answers))
-        process.start()
-        message = answers.get(timeout=60)
-        process.join()
-    assert "right" in message
-    assert str(file) in message
 
 
 @pytest.mark.parametrize("many", [0, 10_000])
