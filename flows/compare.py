@@ -28,7 +28,7 @@ from transforms.balance import count_rows
 from transforms.build import Desired
 from transforms.changes import Diff, Known, SourceHealth, unite_diffs
 from transforms.churn import list_candidates
-from transforms.columns import find_positions, leave_no_rows
+from transforms.columns import find_positions, is_among, leave_no_rows, pick_rows
 from transforms.diff import Comparison, keep_dispositions
 from transforms.findings import Finding
 from transforms.naming import Naming, name_by
@@ -188,8 +188,8 @@ def _pick_numbers(numbers: Mapping[str, Mapping[str, int]], keyless: Mapping[str
 
 def check_sources(config: Config, snapshot: pd.DataFrame) -> None:
     """S15: a source that essentry has events of may not just leave the configuration. Raises ConfigurationError."""
-    known = set(snapshot.loc[snapshot["state"] == "active", "source"])
-    for name in sorted(known - set(config.sources)):
+    rest = pick_rows(snapshot[["source", "state"]], ~is_among(snapshot["source"], list(config.sources)))
+    for name in sorted(set(rest.loc[rest["state"] == "active", "source"])):
         raise ConfigurationError(
             f"the state holds events of the source {name!r}, which the configuration does not name: put it back, "
             f'or give its new name id_prefix = "{name}" and run `essentry-sync rename {name} NEW` (the ids stay, nobody is mailed), '
@@ -214,18 +214,21 @@ def load_known(state: State) -> Known:
                     else:
                         guests.setdefault(key, guest)
         latest[intent["source_id"]] = intent
-    snapshot = snapshot.assign(dirty=snapshot["source_id"].isin(list(latest)))
-    active = set(snapshot.loc[snapshot["state"] == "active", "source_id"])
+    snapshot = snapshot.assign(dirty=is_among(snapshot["source_id"], list(latest)))
+    asked = snapshot[snapshot["dirty"]]  # few
+    active = set(asked.loc[asked["state"] == "active", "source_id"])
     lost = [row for key, row in latest.items() if key not in active and row["action"] != "expire"]
     ghosts = {row["source_id"] for row in lost}
     if lost:
         rows = pd.DataFrame(lost).reindex(columns=snapshot.columns)
-        trace = snapshot.set_index("source_id")  # an event that was deleted or over before: a plan is judged stale by it
+        trace = asked.set_index("source_id")  # an event that was deleted or over before: a plan is judged stale by it
         rows = rows.assign(
             **{name: rows["source_id"].map(trace[name]) for name in ("fingerprint", "confirmed_run")},
             fingerprint_version=0, state="active", absent_runs=0, dirty=True, guests=0,
         )  # fmt: skip
-        snapshot = pd.concat([snapshot[~snapshot["source_id"].isin(ghosts)], rows.astype(snapshot.dtypes.to_dict())], ignore_index=True)
+        snapshot = pd.concat(
+            [snapshot[~is_among(snapshot["source_id"], ghosts)], rows.astype(snapshot.dtypes.to_dict())], ignore_index=True
+        )
 
     def payloads(ids: list[str]) -> dict[str, str]:
         stored = dict(state.read_payloads([key for key in ids if key not in ghosts]))

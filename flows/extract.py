@@ -28,6 +28,7 @@ from flows.source_text import TEXT, to_text, to_text_batch, to_text_column
 from schemas.config import Config, SourceConfig
 from schemas.errors import ConfigurationError, SourceError, SyncError
 from schemas.source import CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS, REQUIRED_EVENT_COLUMNS, REQUIRED_GUEST_COLUMNS
+from transforms.threads import take_ahead
 
 CHUNK_ROWS = 20_000
 T = TypeVar("T")
@@ -302,7 +303,7 @@ def read_in_bulk(reader: BulkReader, query: Query) -> Iterator[pa.RecordBatch]:
         text, skipped = sa.text(as_text(query.sql, reader.name_columns(query.text, query.params))), 1
     with reader.stream(text, query.params) as batches:
         yield _to_batch(list(batches.schema.names), [])
-        for batch in batches:
+        for batch in take_ahead(batches):
             try:
                 yield to_text_batch(batch.slice(skipped))
             except pa.ArrowException as error:

@@ -30,6 +30,11 @@ def to_arrow(values: pd.Series) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
+def to_list(values: pd.Series) -> list[Any]:
+    """The texts as Python objects, missing as None: for few rows, and still quicker than pandas' own `tolist`."""
+    return to_arrow(values).to_pylist()
+
+
 def to_series(array: pa.Array, index: pd.Index) -> pd.Series:
     """An Arrow array of texts as a column of that index, by position."""
     return pd.Series(pd.array(array, dtype="str"), index=index)

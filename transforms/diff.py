@@ -7,6 +7,7 @@ deleted for one of four reasons only (absent, cancelled, guestless, merged), and
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -25,8 +26,27 @@ from transforms.columns import (
     pick_rows,
     same_text,
     take_text,
+    to_list,
 )
 from transforms.payload import FINGERPRINT_VERSION, build_body, dump_payload, fingerprint, list_guests, name_person
+from transforms.times import format_instants
+
+_COPIED = ["source_id", "source", "location_id", "starts_at", "ends_at", "name", "members"]
+"""What a change takes from its event as it stands."""
+_BASE = ["state", "dirty", "fingerprint", "fingerprint_version", "confirmed_run"]
+"""What is asked of an event's row in the snapshot."""
+
+
+class _Touched(NamedTuple):
+    """An event that may differ from what essentry confirmed, and what is known of that. `updated_at`: as it is sent, when it is."""
+
+    source_id: str
+    source: str
+    updated_at: str | None
+    state: str
+    fingerprint: str | None
+    dirty: bool
+    fingerprint_version: int | None
 
 
 def diff_events(
@@ -125,12 +145,7 @@ class Comparison:
         self._decide(pick_rows(named, new & ~create), "held", "rejected before")
         rows = np.flatnonzero(update)
         if len(rows):
-            ids = events["source_id"].to_numpy(dtype=object)[rows].tolist()
-            before = self.known.payloads(ids)
-            texts = payload_of(rows)
-            olds = snapshot.iloc[place[rows]].to_dict("records")
-            for event, base, text in zip(events.iloc[rows].to_dict("records"), olds, texts, strict=True):
-                self._update(event, base, before.get(event["source_id"]), text)
+            self._compare_contents(pick_rows(events, rows), pick_rows(snapshot[_BASE], place[rows]), payload_of(rows))
         return self._finish_part()
 
     def _not_waiting(self, events: pd.DataFrame) -> np.ndarray:
@@ -152,26 +167,12 @@ class Comparison:
         if events.empty:
             return
         self.frames.append(
-            pd.DataFrame(
-                {
-                    **{
-                        c: events[c]
-                        for c in (
-                            "source_id",
-                            "source",
-                            "location_id",
-                            "fingerprint",
-                            "starts_at",
-                            "ends_at",
-                            "name",
-                            "guests",
-                        )
-                    },
-                    "action": same_text("create", events.index),
-                    "members_json": events["members"],
-                    "fingerprint_version": FINGERPRINT_VERSION,
-                    "ignore_missing": self.additive,
-                }
+            events[[*_COPIED, "fingerprint", "guests"]]
+            .rename(columns={"members": "members_json"})
+            .assign(
+                action=same_text("create", events.index),
+                fingerprint_version=FINGERPRINT_VERSION,
+                ignore_missing=self.additive,
             )
         )
         self._decide(events, "create", None)
@@ -189,40 +190,65 @@ class Comparison:
             )
         )
 
-    def _update(self, event: dict, base: dict, before_text: str | None, after_text: str) -> None:
-        source_id = event["source_id"]
+    def _compare_contents(self, events: pd.DataFrame, base: pd.DataFrame, payloads: list[str]) -> None:
+        """Updates among events whose fingerprint differs, row by row with `base`, their rows of the snapshot.
+
+        Only what decides becomes a Python object a row; all else goes from column to column.
+        """
+        ids = to_list(events["source_id"])
+        before = self.known.payloads(ids)
+        stamps = to_list(format_instants(events["updated_at"])) if self.config.essentry.send_updated_at else [None] * len(ids)
+        facts = [base[name].tolist() for name in ("dirty", "fingerprint_version")]
+        touched = zip(ids, to_list(events["source"]), stamps, to_list(base["state"]), to_list(base["fingerprint"]), *facts, strict=True)
+        contents = [self._update(_Touched(*event), before.get(event[0]), payload) for event, payload in zip(touched, payloads, strict=True)]
+        rows = np.flatnonzero([content is not None for content in contents])
+        if len(rows) == 0:
+            return
+        events, base = pick_rows(events[_COPIED], rows), pick_rows(base[["fingerprint", "confirmed_run"]], rows)
+        told = pd.DataFrame([content for content in contents if content is not None])
+        self.frames.append(
+            events.rename(columns={"members": "members_json"}).assign(
+                **{name: told[name] for name in told.columns},
+                base_fingerprint=base["fingerprint"],
+                base_run=base["confirmed_run"],
+                fingerprint_version=FINGERPRINT_VERSION,
+                ignore_missing=self.additive,
+            )
+        )
+
+    def _update(self, event: _Touched, before_text: str | None, after_text: str) -> dict[str, Any] | None:
+        """What is sent of one event: action, reason, fingerprint, guests and the texts of CHANGE_COLUMNS; None when nothing is."""
+        source_id = event.source_id
         before = orjson.loads(before_text) if before_text else {}
         after = orjson.loads(after_text)
-        dirty = bool(base["dirty"])
         unanswered = self.known.unanswered.get(source_id, {})
         confirmed = list_guests(before)
-        reappeared = base["state"] == "deleted"  # its guests were cancelled: none is kept, and those of old go by name
+        reappeared = event.state == "deleted"  # its guests were cancelled: none is kept, and those of old go by name
         known = {} if reappeared else confirmed | dict(unanswered)
-        guests = self._keep_guests(source_id, event["source"], known, list_guests(after))
+        guests = self._keep_guests(source_id, event.source, known, list_guests(after))
         after["invitations"] = list(guests.values())
         text = dump_payload(after)
         content = fingerprint(text)
-        active = base["state"] == "active"
-        if active and not dirty and not self.full and orjson.loads(text) == before:
-            stale_print = content != base["fingerprint"] or base["fingerprint_version"] != FINGERPRINT_VERSION
+        if event.state == "active" and not event.dirty and not self.full and after == before:
+            stale_print = content != event.fingerprint or event.fingerprint_version != FINGERPRINT_VERSION
             if stale_print:
                 self.refreshed[source_id] = content
-            self._decide_one(source_id, event["source"], "unchanged", "refingerprinted" if stale_print else None)
-            return
+            self._decide_one(source_id, event.source, "unchanged", "refingerprinted" if stale_print else None)
+            return None
         if self._waits(source_id, content):
-            self._decide_one(source_id, event["source"], "held", "rejected before")
-            return
+            self._decide_one(source_id, event.source, "held", "rejected before")
+            return None
         removed = {*confirmed, *unanswered, *self.known.removals.get(source_id, ())} - set(guests)
-        complete = dirty or self.full or reappeared
+        complete = event.dirty or self.full or reappeared
         body = build_body(
             before or None,
             after,
             complete=complete,
             additive=self.additive,
-            partial=self.config.essentry.payload == "partial" and not dirty,
+            partial=self.config.essentry.payload == "partial" and not event.dirty,
             removed=removed,
             deleted_at=self.deleted_at,
-            updated_at=self._updated_at(event),
+            updated_at=event.updated_at,
         )
         people = {**confirmed, **unanswered}
         confirmed = {} if reappeared else confirmed
@@ -233,34 +259,24 @@ class Comparison:
             "changed": [{"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and confirmed[k] != g],
             "removed": [{**people.get(key, {}), "sourceId": key} for key in sorted(removed)],
         }
-        reason = "unknown outcome" if dirty else "full" if self.full and not fields and not any(changed.values()) else None
-        reason = {"expired": "rescheduled", "deleted": "reappeared"}.get(base["state"], reason)
+        reason = "unknown outcome" if event.dirty else "full" if self.full and not fields and not any(changed.values()) else None
+        reason = {"expired": "rescheduled", "deleted": "reappeared"}.get(event.state, reason)
         action = "create" if reappeared else "update"
-        self.rows.append(
-            {
-                "source_id": source_id, "source": event["source"], "location_id": event["location_id"], "action": action, "reason": reason,
-                "base_fingerprint": base["fingerprint"], "base_run": base["confirmed_run"], "fingerprint": content,
-                "fingerprint_version": FINGERPRINT_VERSION, "starts_at": event["starts_at"], "ends_at": event["ends_at"], "name": event["name"],
-                "fields_json": orjson.dumps(fields).decode(), "guests_json": orjson.dumps(changed).decode(), "after": text,
-                "body": orjson.dumps(body).decode(), "members_json": event["members"], "ignore_missing": self.additive, "guests": len(guests),
-            }
-        )  # fmt: skip
-        self._decide_one(source_id, event["source"], action, reason)
+        self._decide_one(source_id, event.source, action, reason)
         # S12: a change of the event may mail every guest of it; so may a complete list
         everyone = bool(fields) or complete
         changed_ids = {item["after"]["sourceId"] for item in changed["changed"]}
         for key, guest in guests.items():
             if key not in confirmed:
-                self._mail(event, guest, "invited")
+                self._mail(source_id, event.source, guest, "invited")
             elif everyone or key in changed_ids:
-                self._mail(event, guest, "updated")
+                self._mail(source_id, event.source, guest, "updated")
         for guest in changed["removed"]:
-            self._mail(event, guest, "cancelled")
-
-    def _updated_at(self, event: dict) -> str | None:
-        if not self.config.essentry.send_updated_at or pd.isna(event["updated_at"]):
-            return None
-        return event["updated_at"].strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._mail(source_id, event.source, guest, "cancelled")
+        return {
+            "action": action, "reason": reason, "fingerprint": content, "fields_json": orjson.dumps(fields).decode(),
+            "guests_json": orjson.dumps(changed).decode(), "after": text, "body": orjson.dumps(body).decode(), "guests": len(guests),
+        }  # fmt: skip
 
     def _keep_guests(self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict]) -> dict[str, dict]:
         """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4)."""
@@ -315,7 +331,7 @@ class Comparison:
             self.rows.append(row)
             self._decide_one(base["source_id"], base["source"], "delete", reason)
             for guest in guests.values():
-                self._mail(base, guest, "cancelled")
+                self._mail(base["source_id"], base["source"], guest, "cancelled")
         return self._finish_part()
 
     def _fate(self, base: dict, disposition: str, over: bool) -> tuple[str, str]:
@@ -357,8 +373,8 @@ class Comparison:
 
     # -- the result ---------------------------------------------------------------------------------------------------
 
-    def _mail(self, event: dict, guest: dict, kind: str) -> None:
-        self.mails.append((event["source_id"], event["source"], name_person(guest), kind))
+    def _mail(self, source_id: str, source: str, guest: dict, kind: str) -> None:
+        self.mails.append((source_id, source, name_person(guest), kind))
 
     def _decide(self, events: pd.DataFrame, action: str, reason: str | None) -> None:
         if len(events):
@@ -389,8 +405,9 @@ def keep_dispositions(dispositions: pd.DataFrame, snapshot: pd.DataFrame) -> pd.
     quarantined.
     """
     plain = ((dispositions["disposition"] == "due") & (dispositions["own_id"] == dispositions["source_id"])).to_numpy(dtype=bool)
-    known = is_among(dispositions["source_id"], snapshot["source_id"]) | is_among(dispositions["own_id"], snapshot["source_id"])
-    return pick_rows(dispositions, (known & ~plain) | (dispositions["disposition"] == "quarantined").to_numpy(dtype=bool))
+    rest = pick_rows(dispositions, ~plain)
+    known = is_among(rest["source_id"], snapshot["source_id"]) | is_among(rest["own_id"], snapshot["source_id"])
+    return pick_rows(rest, known | (rest["disposition"] == "quarantined").to_numpy(dtype=bool))
 
 
 def _find_dispositions(known: pd.DataFrame, source_ids: pd.Series) -> pd.Series:

@@ -185,6 +185,7 @@ def main() -> None:
     try:
         _wait_for_server()
         for rows in options.rows:
+            (folder / str(rows)).mkdir(parents=True, exist_ok=True)
             if rows <= W and not (folder / str(rows) / "guests2.parquet").exists():
                 save_nights(rows, folder / str(rows))
             results[rows] = measure(rows, folder / str(rows), rounds=options.rounds, naive=not options.no_naive)

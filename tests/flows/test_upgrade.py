@@ -37,9 +37,12 @@ def test_new_fingerprint_version_is_taken_over_without_sending_anything(company,
 
     compared: list[str] = []
     compare = diff.Comparison._update
-    monkeypatch.setattr(
-        diff.Comparison, "_update", lambda self, event, *rest: (compared.append(event["source_id"]), compare(self, event, *rest))
-    )
+
+    def note(self, event, *contents):
+        compared.append(event.source_id)
+        return compare(self, event, *contents)
+
+    monkeypatch.setattr(diff.Comparison, "_update", note)
     assert company.night().report["counts"]["unchanged"] == 2
     assert compared == []  # by fingerprints alone, as every night
     assert (company.sandbox.requests()["puts"], len(company.sandbox.mails())) == (puts, mails)
