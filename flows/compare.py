@@ -27,7 +27,7 @@ from schemas.errors import ConfigurationError
 from transforms.balance import count_rows
 from transforms.build import Desired
 from transforms.changes import Diff, Known, SourceHealth, unite_diffs
-from transforms.churn import list_candidates
+from transforms.churn import join_places, list_candidates
 from transforms.columns import find_positions, is_among, leave_no_rows, pick_rows
 from transforms.diff import Comparison, keep_dispositions
 from transforms.findings import Finding
@@ -129,6 +129,7 @@ def _diff_parts(
     work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=night.run.clock, full=night.full)
     sizes = np.cumsum([len(part.ids) for part in built])[:-1]
     places = np.split(find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]), sizes)
+    held = join_places(pick_rows(snapshot[["starts_at", "location_id"]], work.active))
     diffs: list[Diff] = []
     pages: list[Pages] = []
     near: list[pd.DataFrame] = []
@@ -150,7 +151,7 @@ def _diff_parts(
 
         diff = settle(work.compare(content.events, content.invitations, payload_of, place=place), payloads)
         rows.update(count_rows(content.dispositions, diff.decisions))
-        near.append(list_candidates(diff, content.events, content.invitations, snapshot))
+        near.append(list_candidates(diff, content.events, content.invitations, held))
         kept.append(keep_dispositions(content.dispositions, snapshot))
         release_memory()
     desired = replace(desired, dispositions=pd.concat(kept, ignore_index=True))

@@ -9,7 +9,7 @@ import orjson
 import pandas as pd
 
 from transforms.changes import Diff
-from transforms.columns import is_among, pick_rows, to_plain
+from transforms.columns import Positions, is_among, pick_rows, to_plain
 from transforms.payload import name_person
 
 CANDIDATE_COLUMNS = ["source_id", "starts_at", "location_id", "host_email", "people"]
@@ -27,24 +27,22 @@ def find_churn(
     return (*_pair_events(diff, candidates, snapshot, payloads), *_pair_invitations(diff))
 
 
-def list_candidates(diff: Diff, events: pd.DataFrame, invitations: pd.DataFrame, snapshot: pd.DataFrame) -> pd.DataFrame:
-    """CANDIDATE_COLUMNS of the events that a diff creates where an active event of the snapshot has the same start and place.
+def list_candidates(diff: Diff, events: pd.DataFrame, invitations: pd.DataFrame, held: Positions) -> pd.DataFrame:
+    """CANDIDATE_COLUMNS of the events that a diff creates where essentry holds an event of the same start and place.
 
-    events, invitations: of the diff's part. `people`: the sorted identities of the guests.
+    events, invitations: of the diff's part. held: `join_places` of the snapshot's active events. `people`: the sorted identities of the guests.
     """
     created = diff.changes.loc[diff.changes["action"] == "create", "source_id"]
-    active = snapshot.loc[snapshot["state"] == "active", ["starts_at", "location_id"]]
-    if created.empty or active.empty:
+    if created.empty or not len(held):
         return pd.DataFrame(columns=CANDIDATE_COLUMNS)
     new = pick_rows(events[["source_id", "starts_at", "location_id", "host_email"]], is_among(events["source_id"], created))
-    near = np.isin(_join_places(new), _join_places(active))
-    new = pick_rows(new, near)
+    new = pick_rows(new, np.isin(join_places(new), held))
     guests = pick_rows(invitations[["source_id", "identity"]], is_among(invitations["source_id"], new["source_id"]))
     people = guests.groupby("source_id")["identity"].agg(sorted)
     return new.assign(people=[people.get(key, []) for key in new["source_id"]])
 
 
-def _join_places(frame: pd.DataFrame) -> np.ndarray:
+def join_places(frame: pd.DataFrame) -> Positions:
     """Start and place of each row as one number; two pairs that share one are told apart later."""
     starts = frame["starts_at"].dt.as_unit("us").astype("int64").to_numpy()
     return starts * 1009 + frame["location_id"].astype("Int64").fillna(-1).to_numpy(dtype="int64")

@@ -226,8 +226,10 @@ class Comparison:
         reappeared = event.state == "deleted"  # its guests were cancelled: none is kept, and those of old go by name
         known = {} if reappeared else confirmed | dict(unanswered)
         guests = self._keep_guests(source_id, event.source, known, list_guests(after))
-        after["invitations"] = list(guests.values())
-        text = dump_payload(after)
+        text = after_text
+        if list(guests.values()) != after.get("invitations"):
+            after["invitations"] = list(guests.values())
+            text = dump_payload(after)
         content = fingerprint(text)
         if event.state == "active" and not event.dirty and not self.full and after == before:
             stale_print = content != event.fingerprint or event.fingerprint_version != FINGERPRINT_VERSION

@@ -10,7 +10,7 @@ from literal_frames import NOW, compare, config, desire, guest, know, meeting
 
 from schemas.config import Config, GuardsConfig
 from transforms.changes import Diff
-from transforms.churn import find_churn, list_candidates
+from transforms.churn import find_churn, join_places, list_candidates
 from transforms.findings import Finding
 from transforms.guards import check_guards
 
@@ -125,7 +125,8 @@ def test_full_resend_needs_approval_by_default() -> None:
 
 
 def _churn(diff: Diff, desired: Any, known: Any) -> tuple[str, ...]:
-    candidates = list_candidates(diff, desired.events, desired.invitations, known.snapshot)
+    active = known.snapshot[known.snapshot["state"] == "active"]
+    candidates = list_candidates(diff, desired.events, desired.invitations, join_places(active))
     return find_churn(diff, candidates, known.snapshot, known.payloads)
 
 
