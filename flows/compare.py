@@ -129,7 +129,7 @@ def _diff_parts(
     work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=night.run.clock, full=night.full)
     sizes = np.cumsum([len(part.ids) for part in built])[:-1]
     places = np.split(find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]), sizes)
-    held = join_places(pick_rows(snapshot[["starts_at", "location_id"]], work.active))
+    held = np.sort(join_places(pick_rows(snapshot[["starts_at", "location_id"]], work.active)))
     diffs: list[Diff] = []
     pages: list[Pages] = []
     near: list[pd.DataFrame] = []

@@ -30,13 +30,15 @@ def find_churn(
 def list_candidates(diff: Diff, events: pd.DataFrame, invitations: pd.DataFrame, held: Positions) -> pd.DataFrame:
     """CANDIDATE_COLUMNS of the events that a diff creates where essentry holds an event of the same start and place.
 
-    events, invitations: of the diff's part. held: `join_places` of the snapshot's active events. `people`: the sorted identities of the guests.
+    events, invitations: of the diff's part. held: `join_places` of the snapshot's active events, sorted. `people`: the identities of the guests,
+    sorted.
     """
     created = diff.changes.loc[diff.changes["action"] == "create", "source_id"]
     if created.empty or not len(held):
         return pd.DataFrame(columns=CANDIDATE_COLUMNS)
     new = pick_rows(events[["source_id", "starts_at", "location_id", "host_email"]], is_among(events["source_id"], created))
-    new = pick_rows(new, np.isin(join_places(new), held))
+    places = join_places(new)
+    new = pick_rows(new, held[np.searchsorted(held, places).clip(max=len(held) - 1)] == places)
     guests = pick_rows(invitations[["source_id", "identity"]], is_among(invitations["source_id"], new["source_id"]))
     people = guests.groupby("source_id")["identity"].agg(sorted)
     return new.assign(people=[people.get(key, []) for key in new["source_id"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from literal_frames import NOW, compare, config, desire, guest, know, meeting
@@ -126,7 +127,7 @@ def test_full_resend_needs_approval_by_default() -> None:
 
 def _churn(diff: Diff, desired: Any, known: Any) -> tuple[str, ...]:
     active = known.snapshot[known.snapshot["state"] == "active"]
-    candidates = list_candidates(diff, desired.events, desired.invitations, join_places(active))
+    candidates = list_candidates(diff, desired.events, desired.invitations, np.sort(join_places(active)))
     return find_churn(diff, candidates, known.snapshot, known.payloads)
 
 
