@@ -57,6 +57,40 @@ def test_both_ways_give_the_same_cells(kind, sql, tmp_path):
     assert bulk.num_rows == 3
 
 
+MANY = {
+    "postgresql": "SELECT n AS source_event_id, repeat('x', 100) || n AS name FROM generate_series(1, 300000) AS n",
+    "sqlite": "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 200000) SELECT n AS source_event_id, 'x' || n AS name FROM s",
+}
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+def test_many_batches_that_are_read_ahead_come_whole_and_in_order(kind, tmp_path):
+    (tmp_path / "s.sqlite").touch()
+    with database(kind, tmp_path) as engine:
+        url = sa.make_url(f"sqlite:///{tmp_path / 's.sqlite'}") if kind == "sqlite" else engine.url
+        with open_reader(url) as reader:
+            batches = [batch for batch in read_in_bulk(reader, _query(MANY[kind])) if batch.num_rows]
+        with open_snapshot("s", url) as connection:
+            rows = pa.Table.from_batches(list(read_by_rows(connection, "s", _query(MANY[kind]))))
+    assert len(batches) > 2
+    assert pa.Table.from_batches(batches).combine_chunks().equals(rows.combine_chunks())
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+def test_an_error_in_a_later_batch_is_told_and_leaves_the_reader_usable(kind, tmp_path):
+    (tmp_path / "s.sqlite").touch()
+    broken = MANY[kind].replace(
+        "AS name",
+        ("|| 1 / (n - 150000) AS name" if kind == "postgresql" else "|| abs(CASE n WHEN 150000 THEN -9223372036854775807 - 1 END) AS name"),
+    )
+    with database(kind, tmp_path) as engine:
+        url = sa.make_url(f"sqlite:///{tmp_path / 's.sqlite'}") if kind == "sqlite" else engine.url
+        with pytest.raises(BulkReadError), open_reader(url) as reader:
+            list(read_in_bulk(reader, _query(broken)))
+        with open_reader(url) as reader:
+            assert sum(batch.num_rows for batch in read_in_bulk(reader, _query("SELECT 1 AS source_event_id"))) == 1
+
+
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
 def test_parameters_and_empty_results(kind, tmp_path):
     (tmp_path / "s.sqlite").touch()

@@ -13,7 +13,7 @@ from literal_frames import NOW, accept, body_of, compare, config, decisions, des
 
 from transforms.changes import SourceHealth, unite_diffs
 from transforms.diff import Comparison, keep_dispositions
-from transforms.payload import Payloads, add_fingerprints
+from transforms.payload import Payloads, add_fingerprints, fingerprint
 
 PAST = "2026-03-01T09:00:00Z"
 DELETED_AT = "2026-03-02T03:00:00Z"
@@ -28,6 +28,28 @@ def test_new_event_is_created_and_invites_its_guests() -> None:
     assert decisions(diff) == {"hr-1": ("create", None)}
     assert mails(diff) == [("hr-1", "a@guest.example", "invited"), ("hr-1", "b@guest.example", "invited")]
     assert diff.changes.loc[0, "guests"] == 2
+
+
+def test_an_update_carries_the_time_of_its_change_when_it_is_asked_for_and_known() -> None:
+    before = [meeting("hr-1", name="Old"), meeting("hr-2", name="Old")]
+    wanted = desire(meeting("hr-1", name="New", updated_at="2026-03-01T09:30:15.9+01:00"), meeting("hr-2", name="New"))
+    diff = compare(wanted, know(*before), settings=config(essentry={"send_updated_at": True}))
+    assert body_of(diff, "hr-1")["updatedAt"] == "2026-03-01T08:30:15Z"
+    assert "updatedAt" not in body_of(diff, "hr-2")
+    assert "updatedAt" not in body_of(compare(wanted, know(*before)), "hr-1")
+
+
+def test_a_change_has_what_its_event_and_the_snapshot_say_of_it() -> None:
+    before = [meeting("hr-1", guest("a"), name="Old"), meeting("hr-2", guest("b"))]
+    after = meeting("hr-1", guest("a"), name="New", location_id=2, starts_at="2026-03-11T09:00:00Z", members='["hr-1","hr-9"]')
+    known = know(*before)
+    diff = compare(desire(after, meeting("hr-2", guest("b"))), known)
+    change, base = diff.changes.iloc[0], known.snapshot.set_index("source_id").loc["hr-1"]
+    assert diff.changes["source_id"].tolist() == ["hr-1"]
+    assert change[["source", "location_id", "name", "members_json", "guests"]].tolist() == ["hr", 2, "New", '["hr-1","hr-9"]', 1]
+    assert change["starts_at"] == pd.Timestamp("2026-03-11T09:00:00Z")
+    assert (change["base_fingerprint"], change["base_run"]) == (base["fingerprint"], base["confirmed_run"])
+    assert change["fingerprint"] == fingerprint(change["after"]) != base["fingerprint"]
 
 
 def test_same_event_is_left_alone() -> None:
