@@ -12,6 +12,7 @@ from flows.sandbox import SandboxServer, SandboxSettings
 from flows.terminal import Progress, print_result, say
 from schemas.config import load_config
 from schemas.errors import ConfigurationError
+from transforms.report_words import plural
 
 HOME = Path(__file__).resolve().parent.parent / "data" / "demo"
 
@@ -44,7 +45,7 @@ def run_demo(folder: Path | None, *, nights: int = 3) -> int:
             with Progress() as progress:
                 result = run_sync(load_config(home / source.name), as_of=clock, progress=progress)
             print_result(result, as_json=False)
-            say(f"the sandbox received {sandbox.requests()['puts'] - before} requests")
+            say(f"the sandbox received {plural(sandbox.requests()['puts'] - before, 'request')}")
             code = result.exit_code
             if code not in (0, 3):
                 return code

@@ -180,7 +180,10 @@ def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
     except SyncError:
         raise
     except (SQLAlchemyError, OSError) as error:
-        raise SourceError(f"source {name} ({url.render_as_string(hide_password=True)}): {brief(error)}") from None
+        place = url.render_as_string(hide_password=True)
+        raise SourceError(
+            f"source {name} ({place}): {brief(error)}: check that the database answers, and the URL of sources.{name}"
+        ) from None
     finally:
         engine.dispose()
 
