@@ -152,6 +152,9 @@ def wait_and_apply(session: Session, stopped: Result, progress: Callable[..., No
     if status == "applied":
         done = {**stopped.report, "verdict": f"the plan {plan_id} was approved and sent by another run"}
         session.result = replace(stopped, report=done, exit_code=EXIT_DONE)
+    elif status in ("applying", "partly"):
+        words = f"the plan {plan_id} was approved, and another run sent it only in part, or still does: see `essentry-sync runs`"
+        session.result = replace(stopped, report={**stopped.report, "verdict": words}, exit_code=EXIT_INCOMPLETE)
     elif status == "approved":
         state: Any = apply(session, plan_id, progress, return_state=True)
         if session.error is None:

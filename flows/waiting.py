@@ -76,7 +76,7 @@ def _resume_when_answered(state: State, plan_id: str, flow_run_id: UUID, until: 
     with get_client(sync_client=True) as client:
         while not ended.wait(LOOK_SECONDS):
             status, by, reason = state.plan_approval(plan_id)
-            if status != "waiting" or time.monotonic() >= until:
+            if status not in ("waiting", "applying") or time.monotonic() >= until:  # what another run is sending is not settled yet
                 answer = {"approve": status == "approved", "by": by or "nobody", "reason": reason}
                 # again until it is heard: the form may not be there yet, or have been sent a moment ago
                 client.resume_flow_run(flow_run_id, run_input=answer)

@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import StateType
 
 from flows import nightly, waiting
 from flows.nightly import Result
+from flows.state import State
 from flows.sync import run_sync
 from schemas.errors import StalePlanError
 from tests.firm import Firm
@@ -124,11 +125,36 @@ def test_s17_a_plan_that_went_stale_while_the_run_waited_is_not_sent(stopped):
     assert stopped.puts() == before
 
 
-def test_a_plan_that_another_run_sends_ends_the_waiting(stopped):
-    def send(_: Any) -> None:
-        assert stopped.approve()
-        assert stopped.apply().exit_code == 0
+def test_a_plan_that_another_run_sends_ends_the_waiting(stopped, monkeypatch):
+    sending, look = threading.Lock(), State.plan_approval
 
+    def look_between(state: State, plan_id: str) -> tuple[str, str, str]:
+        with sending:
+            return look(state, plan_id)
+
+    def send(_: Any) -> None:
+        with sending:  # seen as approved, the waiting run would send it itself
+            assert stopped.approve()
+            assert stopped.apply().exit_code == 0
+
+    monkeypatch.setattr(State, "plan_approval", look_between)
     result = run_and(stopped, send)
     assert result.exit_code == 0
+    assert result.report["verdict"].endswith("was approved and sent by another run")
     assert stopped.mails()["cancelled"] == 3
+
+
+@pytest.mark.parametrize(("end", "code", "words"), [("applied", 0, "sent by another run"), ("partly", 3, "sent it only in part")])
+def test_a_plan_that_another_run_is_sending_is_waited_for(stopped, end, code, words):
+    """It is not said to wait for an approval, with nothing sent, while another run sends it."""
+
+    def send(_: Any) -> None:
+        plan_id = stopped.plan_of()[0]["plan_id"]
+        with nightly.open_state(stopped.config) as state:
+            state.set_plan_status(plan_id, "applying")
+            time.sleep(3)  # three looks
+            state.set_plan_status(plan_id, end)
+
+    result = run_and(stopped, send)
+    assert result.exit_code == code
+    assert words in result.report["verdict"]
