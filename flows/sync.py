@@ -1,4 +1,4 @@
-"""The Prefect flow of a night. Its tasks are the steps of flows.nightly, in the order of the data."""
+"""The Prefect flow of a night. Its tasks are the steps of flows.night, in the order of the data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine is no failure
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "essentry_sync")  # the log of a run is in Prefect's UI, too
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -18,24 +18,23 @@ from typing import Any, Literal, TypeAlias
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Completed, Failed, State
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from flows import nightly
-from flows.artifacts import LoadProgress, publish_report
-from flows.deal import Dealt
-from flows.extract import Extracted
-from flows.load import LoadResult
-from flows.nightly import Result, Session, open_session
-from flows.plan import Planned
-from flows.waiting import may_wait, wait_for_approval
+from flows.engine.approval import may_wait, wait_for_approval
+from flows.engine.artifacts import LoadProgress, publish_report
+from flows.engine.parts import choose_runner, map_tasks
+from flows.engine.server import check_server
+from flows.night import steps as nightly
+from flows.night.close import finish
+from flows.night.load import LoadResult
+from flows.night.plan import Planned
+from flows.night.session import Result, Session, open_session
+from flows.parts.deal import Dealt
+from flows.sources.read import Extracted
 from schemas.config import Config, load_config
-from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigurationError, GuardTripped, LeaseHeld, SyncError
+from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, SyncError
 
 What: TypeAlias = Literal["sync", "plan", "full"]
-SERVER_SECONDS = 10
 
 # Frames are not hashed, cached or stored by the engine. An expected failure is a Failed state with one message; the traceback
 # of an unexpected one is Prefect's to show.
@@ -51,46 +50,6 @@ def extract(session: Session) -> tuple[dict[str, Extracted] | dict[str, Dealt], 
         return nightly.extract(session)
     except SyncError as error:
         return _fail(session, error)
-
-
-class Sealed:
-    """An argument that neither Prefect nor Dask searches for futures: a partition is large."""
-
-    def __init__(self, content: Any) -> None:
-        self.content = content
-
-
-@task(name="part", tags=["part"], cache_policy=NO_CACHE, persist_result=False)
-def work_on_part(work: Callable[[Any], Any], part: Sealed) -> Any:
-    """The work of one partition, wherever the flow's task runner puts it."""
-    return work(part.content)
-
-
-def map_tasks(name: str, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
-    """Each part as a task of its own; an undivided night is no task."""
-    if len(parts) == 1:
-        return [work(parts[0])]
-    futures = [
-        work_on_part.with_options(task_run_name=f"{name} {number} of {len(parts)}").submit(work, Sealed(part))
-        for number, part in enumerate(parts, 1)
-    ]
-    return [future.result() for future in futures]
-
-
-def choose_runner(config: Config) -> TaskRunner[Any]:
-    """Where partitions are worked on, by `[scale]`. Raises ConfigurationError when the extra is missing."""
-    scale = config.scale
-    if scale.runner == "processes":
-        return ProcessPoolTaskRunner(max_workers=scale.workers)
-    if scale.runner == "threads":
-        return ThreadPoolTaskRunner(max_workers=scale.workers)
-    try:
-        from prefect_dask import DaskTaskRunner
-    except ImportError:
-        raise ConfigurationError('scale.runner = "dask" needs the extra: install essentry-sync[dask], or use "processes"') from None
-    if scale.dask_scheduler:
-        return DaskTaskRunner(address=scale.dask_scheduler)
-    return DaskTaskRunner(cluster_kwargs={"n_workers": scale.workers, "threads_per_worker": 1})
 
 
 @task(name="plan", task_run_name="validate, transform, diff, guard", tags=["plan"], cache_policy=NO_CACHE, persist_result=False)
@@ -123,7 +82,7 @@ def load(session: Session, planned: Planned, progress: Callable[..., None] | Non
 @task(name="report", task_run_name="report", tags=["report"], cache_policy=NO_CACHE, persist_result=False)
 def report(session: Session) -> Result:
     """Write the report's files, and the artifacts."""
-    result = session.result = nightly.finish(session, error=session.error)
+    result = session.result = finish(session, error=session.error)
     publish_report(result, session.config)
     return result
 
@@ -258,30 +217,3 @@ def sync(config: str = "essentry-sync.toml", what: What = "sync") -> Any:
     except SyncError as error:
         return Failed(message=str(error))
     return _end(result)
-
-
-def server_url() -> str | None:
-    """The Prefect server this process uses; None: a temporary one for the run."""
-    return get_current_settings().api.url
-
-
-def describe_server() -> str:
-    """Which server shows the run, in one line for the terminal."""
-    url = server_url()
-    if url is None:
-        return "Prefect: a server for this run alone (PREFECT_API_URL names one that keeps the runs); it takes some seconds to start"
-    return f"Prefect: the run shows at {url.removesuffix('/api')}"
-
-
-def check_server() -> None:
-    """Raise ConfigurationError when the configured Prefect server does not answer."""
-    url = server_url()
-    if url is None:
-        return
-    with get_client(sync_client=True, httpx_settings={"timeout": SERVER_SECONDS}) as client:  # its TLS settings, its authorisation
-        problem = client.api_healthcheck()
-    if problem is not None:
-        raise ConfigurationError(
-            f"the Prefect server {url} does not answer ({type(problem).__name__}): start it with `prefect server start`, correct "
-            "PREFECT_API_URL, or unset it to run without one; nothing was read or sent"
-        )

@@ -19,8 +19,9 @@ import httpx
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from flows.demo_data import build_demo
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.demo.databases import build_demo
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 from tests.flows.small import Company
 
 ROOT = Path(__file__).parent.parent

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from flows import nightly
-from flows.nightly import Result
-from flows.sandbox import SandboxServer
+from flows.night import steps as nightly
+from flows.night.close import finish
+from flows.night.session import Result, open_session, open_state
+from flows.sandbox.server import SandboxServer
 from schemas.config import Config
 from schemas.errors import SyncError
 
@@ -89,18 +90,18 @@ class Firm:
         """One night without the engine, an hour of the clock after the last one. Errors that a night reports end in its report."""
         self.write()
         self.now += timedelta(hours=1)
-        with nightly.open_session(self.config, kind=kind, as_of=self.now) as session:
+        with open_session(self.config, kind=kind, as_of=self.now) as session:
             try:
                 planned = nightly.plan(session, *nightly.extract(session), full=full)
                 if kind == "sync":
                     nightly.load(session, planned)
             except SyncError as error:
-                return nightly.finish(session, error=error)
-            return nightly.finish(session)
+                return finish(session, error=error)
+            return finish(session)
 
     def approve(self, plan_id: str = "latest", *, by: str = "anna", reason: str = "read") -> bool:
         """The state store's side of `approve`."""
-        with nightly.open_state(self.config) as state:
+        with open_state(self.config) as state:
             name = state.load_plan(plan_id)[0]["plan_id"]
             return state.approve_plan(name, by=by, reason=reason, now=datetime.now(UTC))
 
@@ -110,7 +111,7 @@ class Firm:
 
     def plan_of(self, plan_id: str = "latest") -> tuple[dict[str, Any], Any]:
         """A stored plan and its changes."""
-        with nightly.open_state(self.config) as state:
+        with open_state(self.config) as state:
             return state.load_plan(plan_id)
 
     def held(self, prefix: str = "") -> dict[str, set[str]]:

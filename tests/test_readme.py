@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import app
-from flows.extract import complete_source
+from flows.commands.main import app
+from flows.sources.presets import complete_source
 from schemas import config
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

@@ -24,8 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from flows.bulk_read import connect
-from flows.source_text import to_text_batch
+from flows.connections.bulk import connect
+from flows.night.close import finish
+from flows.night.session import open_session
+from flows.sources.text import to_text_batch
 from tests.bench import company
 
 POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432")
@@ -85,8 +87,8 @@ def run_ours(
     """A night of essentry-sync to the report, without an engine; state on SQLite. The rows come as frames, or from a source's database when the
     night is divided into files.
     """
-    from flows import nightly
-    from flows.extract import Extracted
+    from flows.night import steps as nightly
+    from flows.sources.read import Extracted
     from schemas.config import load_config
 
     os.environ.update({"ESSENTRY_TOKEN": "x", "ESSENTRY_AGENT_TOKEN": "00000000-0000-4000-8000-000000000000"})
@@ -102,7 +104,7 @@ def run_ours(
         elif night == 2:
             shutil.copy(folder / "ours.sqlite", home / "state.sqlite")
         clock = company.AS_OF.to_pydatetime()
-        with nightly.open_session(config, kind="sync", as_of=clock) as session:
+        with open_session(config, kind="sync", as_of=clock) as session:
             if source is None:
                 extracted: Any = {"rooms": Extracted("rooms", *load_frames(folder, night), clock)}
             else:
@@ -116,7 +118,7 @@ def run_ours(
             assert load is not None, [finding.message for finding in planned.findings]
             _tell_memory("load")
             with timed(seconds, "report"):
-                result = nightly.finish(session)
+                result = finish(session)
             seconds["load and snapshot"] = session.seconds["load"]
         assert result.exit_code == 0, result.report["verdict"]
         if keep is not None:
@@ -129,7 +131,7 @@ def run_ours(
 
 def _count_steps(seconds: dict[str, float]) -> None:
     """Put a clock around the stages of a night."""
-    from flows import compare, plan
+    from flows.night import compare, plan
 
     def count(module: Any, name: str, step: str) -> None:
         work = getattr(module, name)
@@ -154,7 +156,7 @@ def _tell_memory(step: str) -> None:
 
 def _find_nothing_again() -> None:
     """The company's database is not there when frames come from files: the second look before a delete finds nothing."""
-    from flows import apply
+    from flows.night import apply
 
     setattr(apply, "find_still_there", lambda *_args: set())  # noqa: B010
 
@@ -289,7 +291,7 @@ def run_extract(rows: int, folder: Path, url: str, *, kind: str, way: str) -> di
     seconds: dict[str, float] = {}
     source = database_url(kind, rows, folder)
     if way == "ours":
-        from flows.extract import read_source
+        from flows.sources.read import read_source
         from schemas.config import SourceConfig
 
         write_config(folder, source, url)
@@ -320,7 +322,8 @@ def run_client(rows: int, folder: Path, url: str) -> dict[str, Any]:
     """The client alone: payloads of night 1 in batches of 100, four requests at once, no ledger."""
     import asyncio
 
-    from flows.client import EssentryClient, Item
+    from flows.essentry.client import EssentryClient
+    from flows.essentry.items import Item
     from schemas.config import EssentryConfig
 
     body = (

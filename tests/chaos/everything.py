@@ -14,7 +14,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 from tests.chaos.history import Broken, run_history
 from tests.chaos.kills import choose_points, kill_once, prepare_night
 

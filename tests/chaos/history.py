@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flows import nightly
-from flows.sandbox import SandboxServer
-from flows.state import State
+from flows.night.session import open_state
+from flows.sandbox.server import SandboxServer
+from flows.state.store import State
 from schemas.config import load_config
 from tests.chaos.company import COLUMNS, Company, Meeting
 from tests.chaos.night import STEPS, kill_night, let_lease_run_out, run_night
@@ -301,7 +301,7 @@ class History:
         expect(active <= live <= active | expired | unsure, f"snapshot and essentry disagree: {sorted(active ^ live)}")
 
     def _state(self) -> State:
-        return nightly.open_state(load_config(self.config))
+        return open_state(load_config(self.config))
 
     def _report(self) -> dict:
         folders = sorted((self.folder / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)

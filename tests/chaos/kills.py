@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from flows.sandbox import SandboxServer
+from flows.sandbox.server import SandboxServer
 from tests.chaos.history import DIVIDED, History, expect
 from tests.chaos.night import STEPS, count_steps, kill_night, let_lease_run_out, run_night
 

@@ -16,9 +16,13 @@ from unittest.mock import patch
 
 from sqlalchemy.engine.default import DefaultDialect
 
-from flows import apply, confirm, deal, nightly
-from flows.client import EssentryClient
-from flows.state import State
+from flows.essentry.client import EssentryClient
+from flows.night import apply, confirm
+from flows.night import steps as nightly
+from flows.night.close import finish
+from flows.night.session import open_session, open_state
+from flows.parts import deal
+from flows.state.store import State
 from schemas.config import load_config
 from schemas.errors import SyncError
 from tests.chaos.process import context
@@ -53,13 +57,13 @@ def run_night(config: Path, as_of: datetime, *, seed: str = "") -> int:
     random.seed(seed)  # the client's waits
     with patch.object(apply, "EssentryClient", functools.partial(EssentryClient, backoff_seconds=0.02)):
         try:
-            with nightly.open_session(load_config(config), kind="sync", as_of=as_of) as session:
+            with open_session(load_config(config), kind="sync", as_of=as_of) as session:
                 try:
                     nightly.load(session, nightly.plan(session, *nightly.extract(session)))
                 except SyncError as error:
-                    nightly.finish(session, error=error)
+                    finish(session, error=error)
                     raise
-                return nightly.finish(session).exit_code
+                return finish(session).exit_code
         except SyncError as error:
             return error.exit_code
 
@@ -136,5 +140,5 @@ def kill_night(config: Path, as_of: datetime, point: str, nth: int, *, seed: str
 
 def let_lease_run_out(config: Path) -> None:
     """What time does: the killed run's lease is over."""
-    with nightly.open_state(load_config(config)) as state, state.engine.begin() as connection:
+    with open_state(load_config(config)) as state, state.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE lease SET expires_at = 0")

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.chaos.night", "flows.cli", "flows.terminal", "adbc_driver_sqlite.dbapi", "pandera.pandas"])
+context.set_forkserver_preload(
+    ["tests.chaos.night", "flows.commands.main", "flows.commands.terminal", "adbc_driver_sqlite.dbapi", "pandera.pandas"]
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _run_main(arguments: tuple[str, ...], environment: dict[str, str], folder: s
         os.dup2(handle, number)
     if before is not None:
         before()
-    from flows.cli import main
+    from flows.commands.main import main
 
     main(list(arguments))
 

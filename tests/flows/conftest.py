@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from sandbox_caller import Caller
 
-from flows.sandbox import SandboxServer, SandboxSettings
-from flows.state import State
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
+from flows.state.store import State
 from tests.firm import Firm
 from tests.sources.databases import database
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.sandbox import SandboxServer
+from flows.sandbox.server import SandboxServer
 from tests.chaos.company import COLUMNS, Company
 from tests.chaos.history import CONFIG
 from tests.chaos.process import Command, Done, run_command, start_command

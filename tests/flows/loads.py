@@ -10,9 +10,9 @@ from typing import Any
 
 from wire import AGENT
 
-from flows.client import EssentryClient
-from flows.load import LoadResult, send_changes
-from flows.sandbox import SandboxServer
+from flows.essentry.client import EssentryClient
+from flows.night.load import LoadResult, send_changes
+from flows.sandbox.server import SandboxServer
 from schemas.config import EssentryConfig
 from schemas.ledger import Outcome
 

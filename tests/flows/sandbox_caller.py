@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 
 OK = "SUCCESS"
 DELETED = {"deletedAt": "2026-02-01T00:00:00Z"}

@@ -6,8 +6,10 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flows import nightly
-from flows.sandbox import SandboxServer
+from flows.night import steps as nightly
+from flows.night.close import finish
+from flows.night.session import Result, open_session
+from flows.sandbox.server import SandboxServer
 from schemas.config import Config, load_config
 from schemas.errors import SyncError
 
@@ -65,15 +67,15 @@ class Company:
         """The configuration, read again."""
         return load_config(self.path)
 
-    def night(self, *, full: bool = False) -> nightly.Result:
+    def night(self, *, full: bool = False) -> Result:
         """One night without the engine."""
-        with nightly.open_session(self.config(), kind="sync", as_of=self.now) as session:
+        with open_session(self.config(), kind="sync", as_of=self.now) as session:
             try:
                 nightly.load(session, nightly.plan(session, *nightly.extract(session), full=full))
             except SyncError as error:
-                nightly.finish(session, error=error)
+                finish(session, error=error)
                 raise
-            return nightly.finish(session)
+            return finish(session)
 
     def held(self) -> dict[str, list[str]]:
         """What the sandbox holds now, in the form of `write`."""

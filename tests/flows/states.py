@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from flows.state import State
+from flows.state.store import State
 from schemas.ledger import Outcome
 
 NOW = datetime(2026, 11, 24, 0, 18, 5, 123456, tzinfo=UTC)

@@ -8,9 +8,9 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from flows.adopt import adopt_events
-from flows.cli import main
-from flows.sandbox import SandboxServer
+from flows.commands.main import main
+from flows.operations.adopt import adopt_events
+from flows.sandbox.server import SandboxServer
 from schemas.errors import ConfigurationError
 from tests.firm import Firm
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
-from flows.alerts import set_up_alerts
+from flows.engine.alerts import set_up_alerts
 from flows.sync import sync
 from schemas.errors import ConfigurationError
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from prefect.client.orchestration import get_client
 
-from flows import artifacts
+from flows.engine import artifacts
 from flows.sync import run_sync
 from schemas.config import load_config
 from tests.conftest import AS_OF

@@ -8,9 +8,11 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from flows import bulk_read
-from flows.bulk_read import BulkReadError, open_reader
-from flows.extract import Query, open_snapshot, read_by_rows, read_in_bulk, read_source
+from flows.connections import bulk as bulk_read
+from flows.connections.bulk import BulkReadError, open_reader
+from flows.sources.read import read_by_rows, read_in_bulk, read_source
+from flows.sources.selects import Query
+from flows.sources.transaction import open_snapshot
 from schemas.config import SourceConfig
 from tests.sources.databases import database
 

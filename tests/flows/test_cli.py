@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import app
-from flows.demo_data import build_demo
-from flows.nightly import open_state
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.commands.main import app
+from flows.demo.databases import build_demo
+from flows.night.session import open_state
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 from schemas.config import load_config
 
 DEMO = Path(__file__).parent.parent.parent / "data" / "demo" / "essentry-sync.toml"
@@ -21,7 +22,7 @@ SECRET = "tok-very-secret"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-m", "flows", *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=120, stdin=subprocess.DEVNULL
     )
@@ -147,9 +148,9 @@ def test_guard_trips_and_an_approval_releases_that_plan(home, sandbox):
 
 @pytest.mark.parametrize("arguments", [("plan", "--as-of", AS_OF), ("runs",), ("retire", "hr"), ("doctor",), ("approve", "latest")])
 def test_commands_that_need_no_engine_do_not_import_it(home, arguments):
-    command = [sys.executable, "-X", "importtime", "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-X", "importtime", "-m", "flows", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert "flows.terminal" in done.stderr or "flows.nightly" in done.stderr
+    assert "flows.commands.terminal" in done.stderr or "flows.night.steps" in done.stderr
     assert "prefect" not in done.stderr
 
 

@@ -18,8 +18,11 @@ import orjson
 import pytest
 from wire import AGENT, http_answer, make_item, make_items, raw_server
 
-from flows.client import EssentryClient, Item, Retry, read_statuses
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.essentry.answers import read_statuses
+from flows.essentry.client import EssentryClient
+from flows.essentry.items import Item, Retry
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 from schemas.config import EssentryConfig
 from schemas.errors import ConfigurationError, EssentryError, EssentryUnauthorised
 from schemas.ledger import Outcome

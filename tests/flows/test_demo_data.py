@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.demo_data import CHANGES, SITES, build_demo
+from flows.demo.company import CHANGES, SITES
+from flows.demo.databases import build_demo
 from schemas.config import load_config
 
 ANCHOR = date(2026, 3, 2)

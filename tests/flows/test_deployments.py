@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymen
 from prefect.deployments import run_deployment
 from prefect.states import Cancelling
 
-from flows.deployments import build_deployments, read_deployments
-from flows.nightly import open_state
+from flows.engine.deployments import build_deployments, read_deployments
+from flows.night.session import open_state
 from schemas.errors import ConfigurationError
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
@@ -41,7 +41,7 @@ def process(*command: str, folder: Path):
 
 
 def serve(company, *options: str):
-    command = [sys.executable, "-m", "flows.cli", "serve", "--config", str(company.path), *options]
+    command = [sys.executable, "-m", "flows", "serve", "--config", str(company.path), *options]
     return process(*command, folder=company.folder)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.doctor import examine
-from flows.nightly import open_state
-from flows.sandbox import SandboxServer
+from flows.night.session import open_state
+from flows.operations.doctor import examine
+from flows.sandbox.server import SandboxServer
 from schemas.config import Config, load_config
 from tests.sources import librebooking
 from tests.sources.databases import database

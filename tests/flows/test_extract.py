@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
-from flows.extract import complete_source, confirm_absent, read_source, read_sources
+from flows.sources.ask import confirm_absent
+from flows.sources.presets import complete_source
+from flows.sources.read import read_source, read_sources
 from schemas.config import Config, SourceConfig
 from schemas.errors import ConfigurationError, SourceError, SyncError
 from tests.sources.databases import database

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from flows import nightly
-from flows.forget import forget_after, forget_person
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.night.retention import forget_after
+from flows.night.session import open_state
+from flows.operations.forget import forget_person
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 from schemas.errors import ConfigurationError
 from schemas.report import parse_report
 from tests.firm import NOW, Firm
@@ -50,7 +52,7 @@ def traces(firm: Firm, *words: str) -> list[str]:
 
 
 def forget(firm: Firm, address: str = ADA):
-    with nightly.open_state(firm.config) as state:
+    with open_state(firm.config) as state:
         return forget_person(firm.config, state, address)
 
 
@@ -141,7 +143,7 @@ def test_the_digest_of_an_address_goes_only_when_no_event_needs_its_number(firm)
     assert (found.numbers, found.keys) == (1, 0)  # the ended event may still be moved to the future
     firm.cancel("past")
     config = firm.config
-    with nightly.open_state(config) as state:
+    with open_state(config) as state:
         state.prune(datetime.now(UTC) + timedelta(days=30), 1, 400)
         found = forget_person(config, state, ADA)
         assert (found.numbers, found.keys) == (0, 1)
@@ -153,7 +155,7 @@ def test_people_leave_reports_and_ledger_after_the_days_that_are_set(firm):
     settle_a_past_and_a_coming_visit(firm)
     later = datetime.now(UTC) + timedelta(days=firm.config.report.keep_personal_days + 1)
     held, mails = firm.held(), firm.mails()
-    with nightly.open_state(firm.config) as state:
+    with open_state(firm.config) as state:
         assert forget_after(firm.config, state, now=datetime.now(UTC)) == 0
         assert forget_after(firm.config, state, now=later) == 2
         assert forget_after(firm.config, state, now=later) == 0
@@ -180,7 +182,7 @@ def test_forgetting_on_postgresql(firm, tmp_path, monkeypatch):
         found = forget(firm)
         assert (found.upcoming, found.events) == (["rooms-coming"], 1)
         later = datetime.now(UTC) + timedelta(days=100)
-        with nightly.open_state(firm.config) as state:
+        with open_state(firm.config) as state:
             assert [forget_after(firm.config, state, now=later) for _ in range(2)] == [2, 0]
         assert firm.night().report["verdict"].startswith("nothing to do")
         assert firm.mails() == mails

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from flows import nightly
+from flows.night.session import open_state
 from schemas.errors import GuardTripped, StalePlanError
 from tests.firm import Firm, guards_of
 
@@ -95,7 +95,7 @@ def test_held_deletes_of_one_night_are_planned_anew_and_not_sent_twice(firm: Fir
     first = firm.night()
     again = firm.night()
     assert again.exit_code == 4
-    with nightly.open_state(firm.config) as state:
+    with open_state(firm.config) as state:
         assert not state.approve_plan(first.report["plan"]["plan_id"], by="", reason="", now=datetime.now(UTC))  # superseded
     assert firm.approve()
     assert firm.apply().exit_code == 0

@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app
-from flows.init import FILL_IN, write_config
+from flows.commands.main import app
+from flows.operations.init import FILL_IN, write_config
 from schemas.config import load_config
 from schemas.errors import ConfigurationError, SourceError
 from tests.sources import frappe_hrms, librebooking, mrbs, orangehrm

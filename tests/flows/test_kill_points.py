@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 from tests.chaos.kills import choose_points, kill_once, prepare_night
 
 POINTS = [

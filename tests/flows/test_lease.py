@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.state import State
+from flows.state.store import State
 from schemas.errors import LeaseHeld
 from tests.sources.databases import database
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from loads import NOW, MemoryLedger, make_config, send
 from wire import make_item, make_items
 
-from flows.client import Item
-from flows.load import LoadResult, build_batches, read_page
-from flows.sandbox import SandboxServer
-from flows.state import State
+from flows.essentry.items import Item
+from flows.night.batches import build_batches, read_page
+from flows.night.load import LoadResult
+from flows.sandbox.server import SandboxServer
+from flows.state.store import State
 
 # --- batches ---
 

@@ -11,7 +11,7 @@ import pytest
 from loads import MemoryLedger, make_config, send
 from wire import make_items
 
-from flows.sandbox import SandboxServer
+from flows.sandbox.server import SandboxServer
 from schemas.errors import StateError
 from schemas.ledger import Outcome
 

@@ -14,10 +14,10 @@ import pytest
 from loads import NOW, MemoryLedger, make_client, make_config, send
 from wire import make_item, make_items
 
-from flows import load
-from flows.client import Item
-from flows.load import send_changes_async
-from flows.sandbox import SandboxServer
+from flows.essentry.items import Item
+from flows.night import load
+from flows.night.load import send_changes_async
+from flows.sandbox.server import SandboxServer
 from schemas.config import EssentryConfig
 from schemas.errors import EssentryUnauthorised, SourceError, StateError
 

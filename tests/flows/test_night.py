@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from flows import nightly
-from flows.demo_data import build_demo
-from flows.extract import complete_source
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.demo.databases import build_demo
+from flows.night import steps as nightly
+from flows.night.close import finish
+from flows.night.session import Result, open_session
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
+from flows.sources.presets import complete_source
 from schemas.config import Config, GuardsConfig, load_config
 from schemas.errors import SyncError
 from tests.sources import frappe_hrms, librebooking, mrbs, orangehrm
@@ -38,15 +41,15 @@ def sandbox(monkeypatch):
         yield server
 
 
-def sync(config: Config, as_of: datetime) -> nightly.Result:
+def sync(config: Config, as_of: datetime) -> Result:
     """One night without the engine."""
-    with nightly.open_session(config, kind="sync", as_of=as_of) as session:
+    with open_session(config, kind="sync", as_of=as_of) as session:
         try:
             nightly.load(session, nightly.plan(session, *nightly.extract(session)))
         except SyncError as error:
-            nightly.finish(session, error=error)
+            finish(session, error=error)
             raise
-        return nightly.finish(session)
+        return finish(session)
 
 
 def held_meetings(sandbox: SandboxServer, prefix: str) -> dict[str, Meeting]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from home import Home
 
-from flows.sandbox import SandboxServer
+from flows.sandbox.server import SandboxServer
 from tests.sources.databases import database
 
 

@@ -9,15 +9,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from flows import nightly
-from flows.demo_data import build_demo
-from flows.extract import source_url
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.connections.urls import source_url
+from flows.demo.databases import build_demo
+from flows.night import steps as nightly
+from flows.night.close import finish
+from flows.night.session import open_session, open_state
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 from schemas.config import load_config
 from schemas.errors import ConfigurationError
 from tests.conftest import AS_OF, DEMO
-from transforms.naming import name_by
-from transforms.partition import find_pointing, find_united, split_frames
+from transforms.desired.partition import find_pointing, find_united, split_frames
+from transforms.naming.naming import name_by
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -32,9 +35,9 @@ def after_night_1(tmp_path_factory):
         patch.setenv("ESSENTRY_TOKEN", sandbox.token)
         patch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
         build_demo(folder, night=1, anchor=AS_OF.date())
-        with nightly.open_session(load_config(folder / DEMO.name), kind="sync", as_of=AS_OF) as session:
+        with open_session(load_config(folder / DEMO.name), kind="sync", as_of=AS_OF) as session:
             nightly.load(session, nightly.plan(session, *nightly.extract(session)))
-            assert nightly.finish(session).exit_code == 0
+            assert finish(session).exit_code == 0
         build_demo(folder, night=2, anchor=AS_OF.date())
         yield folder, sandbox
 
@@ -54,7 +57,7 @@ def plan_digest(company: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
             run_sync(load_config(home / DEMO.name), as_of=as_of)
     else:
         nightly.run_plan(load_config(home / DEMO.name), as_of=as_of)
-    with nightly.open_state(load_config(home / DEMO.name)) as state:
+    with open_state(load_config(home / DEMO.name)) as state:
         plan, changes = state.load_plan("latest")
         assert len(changes) > 40
     return plan["digest"], changes["action"].value_counts().to_dict()
@@ -96,7 +99,7 @@ def test_source_that_fails_is_left_out_of_the_files_too(after_night_1, monkeypat
 
 def test_linked_meetings_stay_together(after_night_1, monkeypatch, tmp_path):
     config = load_config(after_night_1[0] / DEMO.name)
-    with nightly.open_session(config, kind="plan") as session:
+    with open_session(config, kind="plan") as session:
         extracted, _ = nightly.extract(session)
         naming = name_by(session.config)
         confirmed = session.state.read_fingerprints()[["source_id", "members_json"]]
@@ -149,7 +152,7 @@ def test_flow_divides_the_night_on_a_dask_cluster(after_night_1, undivided, monk
 def test_dask_without_its_extra_says_what_to_install(monkeypatch, after_night_1):
     import sys
 
-    from flows.sync import choose_runner
+    from flows.engine.parts import choose_runner
 
     monkeypatch.setenv("ESSENTRY_SYNC_SCALE__RUNNER", "dask")
     monkeypatch.setitem(sys.modules, "prefect_dask", None)

@@ -11,7 +11,7 @@ from schemas.errors import ConfigurationError, SourceError
 
 
 def run(company, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli", *arguments, "--config", str(company.path)]
+    command = [sys.executable, "-m", "flows", *arguments, "--config", str(company.path)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=120)
 
 
@@ -49,7 +49,7 @@ def test_metrics_are_a_text_file_that_keeps_the_last_success(company, monkeypatc
     later = read_metrics(company)
     assert later["essentry_sync_last_exit_code"] == 5
     assert later["essentry_sync_last_success_timestamp_seconds"] == success < later["essentry_sync_last_run_timestamp_seconds"]
-    monkeypatch.setattr("flows.metrics.find_spec", lambda name: None)
+    monkeypatch.setattr("flows.report.metrics.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"essentry-sync\[metrics\]"):
         company.night()
 

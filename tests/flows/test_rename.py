@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from flows import nightly
-from flows.history import trace_event
-from flows.rename import check_rename
+from flows.night.session import open_state
+from flows.operations.history import trace_event
+from flows.operations.rename import check_rename
 from schemas.errors import ConfigurationError
 from tests.firm import Firm
 
 
 def rename(firm: Firm, old: str, new: str) -> int:
     """`rename OLD NEW`."""
-    with nightly.open_state(firm.config) as state:
+    with open_state(firm.config) as state:
         check_rename(firm.config, state, old, new)
         return state.rename_source(old, new)
 
@@ -53,7 +53,7 @@ def test_s15_after_a_rename_nothing_is_sent(moved: Firm) -> None:
     assert (result.exit_code, result.report["guards"]) == (0, [])
     assert set(moved.held()) == {"rooms-a", "rooms-c", "rooms-d"}
     assert set(result.report["by_source"]) == {"buildings"}
-    with nightly.open_state(moved.config) as state:
+    with open_state(moved.config) as state:
         assert "source: buildings" in trace_event(state, moved.config, "rooms-a")["standing"][0]
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from flows.report_files import defuse_formulas, write_report
+from flows.report.files import defuse_formulas, write_report
 from schemas.errors import ReportError
 from schemas.report import parse_report
 from tests.transforms import literal_report as literal
-from transforms.report_changes import TABLE_COLUMNS, choose_listed
+from transforms.report.changes import TABLE_COLUMNS, choose_listed
 
 
 def write(folder: Path, changes: pd.DataFrame = literal.CHANGES) -> Path:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.report_files import write_failure, write_report
-from flows.report_html import render_html
+from flows.report.files import write_failure, write_report
+from flows.report.html import render_html
 from schemas.report import MAX_LISTED
 from tests.transforms import literal_report as literal
-from transforms.report import build_failure
-from transforms.report_changes import choose_listed, list_changes
+from transforms.report.changes import choose_listed, list_changes
+from transforms.report.report import build_failure
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("ESSENTRY_SYNC_REQUIRE_BROWSER") == "1"

@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
-from flows import backup
-from flows.nightly import open_state
+from flows.night.session import open_state
+from flows.operations import backup
 from schemas.errors import StateError
 from tests.sources.databases import database
 
 
 def run(company, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli", *arguments, "--config", str(company.path)]
+    command = [sys.executable, "-m", "flows", *arguments, "--config", str(company.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=os.environ, timeout=120)
     assert "Traceback" not in done.stderr
     return done

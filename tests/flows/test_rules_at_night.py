@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from flows import nightly
-from flows.runs import check_clock, new_run
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.night import steps as nightly
+from flows.night.close import finish
+from flows.night.run import check_clock, new_run
+from flows.night.session import open_session
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 from schemas.config import GuardsConfig
 from schemas.errors import ConfigurationError, GuardTripped, StalePlanError, StateError
 from tests.firm import Firm, guards_of
@@ -34,12 +37,12 @@ def test_s02_an_event_that_shows_again_at_the_second_look_is_not_deleted(firm: F
     gone = firm.meetings["rooms"].pop("m000")
     firm.write()
     firm.now += timedelta(hours=1)
-    with nightly.open_session(firm.config, kind="sync", as_of=firm.now) as session:
+    with open_session(firm.config, kind="sync", as_of=firm.now) as session:
         planned = nightly.plan(session, *nightly.extract(session))
         firm.meetings["rooms"]["m000"] = gone
         firm.write()
         nightly.load(session, planned)
-        nightly.finish(session)
+        finish(session)
     assert firm.mails()["cancelled"] == 0
     assert "rooms-m000" in firm.held()
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sandbox_caller import DELETED, OK, Caller, event, guest, serve, without
 
-from flows.sandbox import SandboxSettings, create_app
+from flows.sandbox.app import SandboxSettings, create_app
 
 # --- faults ---
 

@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 from prefect.client.orchestration import get_client
 
-from flows.sandbox import SandboxServer, SandboxSettings
+from flows.sandbox.app import SandboxSettings
+from flows.sandbox.server import SandboxServer
 from flows.sync import run_sync
 from schemas.config import Config
 from schemas.errors import SyncError

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.plan_pages import PAGE_ROWS, merge_pages, shelve_pages
-from flows.shelf import Shelf, open_shelf
+from flows.night.pages import PAGE_ROWS, merge_pages, shelve_pages
+from flows.parts.shelf import Shelf, open_shelf
 from schemas.config import load_config
 from schemas.errors import ConfigurationError, StateError
-from transforms.changes import CHANGE_COLUMNS, find_order
+from transforms.diff.changes import CHANGE_COLUMNS, find_order
 
 FRAME = pd.DataFrame(
     {

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 import time_machine
 from states import IDENTITY, NOW, changes, hold, ledger, plan, settle, snapshot
 
-from flows import state_tables as t
-from flows.guest_keys import digest_guest_keys
-from flows.state import State
+from flows.state import tables as t
+from flows.state.store import State
 from schemas.errors import LeaseHeld, StateError
 from schemas.ledger import Outcome
+from transforms.naming.guest_numbers import digest_guest_keys
 
 
 def test_plan_comes_back_with_its_types(state):
@@ -314,7 +314,7 @@ def test_retired_source_is_forgotten_and_no_plan_that_names_it_is_left(state):
 
 
 def test_measure_of_the_next_night_is_the_newest_healthy_read(state):
-    from transforms.changes import SourceHealth
+    from transforms.diff.changes import SourceHealth
 
     counts = {"events": 5, "guests": 6, "outside_guests": 0, "quarantined": 1}
     state.save_source_reads("r1", {"lb": counts}, {"lb": SourceHealth(events=True, guests=True)})
@@ -325,7 +325,7 @@ def test_measure_of_the_next_night_is_the_newest_healthy_read(state):
 @pytest.mark.parametrize("many", [0, 10_000])
 def test_bases_of_few_and_of_many_events(state, monkeypatch, many):
     """A plan is held against the rows of its events alone; a plan of very many against the whole snapshot."""
-    monkeypatch.setattr("flows.state.MANY", many)
+    monkeypatch.setattr("flows.state.store.MANY", many)
     hold(state, "p1", *({"source_id": f"lb-{number}", "fingerprint": f"f{number}"} for number in range(1_203)))
     found = state.read_bases(pd.Series(["nobody-1"], dtype="str"))
     assert list(found.columns) == ["source_id", "fingerprint", "confirmed_run", "state"]

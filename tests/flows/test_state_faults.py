@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from home import Home, fill_disk
 
-from flows.sandbox import SandboxServer
+from flows.sandbox.server import SandboxServer
 from tests.chaos.process import Done
 from tests.sources.databases import POSTGRESQL, database
 
@@ -117,7 +117,7 @@ def test_read_only_disk(home, disk, sandbox):
 
 
 def _wait_a_second() -> None:
-    from flows import state_open
+    from flows.state import engine as state_open
 
     state_open.BUSY_SECONDS = 1
 

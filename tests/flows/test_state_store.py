@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from states import hold, plan, snapshot
 
-from flows import state_open
-from flows import state_tables as t
-from flows.state import State
+from flows.state import engine as state_open
+from flows.state import tables as t
+from flows.state.store import State
 from schemas.errors import StateError
 
 

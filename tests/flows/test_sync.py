@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import get_client
 
-from flows.secrets import read_block
+from flows.connections.secrets import read_block
 from flows.sync import run_sync, sync
 from schemas.config import load_config
 from schemas.errors import ConfigurationError, SourceError
@@ -145,7 +145,7 @@ def test_terminal_says_which_server_and_nothing_of_the_engine(server, company, t
         environment["PREFECT_HOME"] = str(tmp_path / "home")
     if server == "dead":
         environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
-    command = [sys.executable, "-m", "flows.cli", "sync", "--config", str(company.path)]
+    command = [sys.executable, "-m", "flows", "sync", "--config", str(company.path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
     lines = done.stdout.splitlines()
     if server == "dead":

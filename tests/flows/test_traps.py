@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from flows import nightly
-from flows.sandbox import SandboxServer
+from flows.night import steps as nightly
+from flows.night.close import finish
+from flows.night.session import open_session
+from flows.sandbox.server import SandboxServer
 from schemas.config import load_config
 from schemas.source import EVENT_COLUMNS, GUEST_COLUMNS
 from tests.sources import librebooking, orangehrm
@@ -53,9 +55,9 @@ class Town:
         file = self.folder / "c.toml"
         file.write_text(f'[essentry]\nbase_url = "{self.server.base_url}"\n{GUARDS}' + "".join(self.sources.values()), encoding="utf-8")
         self.nights += 1
-        with nightly.open_session(load_config(file), kind="sync", as_of=NOW + timedelta(days=self.nights - 1)) as session:
+        with open_session(load_config(file), kind="sync", as_of=NOW + timedelta(days=self.nights - 1)) as session:
             nightly.load(session, nightly.plan(session, *nightly.extract(session)))
-            result = nightly.finish(session)
+            result = finish(session)
             self.folder_of_report = result.folder
             self.quarantined = {
                 (row["source_event_id"], row["check"]) for row in session.state.quarantine(session.run.run_id).to_dict("records")

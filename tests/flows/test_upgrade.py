@@ -10,10 +10,12 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from xxhash import xxh3_128_hexdigest
 
-from flows import nightly, state
-from flows.nightly import open_state
+from flows.night import close
+from flows.night.session import open_state
+from flows.state import store as state
 from tests.sources.databases import database
-from transforms import diff, payload
+from transforms.desired import payload
+from transforms.diff import comparison as diff
 
 RELEASED = {"0001"}
 """Forms of the state store that a release has had; each has a dump under tests/stored."""
@@ -25,7 +27,7 @@ def test_new_fingerprint_version_is_taken_over_without_sending_anything(company,
     assert company.night().report["counts"]["create"] == 2
     puts, mails = company.sandbox.requests()["puts"], len(company.sandbox.mails())
 
-    for module in (payload, diff, nightly):
+    for module in (payload, diff, close):
         monkeypatch.setattr(module, "FINGERPRINT_VERSION", 2)
     monkeypatch.setattr(payload, "xxh3_128_hexdigest", lambda text: xxh3_128_hexdigest(b"second form" + bytes(text)))
     assert company.night().report["counts"]["unchanged"] == 2

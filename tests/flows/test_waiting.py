@@ -13,9 +13,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
 
-from flows import nightly, waiting
-from flows.nightly import Result
-from flows.state import State
+from flows.engine import approval as waiting
+from flows.night.session import Result, open_state
+from flows.state.store import State
 from flows.sync import run_sync
 from schemas.errors import StalePlanError
 from tests.firm import Firm
@@ -68,7 +68,7 @@ def run_and(firm: Firm, act: Callable[[Any], None]) -> Result:
 
 def test_s17_a_waiting_run_holds_no_lease_and_goes_on_by_the_command(stopped, capsys):
     def approve(_: Any) -> None:
-        with nightly.open_state(stopped.config) as state:
+        with open_state(stopped.config) as state:
             assert state.lease_holder() == "nobody"
             assert state.is_waiting(state.load_plan("latest")[0]["run_id"])
         assert stopped.approve(by="anna", reason="the fair was called off")
@@ -78,7 +78,7 @@ def test_s17_a_waiting_run_holds_no_lease_and_goes_on_by_the_command(stopped, ca
     assert (result.report["run"]["kind"], result.report["plan"]["approval"]["by"]) == ("apply", "anna")
     assert result.report["plan"]["approval"]["reason"] == "the fair was called off"
     assert stopped.mails()["cancelled"] == 3
-    with nightly.open_state(stopped.config) as state:
+    with open_state(stopped.config) as state:
         assert state.runs()["kind"].tolist() == ["sync", "sync", "apply"]
         assert state.runs()["status"].tolist() == ["done", "stopped", "done"]
 
@@ -115,7 +115,7 @@ def test_s17_a_plan_that_went_stale_while_the_run_waited_is_not_sent(stopped):
     stopped.write()
 
     def move(_: Any) -> None:
-        with nightly.open_state(stopped.config) as state, state.engine.begin() as connection:
+        with open_state(stopped.config) as state, state.engine.begin() as connection:
             connection.exec_driver_sql("UPDATE snapshot_events SET fingerprint = 'moved' WHERE source_id = 'rooms-m003'")
         assert stopped.approve()
 
@@ -150,7 +150,7 @@ def test_a_plan_that_another_run_is_sending_is_waited_for(stopped, end, code, wo
 
     def send(_: Any) -> None:
         plan_id = stopped.plan_of()[0]["plan_id"]
-        with nightly.open_state(stopped.config) as state:
+        with open_state(stopped.config) as state:
             state.set_plan_status(plan_id, "applying")
             time.sleep(3)  # three looks
             state.set_plan_status(plan_id, end)

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from flows.client import Item
+from flows.essentry.items import Item
 
 AGENT = "5a4db0c5-0000-4000-8000-000000000001"
 

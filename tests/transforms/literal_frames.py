@@ -14,10 +14,11 @@ import pandas as pd
 
 from schemas.config import Config
 from schemas.frames import REJECT_COLUMNS, Events, Invitations, empty_frame
-from transforms.build import EVENT_COLUMNS, INVITATION_COLUMNS, Desired
-from transforms.changes import Diff, Known, SourceHealth
-from transforms.diff import diff_events
-from transforms.payload import FINGERPRINT_VERSION, Payloads, add_fingerprints, build_payloads, fingerprint, list_guests
+from transforms.desired.build import EVENT_COLUMNS, Desired
+from transforms.desired.guests import INVITATION_COLUMNS
+from transforms.desired.payload import FINGERPRINT_VERSION, Payloads, add_fingerprints, build_payloads, fingerprint, list_guests
+from transforms.diff.changes import Diff, Known, SourceHealth
+from transforms.diff.comparison import diff_events
 
 NOW = pd.Timestamp("2026-03-02T03:00:00Z")
 START = pd.Timestamp("2026-03-10T09:00:00Z")

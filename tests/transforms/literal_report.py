@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from schemas.frames import DECISION_COLUMNS, MAIL_COLUMNS, REJECT_COLUMNS
-from transforms.report import build_report
-from transforms.report_changes import choose_listed, list_changes
-from transforms.report_words import Wording
+from transforms.report.changes import choose_listed, list_changes
+from transforms.report.report import build_report
+from transforms.report.words import Wording
 
 WORDING = Wording("Europe/Berlin", False, {11: "Berlin Mitte", 12: "Zürich"}, {21: "Aalto", 22: "Bauhaus"})
 MASKED = Wording("Europe/Berlin", True, {11: "Berlin Mitte", 12: "Zürich"}, {21: "Aalto", 22: "Bauhaus"})

@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from schemas.config import Config, SourceConfig
-from transforms.build import Desired, build_desired, list_guest_keys
-from transforms.validate import Validated, validate_source
+from transforms.desired.build import Desired, build_desired
+from transforms.desired.guests import list_guest_keys
+from transforms.validate.source import Validated, validate_source
 
 AS_OF = pd.Timestamp("2026-03-02T03:00:00Z")
 

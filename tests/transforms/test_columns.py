@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import people
-from transforms.columns import are_repeated, is_among, leave_no_rows, pick_rows, sort_rows, to_codes, to_texts, unite_frames
-from transforms.json_text import build_objects, text_member
-from transforms.threads import MANY_ROWS
+from transforms.arrow.codes import to_codes, to_texts, unite_frames
+from transforms.arrow.columns import is_among
+from transforms.arrow.json_text import build_objects, text_member
+from transforms.arrow.rows import are_repeated, leave_no_rows, pick_rows, sort_rows
+from transforms.arrow.threads import MANY_ROWS
+from transforms.validate import people
 
 _KEYS = st.none() | st.sampled_from(["a", "b", "ab", "ä", ""])
 

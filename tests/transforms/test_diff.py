@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from literal_frames import NOW, accept, body_of, compare, config, decisions, desire, guest, know, mails, meeting
 
-from transforms.changes import SourceHealth, unite_diffs
-from transforms.diff import Comparison, keep_dispositions
-from transforms.payload import Payloads, add_fingerprints, fingerprint
+from transforms.desired.payload import Payloads, add_fingerprints, fingerprint
+from transforms.diff.changes import SourceHealth, unite_diffs
+from transforms.diff.comparison import Comparison, keep_dispositions
 
 PAST = "2026-03-01T09:00:00Z"
 DELETED_AT = "2026-03-02T03:00:00Z"

@@ -10,10 +10,10 @@ import pytest
 from literal_frames import NOW, compare, config, desire, guest, know, meeting
 
 from schemas.config import Config, GuardsConfig
-from transforms.changes import Diff
-from transforms.churn import find_churn, join_places, list_candidates
-from transforms.findings import Finding
-from transforms.guards import check_guards
+from transforms.diff.changes import Diff
+from transforms.guards.churn import find_churn, join_places, list_candidates
+from transforms.guards.findings import Finding
+from transforms.guards.guards import check_guards
 
 OFF = {"max_deletes": 10**6, "max_delete_share": 1.0, "max_churn": 10**6}
 

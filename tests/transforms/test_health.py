@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from schemas.config import GuardsConfig
-from transforms.health import judge_health
-from transforms.validate import Validated
+from transforms.guards.health import judge_health
+from transforms.validate.source import Validated
 
 
 def _read(events: int = 100, guests: int = 100, **columns: int) -> Validated:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from transforms.ids import (
+from transforms.naming.ids import (
     MAX_LENGTH,
     ParsedId,
     build_event_ids,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pandas as pd
 
-from transforms.link import Linked, link_events
+from transforms.desired.link import Linked, link_events
 
 COLUMNS = ["own_id", "source", "status", "linked_source", "linked_event_id", "name", "description", "host_email", "host_first_name"]
 COLUMNS += ["host_last_name", "host_phone", "by_room", "location_id", "entrance_id"]

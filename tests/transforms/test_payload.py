@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from literal_frames import frames, guest, meeting
 
-from transforms.payload import Payloads, add_fingerprints, build_body, build_payloads, dump_payload, fingerprint
+from transforms.desired.payload import Payloads, add_fingerprints, build_payloads, fingerprint
+from transforms.diff.body import build_body, dump_payload
 
 DELETED_AT = "2026-03-02T03:00:00Z"
 _text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)

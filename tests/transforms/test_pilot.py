@@ -9,8 +9,8 @@ import pytest
 from literal_frames import compare, config, decisions, desire, guest, know, meeting
 
 from schemas.config import Config
-from transforms.changes import Diff
-from transforms.pilot import limit_to_pilot
+from transforms.diff.changes import Diff
+from transforms.diff.pilot import limit_to_pilot
 
 SITES = {"hq": {"location_id": 1}, "lab": {"location_id": 2}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from literal_frames import config
 
-from transforms.policy import digest_policy, list_policy_changes
+from transforms.guards.policy import digest_policy, list_policy_changes
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import pytest
 
 from schemas.report import parse_report, read_schema
 from tests.transforms import literal_report as literal
-from transforms.report import build_failure
-from transforms.report_changes import choose_listed, count_listed, list_changes, tabulate_changes
-from transforms.report_markdown import render_markdown
-from transforms.report_words import Wording, describe_change, explain_code, plural, show_instant
+from transforms.report.changes import choose_listed, count_listed, list_changes, tabulate_changes
+from transforms.report.markdown import render_markdown
+from transforms.report.report import build_failure
+from transforms.report.words import Wording, describe_change, explain_code, show_instant
+from transforms.words import plural
 
 EXPECTED = Path(__file__).parent / "expected"
 NIGHTS = {

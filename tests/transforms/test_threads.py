@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from transforms.threads import take_ahead
+from transforms.arrow.threads import take_ahead
 
 
 def test_takes_the_items_in_order_and_at_most_so_many_ahead() -> None:

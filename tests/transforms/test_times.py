@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from transforms.times import INSTANT, format_instants, read_instants
+from transforms.arrow.instants import format_instants
+from transforms.validate.times import INSTANT, read_instants
 
 
 def _read(text: str | None, times: str, zone: str | None = "Europe/Berlin") -> str | None:

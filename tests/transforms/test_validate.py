@@ -7,7 +7,7 @@ import pytest
 from literal_rows import event, guest, raw, validate
 
 from schemas.frames import REMEDIES
-from transforms.validate import Validated
+from transforms.validate.source import Validated
 
 EVENT_CHECKS = {
     "problem": {"problem": "area in period mode"},

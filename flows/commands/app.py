@@ -1,0 +1,61 @@
+"""What all commands share: the application, its common options, and reading them."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from flows.night.session import Result
+    from schemas.config import Config
+
+app = typer.Typer(
+    help="Keeps essentry in step with HR and room-booking databases.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="configuration file", envvar="ESSENTRY_SYNC_CONFIG")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="the clock, ISO 8601 with a zone; for tests and re-runs")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+DEFAULT_CONFIG = Path("essentry-sync.toml")
+
+
+def quieten_engine() -> None:
+    """Before Prefect is imported on a terminal: its log goes to its UI, ours is `report.log`, and the summary is printed."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+
+
+def load_settings(path: Path) -> Config:
+    """The configuration of a command."""
+    from schemas.config import load_config
+
+    return load_config(path)
+
+
+def read_clock(text: str | None) -> datetime | None:
+    """--as-of as a UTC instant."""
+    if text is None:
+        return None
+    try:
+        clock = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"--as-of {text!r} is no ISO 8601 instant: write 2026-11-24T02:00:00+00:00") from None
+    if clock.tzinfo is None:
+        raise ConfigurationError(f"--as-of {text!r} has no zone: add Z or an offset such as +01:00")
+    return clock.astimezone(UTC)
+
+
+def end_with(result: Result, *, as_json: bool) -> None:
+    """Print a run's summary and end with its exit code."""
+    from flows.commands.terminal import print_result
+
+    print_result(result, as_json=as_json)
+    raise typer.Exit(result.exit_code)

@@ -1,0 +1,128 @@
+"""Commands by which a person decides: release a plan, forget, rename or take over a source. Each is small in what it does and tells what follows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.app import DEFAULT_CONFIG, ConfigFile, app, load_settings
+from schemas.errors import ConfigurationError, StalePlanError
+
+
+@app.command(rich_help_panel="Decide")
+def approve(
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN")],
+    by: Annotated[str, typer.Option("--by", help="who approves; default: this account")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="why")] = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Release one waiting plan, and no more; `apply` sends it, or the run that waits for it."""
+    import getpass
+
+    from flows.commands.terminal import say
+    from flows.night.apply import check_age
+    from flows.night.close import read_findings
+    from flows.night.session import open_state
+    from transforms.words import plural
+
+    settings = load_settings(config)
+    with open_state(settings, migrate=False) as state:
+        stored, _ = state.load_plan(plan_id)
+        name, now = stored["plan_id"], datetime.now(UTC)
+        check_age(stored, settings, now=now)
+        if not state.approve_plan(name, by=by or getpass.getuser(), reason=reason, now=now):
+            stored, _ = state.load_plan(name)
+            newest, _ = state.load_plan("latest")
+            hint = f"; the newest is {newest['plan_id']} ({newest['status']})" if newest["plan_id"] != name else ""
+            raise StalePlanError(f"the plan {name} is {stored['status']}: there is nothing to approve{hint}")
+        waiting = state.is_waiting(stored["run_id"])
+    say(f"approved {name}, digest {stored['digest'][:16]}: {plural(stored['changes'], 'change')}")
+    for finding in read_findings(stored):
+        say(f"  {finding['guard']}: {finding['message']}")
+    if waiting:
+        say(f"the run {stored['run_id']} waits for this and goes on within a minute; if it has been killed, `essentry-sync apply {name}`")
+    else:
+        say(f"send it with `essentry-sync apply {name}`; a new run before that sends no more than this without asking again")
+
+
+def _agreed(question: str, *, yes: bool, kept: str) -> None:
+    """Ask, unless --yes was given. Raises ConfigurationError when nobody answers, and ends with 0 at a no."""
+    from flows.commands.terminal import say
+
+    try:
+        agreed = yes or typer.confirm(question)
+    except typer.Abort:
+        raise ConfigurationError(f"nobody answered; {kept}: answer y, or give --yes") from None
+    if not agreed:
+        say(kept)
+        raise typer.Exit(0)
+
+
+@app.command(rich_help_panel="Decide")
+def retire(
+    source: Annotated[str, typer.Argument(metavar="SOURCE")],
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Forget a source without a call: its events stay in essentry as they are, and nobody is mailed."""
+    from flows.commands.terminal import say
+    from flows.night.lease import hold_lease
+    from flows.night.run import new_run
+    from flows.night.session import open_state
+    from transforms.words import plural
+
+    settings = load_settings(config)
+    if source in settings.sources:
+        raise ConfigurationError(
+            f"the configuration still names the source {source!r}: remove it first, or the next run creates its events again"
+        )
+    with open_state(settings, migrate=False) as state:
+        known = state.read_fingerprints()
+        count = int((known["source"] == source).sum())
+        if not count:
+            raise ConfigurationError(
+                f"the state holds no events of a source {source!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
+            )
+        question = f"forget {plural(count, 'event')} of {source}? essentry keeps them, and they are no longer updated or cancelled"
+        _agreed(question, yes=yes, kept=f"{source} is kept")
+        with hold_lease(state, new_run(), settings):  # a run at work would write its rows again
+            count = state.retire_source(source)
+    say(f"{plural(count, 'event')} of {source} are forgotten here; essentry was not called")
+
+
+@app.command(rich_help_panel="Decide")
+def rename(
+    old: Annotated[str, typer.Argument(metavar="OLD")],
+    new: Annotated[str, typer.Argument(metavar="NEW")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Give a source another name: its ids stay as they are, and nobody is mailed."""
+    from flows.commands.terminal import say
+    from flows.night.lease import hold_lease
+    from flows.night.run import new_run
+    from flows.night.session import open_state
+    from flows.operations.rename import check_rename
+    from transforms.words import plural
+
+    settings = load_settings(config)
+    with open_state(settings, migrate=False) as state, hold_lease(state, new_run(), settings):
+        check_rename(settings, state, old, new)
+        count = state.rename_source(old, new)
+    say(f"{plural(count, 'event')} of {old} belong to {new} now, under the ids they had; essentry was not called")
+
+
+@app.command(rich_help_panel="Decide")
+def adopt(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON: source, source_event_id, event_id, and guest, invitation_id")],
+    yes: Annotated[bool, typer.Option("--yes", help="take the ids over; without it only what would happen is shown")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Take over events that another integration created under ids of its own; essentry is not called."""
+    from flows.commands.terminal import say
+    from flows.operations.adopt import adopt_events
+
+    for line in adopt_events(load_settings(config), file, write=yes):
+        say(line)

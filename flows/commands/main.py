@@ -1,0 +1,149 @@
+"""The command line. It alone catches errors: one readable message and the exit code of schemas.errors, never a traceback.
+
+Commands that need no engine do not import Prefect; every heavy import waits until its command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands import decide, look_back, operate
+from flows.commands.app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, quieten_engine, read_clock
+from schemas.errors import EXIT_BUG, SyncError
+
+__all__ = ["app", "decide", "look_back", "main", "operate"]  # importing the other command modules registers their commands
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path | None, typer.Option("--folder", help="where the demo lives; default data/demo")] = None,
+    nights: Annotated[int, typer.Option("--nights", min=1, max=3)] = 3,
+) -> None:
+    """Run nights of a fictional company against a local sandbox of essentry."""
+    from flows.commands.demo import run_demo
+
+    quieten_engine()
+    raise typer.Exit(run_demo(folder, nights=nights))
+
+
+@app.command()
+def sync(
+    config: ConfigFile = DEFAULT_CONFIG,
+    full: Annotated[bool, typer.Option("--full", help="send every current event again, whatever the snapshot says")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="plan and report, send nothing")] = False,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """One night: read, compare, guard, send, report."""
+    settings, clock = load_settings(config), read_clock(as_of)
+    if dry_run:
+        from flows.night.steps import run_plan
+
+        end_with(run_plan(settings, as_of=clock, full=full), as_json=as_json)
+    quieten_engine()
+    from flows.commands.terminal import Progress, say
+    from flows.engine.server import describe_server
+    from flows.sync import run_sync
+
+    if not as_json:
+        say(describe_server())
+    with Progress(quiet=as_json) as progress:
+        result = run_sync(settings, as_of=clock, full=full, progress=progress)
+    end_with(result, as_json=as_json)
+
+
+@app.command()
+def plan(
+    config: ConfigFile = DEFAULT_CONFIG,
+    full: Annotated[bool, typer.Option("--full", help="plan to send every current event again")] = False,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Compute and store a plan; send nothing."""
+    from flows.night.steps import run_plan
+
+    end_with(run_plan(load_settings(config), as_of=read_clock(as_of), full=full), as_json=as_json)
+
+
+@app.command()
+def apply(
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN")], config: ConfigFile = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False
+) -> None:
+    """Send exactly the changes of a stored plan ("latest" for the newest)."""
+    from flows.commands.terminal import Progress
+    from flows.night.steps import run_apply
+
+    with Progress(quiet=as_json) as progress:
+        result = run_apply(load_settings(config), plan_id, as_of=read_clock(as_of), progress=progress)
+    end_with(result, as_json=as_json)
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8765,
+    host: Annotated[str, typer.Option("--host", help="address to listen on; this machine only unless you say so")] = "127.0.0.1",
+    keep: Annotated[Path | None, typer.Option("--keep", help="SQLite file that keeps the state")] = None,
+) -> None:
+    """A local essentry for tests: strict about payloads, mails nobody."""
+    from flows.commands.terminal import say
+    from flows.sandbox.app import SandboxSettings
+    from flows.sandbox.server import run_sandbox
+
+    settings = SandboxSettings(persist_path=keep)
+    say(f"essentry sandbox on http://{host}:{port} (API under /api/v2); token {settings.token}, agent token {settings.agent_token}")
+    run_sandbox(settings, host=host, port=port)
+
+
+@app.command()
+def init(
+    preset: Annotated[str, typer.Option("--preset", help="librebooking, mrbs, orangehrm or frappe_hrms")],
+    url: Annotated[str, typer.Option("--url", help="database URL of the source; a password in it is not written down")],
+    source: Annotated[str | None, typer.Option("--source", help="name of the source; default: the preset's")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = DEFAULT_CONFIG,
+) -> None:
+    """Write a first configuration, with the sites and rooms of the source to fill in."""
+    from flows.operations.init import write_config
+
+    written = write_config(preset, url, source=source, output=output)
+    typer.echo(f"wrote {written.file}: {written.sites:,} sites and {written.rooms:,} rooms")
+    for remedy in written.remedies:
+        typer.echo(remedy)
+
+
+@app.command()
+def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Test every connection, SELECT and setting, and say what to mend."""
+    from flows.commands.terminal import print_checks
+    from flows.operations.doctor import examine
+
+    raise typer.Exit(print_checks(examine(load_settings(config)), as_json=as_json))
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run a command; the process ends with its exit code."""
+    try:
+        app(args=arguments, standalone_mode=True)
+    except SyncError as error:
+        typer.secho(f"essentry-sync: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("essentry-sync: interrupted; what was under way is in the ledger, the next run goes on from there", err=True)
+        sys.exit(130)
+    except Exception as error:  # a bug: tell where without a wall of text, and keep the details reachable
+        import os
+
+        if os.environ.get("ESSENTRY_SYNC_DEBUG"):
+            raise
+        kind = type(error).__name__
+        typer.echo(
+            f"essentry-sync: this is a bug ({kind}: {error}); run again with ESSENTRY_SYNC_DEBUG=1 and report what it prints", err=True
+        )
+        sys.exit(EXIT_BUG)
+
+
+if __name__ == "__main__":
+    main()

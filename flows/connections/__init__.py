@@ -1,0 +1,1 @@
+"""How anything outside is reached: secrets, URLs, bulk readers of databases."""

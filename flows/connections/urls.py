@@ -1,0 +1,44 @@
+"""The URL of a database: from a Prefect block, the environment or the configuration's own text."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from schemas.config import SourceConfig
+from schemas.errors import ConfigurationError
+
+
+def source_url(name: str, config: SourceConfig, *, root: Path) -> sa.URL:
+    """The database URL of a source; relative SQLite paths start at the configuration's folder."""
+    text = config.url
+    if config.url_env:
+        text = os.environ.get(config.url_env, "").strip()
+        if not text:
+            raise ConfigurationError(f"sources.{name}: the environment variable {config.url_env} is not set: it must hold the database URL")
+    if config.url_block:
+        from flows.connections.secrets import read_block
+
+        text = read_block(config.url_block)
+    return parse_url(str(text), key=f"sources.{name}.url", root=root)
+
+
+def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
+    """A SQLAlchemy URL; raises ConfigurationError that names the key and never shows the text."""
+    try:
+        url = sa.make_url(text)
+        url.get_dialect()
+    except (SQLAlchemyError, ImportError, ValueError):
+        raise ConfigurationError(
+            f"{key} is no usable database URL: write sqlite:///file, postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name"
+        ) from None
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername in ("mysql", "mariadb"):
+        url = url.set(drivername=f"{url.drivername}+pymysql")
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        url = url.set(database=str((root / url.database).resolve()))
+    return url

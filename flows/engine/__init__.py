@@ -1,0 +1,1 @@
+"""What is Prefect's: servers, task runners, artifacts, deployments, alerts, the wait for an approval."""

@@ -1,0 +1,1 @@
+"""essentry's API: requests, answers, and what is read back."""

@@ -1,0 +1,1 @@
+"""A night without Prefect: from an open state store to a closed run."""

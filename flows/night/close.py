@@ -1,0 +1,268 @@
+"""The end of a run: what the state owes, the report, the exit code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from flows.night.retention import forget_after
+from flows.night.session import Result, Session
+from flows.report.files import remove_report, write_failure, write_report
+from flows.report.log import log_outcome
+from flows.report.metrics import write_metrics
+from flows.state.store import State
+from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
+from transforms.arrow.codes import unite_frames
+from transforms.desired.payload import FINGERPRINT_VERSION
+from transforms.diff.changes import code_mails
+from transforms.guards.policy import digest_policy
+from transforms.report.changes import choose_listed
+from transforms.report.history import list_history, summarise_report
+from transforms.report.mails import list_mails, needs_payload
+from transforms.report.problems import find_solved, list_problems
+from transforms.report.report import build_failure, build_report
+from transforms.report.words import Wording, name_places
+
+VISIT_DAYS = 28
+
+MAIL_ROWS = 10_000
+
+TOLD = ("seq", "source_id", "source", "location_id", "action", "reason", "starts_at", "name", "state", "code", "message")
+
+CODED = ("source", "action", "reason", "state", "code")
+"""Of a plan's changes what the report's numbers rest on, and which of it are a few texts in many rows."""
+
+
+def read_findings(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The guards that tripped on a stored plan."""
+    return orjson.loads(stored["findings_json"] or "[]")
+
+
+def finish(session: Session, *, error: SyncError | None = None) -> Result:
+    """Write the report and close the run. Called whatever happened, so that every failure is in a report.
+
+    Raises StateError, the bare report written, when the state store fails (again).
+    """
+    try:
+        return _finish(session, error)
+    except StateError as broken:
+        report = _tell_failure(session, error or broken, pd.DataFrame())
+        _try_writing(write_failure, _summarise(session)[1], report, wording=_wording(session))
+        raise (error or broken) from None
+
+
+def _tell_failure(session: Session, error: SyncError | None, problems: pd.DataFrame) -> dict[str, Any]:
+    run, _ = _summarise(session)
+    return build_failure(run=run, error=str(error), seconds=session.seconds, problems=problems, wording=_wording(session))
+
+
+def _summarise(session: Session) -> tuple[dict[str, Any], Path]:
+    run = session.run
+    summary = {"run_id": run.run_id, "kind": session.kind, "as_of": run.as_of.isoformat(), "started_at": run.started_at.isoformat()}
+    return summary, (session.config.root / session.config.report.directory / run.run_id).resolve()
+
+
+def _finish(session: Session, error: SyncError | None) -> Result:
+    planned, state, run = session.planned, session.state, session.run
+    start = time.perf_counter()
+    empty = pd.DataFrame()
+    if planned is not None:
+        stored, changes = state.load_plan(planned.plan_id, columns=TOLD, coded=CODED)
+        if not isinstance(error, LeaseHeld):  # a plan is no measure for the next night, unless a person approves it
+            state.save_source_reads(run.run_id, planned.reads, planned.health, measure=session.kind != "plan")
+        if session.kind != "plan" and not isinstance(error, LeaseHeld):
+            state.count_absent(planned.diff.absent_now)
+            state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
+            state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
+    problems = list_problems(changes if planned is not None else empty, state.rejections(), state.list_unanswered())
+    exit_code = _exit_code(session, changes if planned is not None else empty, problems, error)
+    summary, folder = _summarise(session)
+    if planned is None:
+        report = _tell_failure(session, error, problems)
+        unwritten = _try_writing(write_failure, folder, report, wording=_wording(session))
+    else:
+        session.seconds["report"] = time.perf_counter() - start
+        if session.load is not None:
+            _save_policy(session, stored)
+            error = error or session.load.error
+        report = build_report(
+            run=summary | {"exit_code": exit_code},
+            plan=_plan_facts(stored),
+            decisions=planned.diff.decisions,
+            mails=planned.diff.mails,
+            rejects=planned.rejects,
+            changes=changes,
+            findings=[finding.as_record() for finding in planned.findings],
+            balance=planned.balance,
+            notes=planned.desired.notes | _notes(session, ids_kept=planned.diff.rebound),
+            failed_sources=planned.failed_sources,
+            seconds=session.seconds,
+            load=_load_facts(session),
+            error=str(error) if error else None,
+            problems=problems,
+            odd_times=planned.odd_times,
+            **_surroundings(session),
+        )
+        unwritten = _write_report(session, folder, report, changes, planned.plan_id)
+    status = {0: "done", 3: "incomplete", 4: "stopped"}.get(exit_code, "failed")
+    state.finish_run(
+        run.run_id,
+        finished_at=datetime.now(UTC),
+        status=status,
+        exit_code=exit_code,
+        summary_json=orjson.dumps(summarise_report(report)).decode(),
+        report_dir=str(folder),
+        plan_id=planned.plan_id if planned else None,
+    )
+    if session.kind != "plan" and exit_code in (0, 3):
+        for old in state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days):
+            remove_report(Path(old))
+        forget_after(session.config, state, now=datetime.now(UTC))
+    told = _try_writing(_tell_outcome, session, report, exit_code)
+    if unwritten is not None or told is not None:
+        raise unwritten or told  # type: ignore[misc]  # one of them is an error
+    return Result(report, folder, exit_code)
+
+
+def _tell_outcome(session: Session, report: Mapping[str, Any], exit_code: int) -> None:
+    """The log's last record, and the metrics file."""
+    log_outcome(report, exit_code)
+    file = session.config.report.metrics_file
+    if file is not None:
+        runs = session.state.runs()
+        good = runs.loc[runs["kind"].isin(["sync", "apply"]) & runs["exit_code"].isin([EXIT_DONE, EXIT_INCOMPLETE]), "finished_at"].max()
+        last = None if pd.isna(good) else good.to_pydatetime()
+        write_metrics(session.config.root / file, report, exit_code, finished_at=datetime.now(UTC), last_success=last)
+
+
+def _write_report(session: Session, folder: Path, report: dict[str, Any], changes: pd.DataFrame, plan_id: str) -> ReportError | None:
+    def read_contents(seqs: Sequence[int]) -> Mapping[int, str]:
+        return session.state.read_contents(plan_id, seqs)
+
+    listed = session.state.read_changes(plan_id, choose_listed(changes)["seq"].tolist())
+    parts = session.state.iterate_changes(plan_id, len(changes))
+    return _try_writing(write_report, folder, report, listed, parts, wording=_wording(session), read_contents=read_contents)
+
+
+def _try_writing(write: Callable[..., Any], *arguments: Any, **options: Any) -> ReportError | None:
+    """What keeps a report from being written is told after the run is closed: what it sent has been sent all the same."""
+    try:
+        write(*arguments, **options)
+    except ReportError as error:
+        return error
+    return None
+
+
+def _notes(session: Session, **counts: int) -> dict[str, int]:
+    counts["events_of_a_killed_run"] = session.lost_requests
+    return {name: count for name, count in counts.items() if count}
+
+
+def _exit_code(session: Session, changes: pd.DataFrame, problems: pd.DataFrame, error: SyncError | None) -> int:
+    if error is not None:
+        return error.exit_code
+    if session.load is not None and session.load.error is not None:
+        return session.load.error.exit_code
+    if session.kind == "plan":
+        return EXIT_DONE
+    if session.planned is not None and session.planned.waits:
+        return GuardTripped.exit_code
+    if len(problems) or (len(changes) and changes["state"].isin(["planned", "sending"]).any()):
+        return EXIT_INCOMPLETE
+    return EXIT_DONE
+
+
+def finish_apply(session: Session, plan_id: str) -> Result:
+    """Report of a plan that was applied in a run of its own."""
+    stored, changes = session.state.load_plan(plan_id, columns=TOLD, coded=CODED)
+    exit_code = session.load.error.exit_code if session.load and session.load.error else EXIT_DONE
+    problems = list_problems(changes, session.state.rejections(), session.state.list_unanswered())
+    if exit_code == EXIT_DONE and (len(problems) or changes["state"].isin(["planned", "sending"]).any()):
+        exit_code = EXIT_INCOMPLETE
+    run = session.run
+    summary, folder = _summarise(session)
+    decisions = changes[["source_id", "source", "action", "reason"]]
+    _save_policy(session, stored)
+    balance = orjson.loads(stored["balance_json"])
+    report = build_report(
+        run=summary | {"exit_code": exit_code},
+        plan=_plan_facts(stored),
+        decisions=decisions,
+        mails=_read_mails(session.state, stored["plan_id"], len(changes)),
+        rejects=session.state.quarantine(stored["run_id"]),
+        changes=changes,
+        findings=read_findings(stored),
+        balance=balance,
+        decided={name: balance["snapshot"].get(name, 0) for name in ("unchanged", "held", "dormant", "pilot")},
+        notes=_notes(session),
+        failed_sources={},
+        seconds=session.seconds,
+        load=_load_facts(session),
+        error=str(session.load.error) if session.load and session.load.error else None,
+        problems=problems,
+        **_surroundings(session),
+    )
+    unwritten = _write_report(session, folder, report, changes, stored["plan_id"])
+    session.state.finish_run(
+        run.run_id,
+        finished_at=datetime.now(UTC),
+        status="done" if exit_code == 0 else "incomplete" if exit_code == EXIT_INCOMPLETE else "failed",
+        exit_code=exit_code,
+        summary_json=orjson.dumps(summarise_report(report)).decode(),
+        report_dir=str(folder),
+        plan_id=stored["plan_id"],
+    )
+    told = _try_writing(_tell_outcome, session, report, exit_code)
+    if unwritten is not None or told is not None:
+        raise unwritten or told  # type: ignore[misc]  # one of them is an error
+    return Result(report, folder, exit_code)
+
+
+def _plan_facts(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What the report tells of the plan and of who released it."""
+    facts = {"plan_id": stored["plan_id"], "digest": stored["digest"], "changes": int(stored["changes"]), "full": bool(stored["full"])}
+    facts["status"] = stored["status"]
+    if stored["approved_at"] is None:
+        return facts | {"approval": None}
+    who = {"by": stored["approved_by"], "reason": stored["approve_reason"] or "", "at": stored["approved_at"].isoformat()}
+    return facts | {"approval": who | {"plan_id": stored["approval_of"] or stored["plan_id"]}}
+
+
+def _save_policy(session: Session, stored: Mapping[str, Any]) -> None:
+    """What was sent was sent under the settings of the plan."""
+    digest, policy = digest_policy(session.config)
+    session.state.save_policy(str(stored["policy_digest"]), policy if digest == stored["policy_digest"] else "")
+
+
+def _load_facts(session: Session) -> dict[str, Any] | None:
+    load = session.load
+    return None if load is None else {"requests": load.requests, "retries": load.retries, "counts": load.counts}
+
+
+def _wording(session: Session) -> Wording:
+    return name_places(session.config, masked=session.config.report.personal_data == "masked")
+
+
+def _surroundings(session: Session) -> dict[str, Any]:
+    """What a report says beside its own run: names, earlier runs, and the visits that essentry expects."""
+    return {
+        "wording": _wording(session),
+        "history": list_history(session.state.runs(), until=session.run.run_id),
+        "visits": session.state.count_visits(session.run.as_of, session.run.as_of + timedelta(days=VISIT_DAYS)),
+    }
+
+
+def _read_mails(state: State, plan_id: str, count: int) -> pd.DataFrame:
+    """Who a stored plan mails; payloads are read a part of the plan at a time."""
+    frames = []
+    for changes in state.iterate_changes(plan_id, count):
+        for start in range(0, max(len(changes), 1), MAIL_ROWS):
+            part = changes.iloc[start : start + MAIL_ROWS]
+            frames.append(code_mails(list_mails(part, state.read_contents(plan_id, part.loc[needs_payload(part), "seq"].tolist()))))
+    return unite_frames(frames)

@@ -1,0 +1,148 @@
+"""Compare the sources with what essentry holds: every stage of a night between the rows that were read and the decisions about every event.
+
+Each stage does its work part by part and lets go of the one before: divide → validate → number guests → build → judge the sources → diff.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows.night.health import judge_sources
+from flows.night.known import _pick_numbers, check_sources, load_known, number_guests
+from flows.night.pages import Pages, shelve_pages
+from flows.night.run import Night
+from flows.parts.deal import Dealt, gather_parts
+from flows.parts.shelf import Place, release_memory
+from flows.parts.work import BuiltPart, Part, RawPart, build_part, map_here, validate_part
+from transforms.arrow.columns import find_positions
+from transforms.arrow.rows import leave_no_rows, pick_rows
+from transforms.desired.build import Desired
+from transforms.desired.partition import Frames, find_pointing, find_united, split_frames, unite_desired, unite_validated
+from transforms.desired.payload import Payloads
+from transforms.diff.balance import count_rows
+from transforms.diff.changes import Diff, Known, SourceHealth, unite_diffs
+from transforms.diff.comparison import Comparison, keep_dispositions
+from transforms.diff.pilot import limit_to_pilot
+from transforms.guards.churn import join_places, list_candidates
+from transforms.guards.findings import Finding
+from transforms.naming.naming import Naming, name_by
+from transforms.validate.source import Validated
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The sources against what essentry holds: what the guards judge.
+
+    `desired`: without the rows of events and invitations; of its dispositions those that are asked for later. `diff`: its changes without their
+    texts, which are in `pages`: runs that are sorted as `diff.changes` is, each row of which comes from the run that `order` says. `findings`: on
+    the health of the sources. `rows`: where the rows went, by disposition or action. `candidates`: see `find_churn`.
+    """
+
+    sources: list[Validated]
+    known: Known
+    desired: Desired
+    diff: Diff
+    pages: list[Pages]
+    order: np.ndarray
+    candidates: pd.DataFrame
+    rows: Mapping[str, int]
+    health: dict[str, SourceHealth]
+    findings: list[Finding]
+    reads: dict[str, dict[str, int]]
+
+
+def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: Mapping[str, str]) -> Compared:
+    """Validate, build and compare, up to the decisions about every event. The state changes by the numbers of new guests alone.
+
+    extracted: `Extracted` or, of a night whose parts lie in files, `Dealt` of every source; it is emptied: a large night needs the room.
+    """
+    config, state, map_parts = night.config, night.state, night.map_parts or map_here(night.config)
+    known = load_known(state)
+    check_sources(config, known.snapshot)
+    naming = name_by(config, state.adopted())
+    confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
+    raw = _divide(night, extracted, confirmed, naming)
+    validated = map_parts("validate", validate_part, [RawPart(frames, config, night.shelf) for frames in raw])
+    del raw
+    numbers = number_guests(state, [part.keyless for part in validated])
+    sources = unite_validated([part.found for part in validated])
+    # united meetings are built in the last partition, which alone needs to know them
+    knows = [leave_no_rows(confirmed)] * (len(validated) - 1) + [confirmed]
+    work = [
+        Part(part.rows, _pick_numbers(numbers, part.keyless), config, known_there, night.run.clock, naming, night.shelf)
+        for part, known_there in zip(validated, knows, strict=True)
+    ]
+    del validated
+    release_memory()
+    built = map_parts("build", build_part, work)
+    del work
+    release_memory()
+    desired = unite_desired([part.found for part in built])
+    upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > night.run.clock)]
+    health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
+    return _diff_parts(night, known, built, sources=sources, desired=desired, health=health, findings=findings, reads=reads)
+
+
+def _divide(night: Night, extracted: MutableMapping[str, Any], confirmed: pd.DataFrame, naming: Naming) -> list[Place[Frames]]:
+    """The rows of every source by partition; an undivided night is one."""
+    read = dict(extracted)
+    extracted.clear()
+    dealt = [source for source in read.values() if isinstance(source, Dealt)]
+    if dealt:
+        return gather_parts(dealt, united=find_united(confirmed, naming), shelf=night.shelf)
+    frames = {name: (source.events, source.guests) for name, source in read.items()}
+    if night.config.scale.partitions == 1:
+        return [night.shelf.put(frames)]
+    linked = [find_united(confirmed, naming), *(find_pointing(name, events, naming) for name, (events, _) in frames.items())]
+    parts = split_frames(frames, night.config.scale.partitions, linked=pd.concat(linked, ignore_index=True).astype("str"))
+    return [night.shelf.put(part) for part in parts]
+
+
+def _diff_parts(
+    night: Night, known: Known, built: list[BuiltPart], *, desired: Desired, health: dict[str, SourceHealth], **found: Any
+) -> Compared:
+    """Decide about the events of each part, then about those that no part has."""
+    config, snapshot = night.config, known.snapshot
+    work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=night.run.clock, full=night.full)
+    sizes = np.cumsum([len(part.ids) for part in built])[:-1]
+    places = np.split(find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]), sizes)
+    held = np.sort(join_places(pick_rows(snapshot[["starts_at", "location_id"]], work.active)))
+    diffs: list[Diff] = []
+    pages: list[Pages] = []
+    near: list[pd.DataFrame] = []
+    kept: list[pd.DataFrame] = []
+    rows: Counter[str] = Counter()
+
+    def settle(diff: Diff, payloads: Payloads | None) -> Diff:
+        diff = limit_to_pilot(diff, config)
+        pages.append(shelve_pages(night.shelf, diff.changes, payloads, send_updated_at=config.essentry.send_updated_at))
+        diffs.append(diff.slim())
+        return diff
+
+    for part, place in zip(built, places, strict=True):
+        content = part.rows.take()
+        payloads = Payloads(content.events, content.invitations)
+
+        def payload_of(places: np.ndarray, payloads: Payloads = payloads) -> list[str]:
+            return payloads.build(places).to_pylist()
+
+        diff = settle(work.compare(content.events, content.invitations, payload_of, place=place), payloads)
+        rows.update(count_rows(content.dispositions, diff.decisions))
+        near.append(list_candidates(diff, content.events, content.invitations, held))
+        kept.append(keep_dispositions(content.dispositions, snapshot))
+        release_memory()
+    desired = replace(desired, dispositions=pd.concat(kept, ignore_index=True))
+    settle(work.settle_missing(desired.dispositions, held_targets=desired.held_targets), None)
+    release_memory()
+    diff, order = unite_diffs(diffs)
+    release_memory()
+    candidates = pd.concat([frame for frame in near if len(frame)] or near[:1], ignore_index=True)
+    return Compared(
+        known=known, desired=desired, diff=diff, pages=pages, order=order, candidates=candidates, rows=rows, health=health, **found
+    )

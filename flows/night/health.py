@@ -1,0 +1,42 @@
+"""Whether each source's read can be trusted, against its last good one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from flows.state.store import State
+from schemas.config import Config
+from transforms.desired.build import Desired
+from transforms.diff.changes import SourceHealth
+from transforms.guards.findings import Finding
+from transforms.guards.health import judge_health
+from transforms.validate.source import Validated
+
+
+def judge_sources(
+    sources: list[Validated], desired: Desired, failed: Mapping[str, str], state: State, config: Config, upcoming: pd.DataFrame
+) -> tuple[dict[str, SourceHealth], list[Finding], dict[str, dict[str, int]]]:
+    """Health of every source against its last good read, what is wrong with it, and the counts to remember.
+
+    upcoming: source and guests of the events to come that essentry holds.
+    """
+    last = state.last_good_reads()
+    held = upcoming.groupby("source")["guests"].agg(events="size", guests="sum").to_dict("index")
+    health: dict[str, SourceHealth] = {name: SourceHealth(read=False, events=False, guests=False) for name in failed}
+    findings: list[Finding] = []
+    reads: dict[str, dict[str, int]] = {}
+    for source in sources:
+        outside = desired.outside_guests.get(source.source, 0)
+        health[source.source], found = judge_health(
+            source, last.get(source.source), outside, config.guards, confirmed=held.get(source.source)
+        )
+        findings += found
+        reads[source.source] = {
+            "events": source.event_rows,
+            "guests": source.guest_rows,
+            "outside_guests": outside,
+            "quarantined": source.rejected_events + source.rejected_guests,
+        }
+    return health, findings, reads

@@ -1,0 +1,112 @@
+"""Compute and store a plan: read the sources, build what essentry should hold, compare, judge. Sends nothing.
+
+Plain functions; the Prefect flow and the command line both call them: compare_sources → judge_plan → store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from flows.night.compare import compare_sources
+from flows.night.judge import judge_plan
+from flows.night.pages import PlanDigest, merge_pages, seal
+from flows.night.run import Night
+from flows.parts.shelf import release_memory
+from schemas.frames import REJECT_COLUMNS, empty_frame
+from transforms.desired.build import Desired
+from transforms.diff.balance import build_balance
+from transforms.diff.changes import Diff, SourceHealth
+from transforms.diff.pilot import dump_pilot
+from transforms.guards.approval import Approval
+from transforms.guards.findings import Finding
+from transforms.guards.policy import digest_policy
+from transforms.validate.typed import MAX_ODD
+
+
+@dataclass
+class Planned:
+    """Everything a plan rests on, for the report. `desired` and `diff`: as flows.night.compare.Compared has them."""
+
+    plan_id: str
+    digest: str
+    diff: Diff
+    desired: Desired
+    findings: list[Finding]
+    health: dict[str, SourceHealth]
+    failed_sources: dict[str, str]
+    rejects: pd.DataFrame
+    balance: dict[str, Any]
+    reads: dict[str, dict[str, int]] = field(default_factory=dict)
+    full: bool = False
+    approval: Approval | None = None
+    odd_times: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def waits(self) -> bool:
+        """A guard tripped, and no approval covers it."""
+        return bool(self.findings) and self.approval is None
+
+
+def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping[str, str]) -> Planned:
+    """From extracted frames to a stored plan. The state changes by the plan, the numbers of new guests and the quarantine alone."""
+    config, state, run = night.config, night.state, night.run
+    compared = compare_sources(night, extracted, failed)
+    desired, diff, sources = compared.desired, compared.diff, compared.sources
+    digest, _ = digest_policy(config)
+    findings, approval = judge_plan(config, state, run, compared, full=night.full)
+    rejects = pd.concat(
+        [frame for frame in [*(v.rejects for v in sources), desired.rejects] if len(frame)] or [empty_frame(REJECT_COLUMNS)],
+        ignore_index=True,
+    )
+    balance = build_balance(compared.rows, diff.decisions, compared.known.snapshot, sources)
+    release_memory()
+    plan_id, sealed = run.run_id, PlanDigest()
+    for page in merge_pages(compared.pages, compared.order):
+        state.save_changes(plan_id, seal(sealed, page))
+    state.save_plan(
+        {
+            "plan_id": plan_id,
+            "run_id": run.run_id,
+            "digest": sealed.hexdigest(),
+            "created_at": run.started_at,
+            "as_of": run.as_of,
+            "status": "empty" if diff.changes.empty else "waiting" if approval is None else "approved",
+            "full": night.full,
+            "findings_json": orjson.dumps([finding.as_record() for finding in findings]).decode(),
+            "balance_json": orjson.dumps(balance).decode(),
+            "policy_digest": digest,
+            "pilot_json": dump_pilot(config),
+            "changes": len(diff.changes),
+        }
+        | ({} if approval is None else _released_by(approval))
+    )
+    state.save_quarantine(run.run_id, rejects)
+    return Planned(
+        plan_id,
+        sealed.hexdigest(),
+        diff,
+        desired,
+        findings,
+        compared.health,
+        dict(failed),
+        rejects,
+        balance,
+        compared.reads,
+        night.full,
+        approval,
+        [{"source": v.source, **row} for v in sources for row in v.odd_times][:MAX_ODD],
+    )
+
+
+def _released_by(approval: Approval) -> dict[str, Any]:
+    return {
+        "approved_by": approval.by,
+        "approve_reason": approval.reason,
+        "approved_at": approval.at,
+        "approval_of": approval.plan_id,
+    }

@@ -1,0 +1,113 @@
+"""A run at work: its configuration, state store, lease, and the seconds of its steps."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from flows.connections.secrets import hash_token, read_agent_token, read_block, read_tokens
+from flows.connections.urls import parse_url
+from flows.night.lease import Lease, hold_lease
+from flows.night.load import LoadResult
+from flows.night.plan import Planned
+from flows.night.run import Run, check_clock, new_run
+from flows.parts.shelf import Shelf, open_shelf
+from flows.report.log import log_step, set_up_log
+from flows.report.metrics import check_metrics
+from flows.sources.presets import complete_config
+from flows.state.store import State
+from schemas.config import Config, read_secret
+from schemas.errors import SyncError
+
+
+@dataclass
+class Session:
+    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie."""
+
+    config: Config
+    state: State
+    run: Run
+    kind: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    planned: Planned | None = None
+    load: LoadResult | None = None
+    error: SyncError | None = None
+    result: Result | None = None
+    lease: Lease | None = None
+    lost_requests: int = 0
+    shelf: Shelf = field(default_factory=Shelf)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Count the seconds of a step."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - start
+            self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+            failed = sys.exception() is not None
+            log_step(self.run.run_id, step, f"{step} {'failed' if failed else 'done'}", failed=failed, seconds=round(seconds, 3))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run ended with: its report, the folder of the files, and the exit code."""
+
+    report: dict[str, Any]
+    folder: Path
+    exit_code: int
+
+
+def state_url(config: Config) -> sa.URL:
+    """The URL of the state store: from a block, the environment or the file."""
+    settings, text = config.state, config.state.url
+    if settings.url_block:
+        text = read_block(settings.url_block)
+    elif settings.url_env:
+        text = read_secret(settings.url_env, purpose="the state store's URL")
+    return parse_url(text, key="state.url", root=config.root)
+
+
+def open_state(config: Config, *, migrate: bool = True) -> State:
+    """The state store of a configuration."""
+    url = state_url(config)
+    return State.open(url.render_as_string(hide_password=False), migrate=migrate)
+
+
+@contextmanager
+def open_session(config: Config, *, kind: str, as_of: datetime | None = None) -> Iterator[Session]:
+    """Begin a run: state store, identity, clock, lease; lost requests of killed runs become unknown. Ends the lease after."""
+    set_up_log(config.report.log)
+    check_metrics(config.report.metrics_file)
+    config = complete_config(config)
+    agent_token = read_agent_token(config)
+    if kind != "plan":
+        read_tokens(config)  # a missing token ends the run before anything is read
+    with open_state(config) as state:
+        state.check_identity(config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids)
+        run = new_run(as_of)
+        check_clock(config, run, _last_clock(state))
+        session = Session(config, state, run, kind)
+        with hold_lease(state, run, config) as session.lease, open_shelf(config.spill_folder) as session.shelf:
+            state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
+            try:
+                session.lost_requests = state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
+                yield session
+            finally:
+                with suppress(SyncError):
+                    state.abandon_run(run.run_id, now=datetime.now(UTC))
+
+
+def _last_clock(state: State) -> datetime | None:
+    runs = state.runs()
+    done = runs[(runs["kind"] != "plan") & runs["status"].isin(["done", "incomplete"])] if len(runs) else runs
+    return done["as_of"].max().to_pydatetime() if len(done) else None

@@ -1,0 +1,106 @@
+"""The job from open state to written report, without Prefect: what `plan`, `apply` and the flow's tasks call.
+
+`Session` holds what the steps share: configuration, state store, run, and the seconds each step took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import datetime
+from typing import Any
+
+from flows.connections.secrets import read_tokens
+from flows.night.apply import apply_plan
+from flows.night.close import finish, finish_apply
+from flows.night.load import LoadResult
+from flows.night.plan import Planned, make_plan
+from flows.night.run import Night
+from flows.night.session import Result, Session, open_session
+from flows.parts.deal import Dealt, read_night
+from flows.parts.work import MapParts
+from flows.sources.read import Extracted
+from schemas.config import Config
+from schemas.errors import SyncError
+
+
+def extract(session: Session) -> tuple[dict[str, Extracted] | dict[str, Dealt], dict[str, str]]:
+    """Read every source."""
+    with session.timed("extract"):
+        return read_night(session.config, session.state, session.shelf)
+
+
+def plan(
+    session: Session,
+    extracted: MutableMapping[str, Any],
+    failed: Mapping[str, str],
+    *,
+    full: bool = False,
+    map_parts: MapParts | None = None,
+) -> Planned:
+    """Validate, build, compare, judge and store. The frames are taken out of `extracted`."""
+    with session.timed("plan"):
+        night = Night(session.config, session.state, session.run, full, map_parts, session.shelf)
+        session.planned = make_plan(night, extracted, failed)
+    return session.planned
+
+
+def holds_deletes(session: Session, planned: Planned) -> bool:
+    """Whether the plan goes without its deletes: `on_trip` says so, and every guard that tripped is answered by it."""
+    return planned.waits and session.config.guards.on_trip == "hold-deletes" and all(f.about_deletes for f in planned.findings)
+
+
+def load(session: Session, planned: Planned, *, progress: Callable[..., None] | None = None) -> LoadResult | None:
+    """Send the plan unless a guard holds it. None: nothing was sent."""
+    without_deletes = holds_deletes(session, planned)
+    if planned.waits and not without_deletes:
+        return None
+    with session.timed("load"):
+        if planned.diff.changes.empty:
+            session.load = LoadResult({}, 0, 0, None, False)
+        else:
+            session.load = send(session, planned.plan_id, progress=progress, without_deletes=without_deletes)
+    return session.load
+
+
+def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None = None, without_deletes: bool = False) -> LoadResult:
+    """Apply a stored plan under this session's lease."""
+    token, agent_token = read_tokens(session.config)
+    lease = session.lease
+    if lease is None:
+        raise RuntimeError("sending needs the lease of `open_session`")
+    result = apply_plan(
+        session.config,
+        session.state,
+        plan_id,
+        session.run,
+        token=token,
+        agent_token=agent_token,
+        progress=progress,
+        without_deletes=without_deletes,
+        stop=lambda: not lease.is_ours(),
+    )
+    lease.check()
+    return result
+
+
+def run_plan(config: Config, *, as_of: datetime | None = None, full: bool = False, kind: str = "plan") -> Result:
+    """`plan` and `sync --dry-run`: everything but the sending."""
+    with open_session(config, kind=kind, as_of=as_of) as session:
+        try:
+            plan(session, *extract(session), full=full)
+        except SyncError as error:
+            finish(session, error=error)
+            raise
+        return finish(session)
+
+
+def run_apply(config: Config, plan_id: str, *, as_of: datetime | None = None, progress: Callable[..., None] | None = None) -> Result:
+    """`apply PLAN`: send exactly a stored plan."""
+    with open_session(config, kind="apply", as_of=as_of) as session:
+        try:
+            with session.timed("load"):
+                session.load = send(session, plan_id, progress=progress)
+        except SyncError as error:
+            finish(session, error=error)
+            raise
+        return finish_apply(session, plan_id)

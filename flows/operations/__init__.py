@@ -1,0 +1,1 @@
+"""Commands that are needed rarely: taking over, looking around, moving, restoring, forgetting."""

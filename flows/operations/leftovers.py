@@ -1,0 +1,21 @@
+"""Read back what essentry holds at the configured locations, and list what the snapshot does not explain. Reads only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.essentry.invitations import read_invitations
+from flows.state.store import State
+from schemas.config import Config
+from transforms.operations.leftovers import find_left_over
+
+
+def list_left_over(config: Config, state: State) -> list[dict[str, Any]]:
+    """Upcoming invitations that essentry holds and no event of the state explains; see transforms.leftovers. Raises EssentryError."""
+    known = state.read_fingerprints()
+    ids = known.loc[known["state"] == "active", "source_id"].tolist()
+    places = {site.location_id for entry in config.sources.values() for table in (entry.sites, entry.rooms) for site in table.values()}
+    places |= {int(place) for place in known["location_id"].dropna()}
+    listed = [item for place in sorted(places) for item in read_invitations(config, place, now=datetime.now(UTC))]
+    return find_left_over(listed, state.read_payloads(ids).values())

@@ -1,0 +1,37 @@
+"""Whether a source may have another name: only when its ids stay as they are."""
+
+from __future__ import annotations
+
+from flows.state.store import State
+from schemas.config import Config
+from schemas.errors import ConfigurationError
+from transforms.naming.ids import parse_event_id
+
+
+def check_rename(config: Config, state: State, old: str, new: str) -> None:
+    """Raise ConfigurationError, with the remedy, unless the ids of `old` are those that the configuration builds for `new`."""
+    known = state.read_fingerprints()
+    if not state.knows_source(old):
+        raise ConfigurationError(
+            f"the state holds nothing of a source {old!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
+        )
+    if old in config.sources:
+        raise ConfigurationError(f"the configuration still names the source {old!r}: give it its new name there first")
+    if new not in config.sources:
+        raise ConfigurationError(f"the configuration names no source {new!r}: write [sources.{new}] instead of [sources.{old}] first")
+    if state.knows_source(new):
+        raise ConfigurationError(f"the state holds events of {new!r} already: two sources do not become one, their ids would meet")
+    adopted = set(state.adopted()["event"].values())
+    prefixes = set()
+    for source_id in known.loc[(known["source"] == old) & ~known["source_id"].isin(adopted), "source_id"]:
+        try:
+            prefixes.add(parse_event_id(source_id).source)
+        except ValueError:  # shortened; its beginning is whole
+            prefixes.add(source_id.partition("-")[0])
+    built = config.sources[new].id_prefix or new
+    if (prefixes or {old}) != {built}:
+        wanted = sorted(prefixes or {old})[0]
+        raise ConfigurationError(
+            f"the ids of {old} begin with {wanted}-, those of {new} would begin with {built}-, and every guest would be cancelled and invited "
+            f'again: write id_prefix = "{wanted}" under [sources.{new}]'
+        )

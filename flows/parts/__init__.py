@@ -1,0 +1,1 @@
+"""A divided night: rows by partition, kept in files between steps."""

@@ -1,0 +1,1 @@
+"""A run's report as files, its log records and metrics."""

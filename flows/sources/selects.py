@@ -1,0 +1,98 @@
+"""A source's two SELECTs with their parameters, checked before any row is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from flows.sources.presets import preset_folder
+from schemas.config import SourceConfig
+from schemas.errors import ConfigurationError
+from schemas.source import CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS, REQUIRED_EVENT_COLUMNS, REQUIRED_GUEST_COLUMNS
+
+_SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|\()*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Selects:
+    """A source's two SELECTs, where they stand, and the values of their parameters."""
+
+    events: str
+    guests: str
+    events_file: Path
+    guests_file: Path
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One SELECT, ready to be read: its text as written and as SQLAlchemy knows it, and the values of its parameters."""
+
+    part: Literal["events", "guests"]
+    sql: str
+    text: sa.TextClause
+    params: dict[str, Any]
+    file: Path
+
+
+def load_selects(name: str, config: SourceConfig, *, root: Path, dialect: str) -> Selects:
+    """Read the SELECTs of a completed source; a preset may have a variant for a dialect (`events.<dialect>.sql`)."""
+    files = []
+    for part, given in (("events", config.events_sql), ("guests", config.guests_sql)):
+        if given is not None:
+            files.append(root / given)
+        else:
+            folder = preset_folder(str(config.preset))
+            variant = folder / f"{part}.{dialect}.sql"
+            files.append(variant if variant.exists() else folder / f"{part}.sql")
+    texts = []
+    for file in files:
+        try:
+            texts.append(file.read_text(encoding="utf-8").strip().rstrip(";"))
+        except OSError as error:
+            raise ConfigurationError(f"sources.{name}: cannot read {file}: {error.strerror}") from None
+    return Selects(texts[0], texts[1], files[0], files[1], dict(config.params))
+
+
+def _parameters(query: sa.TextClause, selects: Selects) -> dict[str, Any]:
+    return {name: selects.params.get(name) for name in query.compile().params if name != "keys"}
+
+
+def _prepare(name: str, selects: Selects, part: Literal["events", "guests"]) -> Query:
+    sql, file = (selects.events, selects.events_file) if part == "events" else (selects.guests, selects.guests_file)
+    if not _SELECT.match(sql):
+        raise ConfigurationError(f"{file} is no SELECT: it must return rows and change nothing")
+    text = sa.text(sql)
+    wanted = text.compile().params
+    missing = [key for key in wanted if key not in selects.params]
+    if missing:
+        raise ConfigurationError(f"{file} uses the parameter :{missing[0]}: set it in [sources.{name}.params]")
+    return Query(part, sql, text, {key: selects.params[key] for key in wanted}, file)
+
+
+def _check_columns(batches: Iterator[pa.RecordBatch], query: Query) -> Iterator[pa.RecordBatch]:
+    """The batches, once the first of them shows the canonical columns. Raises ConfigurationError."""
+    first = next(batches)
+    names, file = first.schema.names, query.file
+    known, required = (EVENT_COLUMNS, REQUIRED_EVENT_COLUMNS) if query.part == "events" else (GUEST_COLUMNS, REQUIRED_GUEST_COLUMNS)
+    twice = [column for column in names if names.count(column) > 1]
+    if twice:
+        raise ConfigurationError(f"{file} returns the column {twice[0]} twice: name each column once")
+    for column in required:
+        if column not in names:
+            raise ConfigurationError(f"{file} lacks the column {column}: {known[column] or 'it is compulsory'}")
+    for column in names:
+        if column not in known and not column.startswith(CUSTOM_PREFIX):
+            raise ConfigurationError(
+                f"{file} returns an unknown column {column}: rename it, or to {CUSTOM_PREFIX}{column} for a custom field"
+            )
+    if query.part == "events" and not {"room_key", "site_key"} & set(names):
+        raise ConfigurationError(f"{file} returns neither room_key nor site_key: return one of them")
+    yield first
+    yield from batches

@@ -1,0 +1,60 @@
+"""One read-only transaction for both SELECTs of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from schemas.errors import SourceError, SyncError
+
+
+def _check_file(name: str, url: sa.URL) -> None:
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+        raise SourceError(f"source {name}: there is no database file {url.database}: correct sources.{name}.url")
+
+
+@contextmanager
+def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
+    """A connection in one read-only, repeatable-read transaction. Raises SourceError with the remedy, never the password."""
+    backend = url.get_backend_name()
+    _check_file(name, url)
+    options: dict[str, Any] = {"poolclass": sa.NullPool}
+    if backend in ("mysql", "mariadb"):
+        options["connect_args"] = {"charset": "utf8mb4", "connect_timeout": 20, "read_timeout": 600}
+    elif backend == "postgresql":
+        options["connect_args"] = {"connect_timeout": 20}
+    engine = sa.create_engine(url, hide_parameters=True, **options)
+    try:
+        with engine.connect() as connection:
+            if backend == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            elif backend in ("mysql", "mariadb"):
+                connection.exec_driver_sql("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                connection.exec_driver_sql("SET SESSION time_zone = '+00:00'")
+                connection.commit()
+                connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            elif backend == "sqlite":
+                connection.exec_driver_sql("PRAGMA query_only = ON")
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+            connection.rollback()
+    except SyncError:
+        raise
+    except (SQLAlchemyError, OSError) as error:
+        place = url.render_as_string(hide_password=True)
+        raise SourceError(
+            f"source {name} ({place}): {brief(error)}: check that the database answers, and the URL of sources.{name}"
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def brief(error: Exception) -> str:
+    """The first line of a driver's message, without the statement."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0][:300]

@@ -1,0 +1,1 @@
+"""The state store: runs, plans, the ledger, the snapshot, approvals."""

@@ -1,0 +1,86 @@
+"""The part of the state store that keeps who approved which plan."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pandas as pd
+import sqlalchemy as sa
+
+from flows.state import tables as t
+from transforms.guards.approval import Approval, key_changes
+
+APPROVABLE = ("waiting", "partly")
+APPROVED = ("approved", "partly", "applying")
+
+
+class Approvals:
+    """Mixed into State, whose transactions it uses."""
+
+    if TYPE_CHECKING:
+
+        def _begin(self) -> AbstractContextManager[sa.Connection]: ...
+
+        def _read(self) -> AbstractContextManager[sa.Connection]: ...
+
+        def _one(self, query: sa.Select[Any]) -> Any: ...
+
+        def _read_rows(self, query: sa.Select[Any], *, ordered_by: str, coded: Collection[str] = ()) -> pd.DataFrame: ...
+
+    def approve_plan(self, plan_id: str, *, by: str, reason: str, now: datetime) -> bool:
+        """Release one plan that waits, with who and why. False: it does not wait (any more), and nothing was changed."""
+        waits = (t.plans.c.plan_id == plan_id) & t.plans.c.status.in_(APPROVABLE)
+        values = {"status": "approved", "approved_by": by, "approve_reason": reason, "approved_at": now, "approval_of": plan_id}
+        with self._begin() as connection:
+            released = connection.execute(t.plans.update().where(waits).values(**values)).rowcount
+            if released:  # the read that a person has looked at is the measure of the next ones
+                run = sa.select(t.plans.c.run_id).where(t.plans.c.plan_id == plan_id).scalar_subquery()
+                seen = t.source_reads.update().where(t.source_reads.c.run_id == run)
+                connection.execute(seen.values(events_healthy=True, guests_healthy=True))
+        return bool(released)
+
+    def standing_approval(self, *, now: datetime, hours: float) -> Approval | None:
+        """The approval of the newest plan, while that is not sent completely and the approval no older than `hours`."""
+        newest = sa.select(t.plans).order_by(t.plans.c.created_at.desc()).limit(1)
+        with self._read() as connection:
+            plan = connection.execute(newest).mappings().first()
+            if plan is None or plan["approved_at"] is None or plan["status"] not in APPROVED:
+                return None
+            if now - plan["approved_at"] > timedelta(hours=hours):
+                return None
+            # a plan that went under an earlier approval passes that one on, never its own numbers
+            first = connection.execute(sa.select(t.plans).where(t.plans.c.plan_id == plan["approval_of"])).mappings().first() or plan
+        table = t.plan_changes.c
+        query = sa.select(table.seq, table.source_id, table.action, table.fingerprint).where(table.plan_id == first["plan_id"])
+        changes = self._read_rows(query, ordered_by="seq", coded=["action"])
+        numbers = {(item["guard"], item["scope"]): float(item["number"]) for item in orjson.loads(first["findings_json"] or "[]")}
+        return Approval(
+            plan_id=first["plan_id"],
+            by=plan["approved_by"] or "",
+            reason=plan["approve_reason"] or "",
+            at=plan["approved_at"],
+            policy_digest=first["policy_digest"] or "",
+            numbers=numbers,
+            changes=key_changes(changes),
+        )
+
+    def plan_approval(self, plan_id: str) -> tuple[str, str, str]:
+        """Where a plan stands, who approved it and why."""
+        columns = t.plans.c.status, t.plans.c.approved_by, t.plans.c.approve_reason
+        with self._read() as connection:
+            row = connection.execute(sa.select(*columns).where(t.plans.c.plan_id == plan_id)).one()
+        return row.status, row.approved_by or "", row.approve_reason or ""
+
+    def mark_waiting(self, run_id: str, *, waits: bool) -> None:
+        """Write down that a run waits for an approval, or does so no more."""
+        with self._begin() as connection:
+            status = "waiting" if waits else "stopped"
+            connection.execute(t.runs.update().where(t.runs.c.run_id == run_id).values(status=status))
+
+    def is_waiting(self, run_id: str) -> bool:
+        """Whether a run waits for the approval of its plan."""
+        return bool(self._one(sa.select(sa.literal(1)).where(t.runs.c.run_id == run_id, t.runs.c.status == "waiting")))

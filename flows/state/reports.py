@@ -1,0 +1,108 @@
+"""What reports read of the state store. Only reads; mixed into `State`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+import pandas as pd
+import sqlalchemy as sa
+
+from flows.state import tables as t
+
+CHUNK = 500
+TOLD_ROWS = 50_000
+CHANGE_FACTS = tuple(column.name for column in t.plan_changes.c if column.name not in ("after", "body"))
+"""Every column of a plan's changes but the two large texts."""
+_QUARTER = 900 * 1_000_000
+"""Microseconds of a quarter of an hour: no zone's days begin in between."""
+LIFE_COLUMNS = [
+    "plan_id", "seq", "source_id", "source", "location_id", "action", "reason", "starts_at", "ends_at", "name", "fields_json", "guests_json",
+    "guests", "state", "code", "message", "run_id", "sent_at", "answered_at",
+]  # fmt: skip
+
+
+class Store(Protocol):
+    """What a part of `State` needs of the whole."""
+
+    engine: sa.Engine
+
+    def _read(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def _begin(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def _frame(self, query: sa.Select[Any]) -> pd.DataFrame: ...
+
+    def _read_rows(self, query: sa.Select[Any], *, ordered_by: str) -> pd.DataFrame: ...
+
+
+class ReportReads:
+    """Reads for reports and for the commands that look back."""
+
+    def read_contents(self: Store, plan_id: str, seqs: Sequence[int]) -> dict[int, str]:
+        """seq → canonical JSON of what a plan's changes make of their events."""
+        c = t.plan_changes.c
+        found: dict[int, str] = {}
+        with self._read() as connection:
+            for start in range(0, len(seqs), CHUNK):
+                some = [int(seq) for seq in seqs[start : start + CHUNK]]
+                query = sa.select(c.seq, sa.func.coalesce(c.after, c.body)).where(c.plan_id == plan_id, c.seq.in_(some))
+                found.update((row[0], row[1]) for row in connection.execute(query) if row[1])
+        return found
+
+    def read_changes(self: Store, plan_id: str, seqs: Sequence[int]) -> pd.DataFrame:
+        """CHANGE_FACTS of these changes of a plan, in the order given."""
+        c = t.plan_changes.c
+        query = sa.select(*(c[name] for name in CHANGE_FACTS)).where(c.plan_id == plan_id)
+        parts = [list(map(int, seqs[start : start + CHUNK])) for start in range(0, len(seqs), CHUNK)] or [[]]
+        frames = [self._read_rows(query.where(c.seq.in_(part)), ordered_by="seq") for part in parts]
+        return pd.concat(frames, ignore_index=True).set_index("seq", drop=False).loc[list(seqs)].reset_index(drop=True)
+
+    def iterate_changes(self: Store, plan_id: str, count: int) -> Iterator[pd.DataFrame]:
+        """CHANGE_FACTS of the first `count` changes of a plan, a part at a time; at least one part."""
+        c = t.plan_changes.c
+        query = sa.select(*(c[name] for name in CHANGE_FACTS)).where(c.plan_id == plan_id)
+        for first in range(1, max(count, 1) + 1, TOLD_ROWS):
+            yield self._read_rows(query.where(c.seq.between(first, first + TOLD_ROWS - 1)), ordered_by="seq")
+
+    def count_visits(self: Store, begin: datetime, end: datetime) -> pd.DataFrame:
+        """starts_at (UTC, quarters of an hour), events and guests of the active events that start in [begin, end)."""
+        c = t.snapshot_events.c
+        quarter = (sa.type_coerce(c.starts_at, sa.BigInteger) / sa.literal_column(str(_QUARTER))).label("quarter")
+        if self.engine.dialect.name == "postgresql":
+            quarter = sa.func.div(sa.type_coerce(c.starts_at, sa.BigInteger), sa.literal_column(str(_QUARTER))).label("quarter")
+        query = sa.select(quarter, sa.func.count(), sa.func.sum(c.guests)).group_by(quarter)
+        with self._read() as connection:
+            rows = connection.execute(query.where(c.state == "active", c.starts_at >= begin, c.starts_at < end)).all()
+        starts = pd.to_datetime(pd.Series([int(row[0]) * _QUARTER for row in rows], dtype="int64"), unit="us", utc=True)
+        counts = {"events": [int(row[1]) for row in rows], "guests": [int(row[2] or 0) for row in rows]}
+        return pd.DataFrame({"starts_at": starts.astype("datetime64[us, UTC]"), **counts})
+
+    def list_life(self: Store, source_id: str) -> pd.DataFrame:
+        """LIFE_COLUMNS of every change that was ever planned for an event, oldest first, with the plan's `created_at`."""
+        c = t.plan_changes.c
+        query = (
+            sa.select(*(c[name] for name in LIFE_COLUMNS), t.plans.c.created_at)
+            .join(t.plans, t.plans.c.plan_id == c.plan_id)
+            .where(c.source_id == source_id)
+        )
+        return self._frame(query.order_by(t.plans.c.created_at, c.seq))
+
+    def read_standing(self: Store, source_id: str) -> pd.DataFrame:
+        """The snapshot's row of an event, or none."""
+        columns = [c for c in t.snapshot_events.c if c.name != "payload"]
+        return self._frame(sa.select(*columns).where(t.snapshot_events.c.source_id == source_id))
+
+    def list_quarantined(self: Store, source: str, source_event_id: str, *, limit: int = 20) -> pd.DataFrame:
+        """What was set aside of an event's rows in the newest runs."""
+        c = t.quarantine.c
+        query = sa.select(t.quarantine).where(c.source == source, c.source_event_id == source_event_id)
+        return self._frame(query.order_by(c.run_id.desc(), c.id).limit(limit))
+
+    def find_ids(self: Store, beginning: str, *, limit: int = 10) -> list[str]:
+        """sourceIds of the snapshot that begin like this."""
+        c = t.snapshot_events.c.source_id
+        with self._read() as connection:
+            return list(connection.execute(sa.select(c).where(c.startswith(beginning, autoescape=True)).order_by(c).limit(limit)).scalars())

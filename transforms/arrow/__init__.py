@@ -1,0 +1,1 @@
+"""Columns at size: look-ups, repeats, codes, instants and JSON text by Arrow."""

@@ -1,0 +1,1 @@
+"""Validated rows as what essentry should hold."""

@@ -1,0 +1,1 @@
+"""What essentry should hold beside what it holds."""

@@ -1,0 +1,142 @@
+"""The changes of a night, what is known of essentry before it, and the parts of both put together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.frames import MAIL_COLUMNS
+from transforms.arrow.codes import to_codes, unite_frames
+from transforms.arrow.columns import Positions, to_arrow
+from transforms.arrow.rows import pick_rows
+
+SENT = ("create", "update", "delete")
+CHANGE_COLUMNS = [
+    "source_id", "source", "location_id", "action", "reason", "base_fingerprint", "base_run", "fingerprint", "fingerprint_version",
+    "starts_at", "ends_at", "name", "fields_json", "guests_json", "after", "body", "members_json", "ignore_missing", "guests",
+]  # fmt: skip
+
+SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests"]
+"""Of the changes what guards, approvals and reports ask for."""
+
+
+@dataclass(frozen=True)
+class SourceHealth:
+    """What a source's reads allow. `read`: it was read to the end; the other two: rows and shares are as usual (S4)."""
+
+    read: bool = True
+    events: bool = True
+    guests: bool = True
+    unreadable_event_keys: int = 0
+    unreadable_guest_events: int = 0
+
+
+@dataclass(frozen=True)
+class Diff:
+    """`changes`: CHANGE_COLUMNS, what is sent or settled; `decisions`: what became of every event in source or snapshot.
+
+    `mails`: a row a guest and event that would be mailed, kind invited, updated or cancelled. `absent_now`: ids counted absent;
+    `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION.
+    """
+
+    changes: pd.DataFrame
+    decisions: pd.DataFrame
+    mails: pd.DataFrame
+    absent_now: list[str] = field(default_factory=list)
+    rebound: int = 0
+    refreshed: dict[str, str] = field(default_factory=dict)
+
+    def slim(self) -> Diff:
+        """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
+        return replace(
+            self,
+            changes=_code(self.changes[SLIM_COLUMNS], "source", "action", "reason"),
+            decisions=_code(self.decisions, "source", "action", "reason"),
+            mails=code_mails(self.mails),
+        )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of essentry. `snapshot`: read_fingerprints with unanswered creates added and `dirty` marked.
+
+    `payloads`: reads the confirmed canonical JSON of ids. `unanswered`: id → guests of requests whose answer was lost.
+    `rejections`: source_id, fingerprint, next_at of events that essentry rejected. `removals`: id → guests whom such a request removes.
+    """
+
+    snapshot: pd.DataFrame
+    payloads: Callable[[list[str]], Mapping[str, str]]
+    unanswered: Mapping[str, Mapping[str, dict]]
+    rejections: pd.DataFrame
+    removals: Mapping[str, set[str]] = field(default_factory=dict)
+
+
+def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
+    """The diff of a night from those of its parts, the changes by start, then id; and for each change the part it comes from.
+
+    parts is emptied: a large night needs the room.
+    """
+    sizes = [len(part.changes) for part in parts]
+    absent = [source_id for part in parts for source_id in part.absent_now]
+    rebound, refreshed = sum(part.rebound for part in parts), {key: text for part in parts for key, text in part.refreshed.items()}
+    frames = {
+        name: [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
+        for name in ("mails", "decisions", "changes")
+    }
+    parts.clear()
+    mails, decisions, changes = (unite_frames(frames.pop(name)) for name in ("mails", "decisions", "changes"))
+    order = find_order(changes)
+    return Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed), np.repeat(np.arange(len(sizes)), sizes)[order]
+
+
+def code_mails(mails: pd.DataFrame) -> pd.DataFrame:
+    """MAIL_COLUMNS as codes: there are several mails an event and a person."""
+    return _code(mails, *MAIL_COLUMNS)
+
+
+def _code(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return frame.assign(**{name: to_codes(frame[name]) for name in columns})
+
+
+def order_changes(changes: pd.DataFrame) -> pd.DataFrame:
+    """By start, then id: what is soonest is sent first."""
+    return pick_rows(changes, find_order(changes))
+
+
+def find_order(changes: pd.DataFrame) -> Positions:
+    """The rows in the order in which they are sent."""
+    keys = pa.table({"starts_at": pa.array(changes["starts_at"]), "source_id": to_arrow(changes["source_id"])})
+    order = pc.sort_indices(keys, sort_keys=[("starts_at", "ascending"), ("source_id", "ascending")])
+    return np.asarray(order, dtype=np.int64)
+
+
+def type_changes(changes: pd.DataFrame) -> pd.DataFrame:
+    """The changes with the types of their columns."""
+    text = [
+        "source_id",
+        "source",
+        "action",
+        "reason",
+        "base_fingerprint",
+        "base_run",
+        "fingerprint",
+        "name",
+        "fields_json",
+        "guests_json",
+    ]
+    text += ["after", "body", "members_json"]
+    return changes.astype(
+        {
+            **dict.fromkeys(text, "str"),
+            "location_id": "Int64",
+            "fingerprint_version": "Int64",
+            "guests": "Int64",
+            "ignore_missing": "boolean",
+        }
+        | {"starts_at": "datetime64[us, UTC]", "ends_at": "datetime64[us, UTC]"}
+    )

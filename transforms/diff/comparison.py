@@ -1,0 +1,433 @@
+"""Compare what essentry should hold with what it confirmed, and decide what to do about each event. Pure: no I/O, no clock.
+
+Two looks: fingerprints of all events, then contents of those that differ. The order of the rules is the order of caution: an event is
+deleted for one of four reasons only (absent, cancelled, guestless, merged), and everything without proof is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from schemas.config import Config
+from schemas.frames import DECISION_COLUMNS, MAIL_COLUMNS, empty_frame
+from transforms.arrow.columns import Mask, Positions, find_positions, is_among, no_text, same_text, take_text, to_list
+from transforms.arrow.instants import format_instants
+from transforms.arrow.rows import pick_rows
+from transforms.desired.build import Desired
+from transforms.desired.payload import FINGERPRINT_VERSION, fingerprint, list_guests, name_person
+from transforms.diff.body import build_body, dump_payload
+from transforms.diff.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, order_changes, type_changes, unite_diffs
+
+_COPIED = ["source_id", "source", "location_id", "starts_at", "ends_at", "name", "members"]
+"""What a change takes from its event as it stands."""
+_BASE = ["state", "dirty", "fingerprint", "fingerprint_version", "confirmed_run"]
+"""What is asked of an event's row in the snapshot."""
+
+
+class _Touched(NamedTuple):
+    """An event that may differ from what essentry confirmed, and what is known of that. `updated_at`: as it is sent, when it is."""
+
+    source_id: str
+    source: str
+    updated_at: str | None
+    state: str
+    fingerprint: str | None
+    dirty: bool
+    fingerprint_version: int | None
+
+
+def diff_events(
+    desired: Desired,
+    known: Known,
+    health: Mapping[str, SourceHealth],
+    config: Config,
+    *,
+    events: pd.DataFrame,
+    payload_of: Callable[[np.ndarray], list[str]],
+    as_of: pd.Timestamp,
+    full: bool = False,
+) -> Diff:
+    """Decide what to do, of a night that is not divided; a divided one uses `Comparison`.
+
+    events: `desired.events` with fingerprints. payload_of: canonical JSON of rows of `events` by position. full: send every
+    current event again whatever the snapshot says.
+    """
+    work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=as_of, full=full)
+    compared = work.compare(events, desired.invitations, payload_of)
+    return unite_diffs([compared, work.settle_missing(desired.dispositions, held_targets=desired.held_targets)])[0]
+
+
+class Comparison:
+    """The decisions of a night: part by part about the events that are due, then about those that no part has. Each gives a Diff of its own."""
+
+    def __init__(
+        self,
+        known: Known,
+        health: Mapping[str, SourceHealth],
+        config: Config,
+        *,
+        held_guests: pd.DataFrame,
+        as_of: pd.Timestamp,
+        full: bool = False,
+    ) -> None:
+        self.known, self.health, self.config, self.as_of, self.full = known, health, config, as_of, full
+        self.additive = config.essentry.guest_list == "additive"
+        self.deleted_at = as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.held_guests: dict[str, set[str]] = {}
+        self.frozen: set[str] = set(held_guests.loc[held_guests["invitation_id"].isna(), "source_id"])
+        for event, guest in held_guests.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
+            self.held_guests.setdefault(event, set()).add(guest)
+        self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
+        waiting = known.rejections
+        self.waiting = dict(zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True))
+        snapshot = known.snapshot
+        self.active = (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False)
+        self.deleted = (snapshot["state"] == "deleted").to_numpy(dtype=bool, na_value=False)
+        current = (snapshot["fingerprint_version"] == FINGERPRINT_VERSION).to_numpy(dtype=bool, na_value=False)
+        self.current = self.active & current & ~snapshot["dirty"].to_numpy(dtype=bool)
+        self.seen = np.zeros(len(snapshot), dtype=bool)
+        self.held_targets: Collection[str] = ()
+        self._start_part()
+
+    def _start_part(self) -> None:
+        self.rows: list[dict] = []
+        self.single: list[tuple[str, str, str, str | None]] = []
+        self.frames: list[pd.DataFrame] = []
+        self.decided: list[pd.DataFrame] = []
+        self.mails: list[tuple[str, str, str, str]] = []
+        self.mail_frames: list[pd.DataFrame] = []
+        self.absent_now: list[str] = []
+        self.rebound = 0
+        self.refreshed: dict[str, str] = {}
+
+    # -- events that the sources have -------------------------------------------------------------------------------
+
+    def compare(
+        self,
+        events: pd.DataFrame,
+        invitations: pd.DataFrame,
+        payload_of: Callable[[np.ndarray], list[str]],
+        *,
+        place: Positions | None = None,
+    ) -> Diff:
+        """Creates, updates and unchanged among the events of a part that are due.
+
+        events: with fingerprints. payload_of: canonical JSON of rows of `events` by position. place: where the events stand in the snapshot,
+        when it is known already.
+        """
+        snapshot = self.known.snapshot
+        if place is None:
+            place = find_positions(events["source_id"], snapshot["source_id"])
+        new, found = place < 0, place >= 0
+        self.seen[place[found]] = True
+        equal = take_text(snapshot["fingerprint"], place, events.index) == events["fingerprint"]
+        same = equal.to_numpy(dtype=bool, na_value=False) & _pick_flags(self.current, place) & (not self.full)
+        hold = _pick_flags(self.deleted, place) & (self.config.essentry.on_reappear == "hold")
+        create = new & self._not_waiting(events)
+        update = found & ~same & ~hold
+        named = events[["source_id", "source"]]
+        self._decide(pick_rows(named, same), "unchanged", None)
+        self._decide(pick_rows(named, hold), "held", "reappeared")
+        self._create(pick_rows(events, create), invitations)
+        self._decide(pick_rows(named, new & ~create), "held", "rejected before")
+        rows = np.flatnonzero(update)
+        if len(rows):
+            self._compare_contents(pick_rows(events, rows), pick_rows(snapshot[_BASE], place[rows]), payload_of(rows))
+        return self._finish_part()
+
+    def _not_waiting(self, events: pd.DataFrame) -> np.ndarray:
+        """False for events whose rejection is recent and whose content has not changed since."""
+        goes = np.ones(len(events), dtype=bool)
+        rejected = np.flatnonzero(is_among(events["source_id"], list(self.waiting)))  # few
+        some = events.iloc[rejected]
+        goes[rejected] = [not self._waits(i, p) for i, p in zip(some["source_id"], some["fingerprint"], strict=True)]
+        return goes
+
+    def _waits(self, source_id: str, content: str | None) -> bool:
+        if source_id not in self.waiting or self.full:
+            return False
+        rejected, next_at = self.waiting[source_id]
+        same = pd.isna(rejected) if content is None else rejected == content
+        return bool(same and pd.notna(next_at) and next_at > self.as_of)
+
+    def _create(self, events: pd.DataFrame, guests: pd.DataFrame) -> None:
+        if events.empty:
+            return
+        self.frames.append(
+            events[[*_COPIED, "fingerprint", "guests"]]
+            .rename(columns={"members": "members_json"})
+            .assign(
+                action=same_text("create", events.index),
+                fingerprint_version=FINGERPRINT_VERSION,
+                ignore_missing=self.additive,
+            )
+        )
+        self._decide(events, "create", None)
+        place = find_positions(guests["source_id"], events["source_id"])
+        mine = pick_rows(guests[["source_id", "identity"]], place >= 0)
+        event = place[place >= 0]
+        self.mail_frames.append(
+            pd.DataFrame(
+                {
+                    "source_id": mine["source_id"],
+                    "source": take_text(events["source"], event, mine.index),
+                    "identity": mine["identity"],
+                    "kind": same_text("invited", mine.index),
+                }
+            )
+        )
+
+    def _compare_contents(self, events: pd.DataFrame, base: pd.DataFrame, payloads: list[str]) -> None:
+        """Updates among events whose fingerprint differs, row by row with `base`, their rows of the snapshot.
+
+        Only what decides becomes a Python object a row; all else goes from column to column.
+        """
+        ids = to_list(events["source_id"])
+        before = self.known.payloads(ids)
+        stamps = to_list(format_instants(events["updated_at"])) if self.config.essentry.send_updated_at else [None] * len(ids)
+        facts = [base[name].tolist() for name in ("dirty", "fingerprint_version")]
+        touched = zip(ids, to_list(events["source"]), stamps, to_list(base["state"]), to_list(base["fingerprint"]), *facts, strict=True)
+        contents = [self._update(_Touched(*event), before.get(event[0]), payload) for event, payload in zip(touched, payloads, strict=True)]
+        rows = np.flatnonzero([content is not None for content in contents])
+        if len(rows) == 0:
+            return
+        events, base = pick_rows(events[_COPIED], rows), pick_rows(base[["fingerprint", "confirmed_run"]], rows)
+        told = pd.DataFrame([content for content in contents if content is not None])
+        self.frames.append(
+            events.rename(columns={"members": "members_json"}).assign(
+                **{name: told[name] for name in told.columns},
+                base_fingerprint=base["fingerprint"],
+                base_run=base["confirmed_run"],
+                fingerprint_version=FINGERPRINT_VERSION,
+                ignore_missing=self.additive,
+            )
+        )
+
+    def _update(self, event: _Touched, before_text: str | None, after_text: str) -> dict[str, Any] | None:
+        """What is sent of one event: action, reason, fingerprint, guests and the texts of CHANGE_COLUMNS; None when nothing is."""
+        source_id = event.source_id
+        before = orjson.loads(before_text) if before_text else {}
+        after = orjson.loads(after_text)
+        unanswered = self.known.unanswered.get(source_id, {})
+        confirmed = list_guests(before)
+        reappeared = event.state == "deleted"  # its guests were cancelled: none is kept, and those of old go by name
+        known = {} if reappeared else confirmed | dict(unanswered)
+        guests = self._keep_guests(source_id, event.source, known, list_guests(after))
+        text = after_text
+        if list(guests.values()) != after.get("invitations"):
+            after["invitations"] = list(guests.values())
+            text = dump_payload(after)
+        content = fingerprint(text)
+        if event.state == "active" and not event.dirty and not self.full and after == before:
+            stale_print = content != event.fingerprint or event.fingerprint_version != FINGERPRINT_VERSION
+            if stale_print:
+                self.refreshed[source_id] = content
+            self._decide_one(source_id, event.source, "unchanged", "refingerprinted" if stale_print else None)
+            return None
+        if self._waits(source_id, content):
+            self._decide_one(source_id, event.source, "held", "rejected before")
+            return None
+        removed = {*confirmed, *unanswered, *self.known.removals.get(source_id, ())} - set(guests)
+        complete = event.dirty or self.full or reappeared
+        body = build_body(
+            before or None,
+            after,
+            complete=complete,
+            additive=self.additive,
+            partial=self.config.essentry.payload == "partial" and not event.dirty,
+            removed=removed,
+            deleted_at=self.deleted_at,
+            updated_at=event.updated_at,
+        )
+        people = {**confirmed, **unanswered}
+        confirmed = {} if reappeared else confirmed
+        keys = [key for key in {**before, **after} if key != "invitations"]
+        fields = [{"field": k, "before": before.get(k), "after": after.get(k)} for k in keys if before.get(k) != after.get(k)]
+        changed = {
+            "added": [guest for key, guest in guests.items() if key not in confirmed],
+            "changed": [{"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and confirmed[k] != g],
+            "removed": [{**people.get(key, {}), "sourceId": key} for key in sorted(removed)],
+        }
+        reason = "unknown outcome" if event.dirty else "full" if self.full and not fields and not any(changed.values()) else None
+        reason = {"expired": "rescheduled", "deleted": "reappeared"}.get(event.state, reason)
+        action = "create" if reappeared else "update"
+        self._decide_one(source_id, event.source, action, reason)
+        # S12: a change of the event may mail every guest of it; so may a complete list
+        everyone = bool(fields) or complete
+        changed_ids = {item["after"]["sourceId"] for item in changed["changed"]}
+        for key, guest in guests.items():
+            if key not in confirmed:
+                self._mail(source_id, event.source, guest, "invited")
+            elif everyone or key in changed_ids:
+                self._mail(source_id, event.source, guest, "updated")
+        for guest in changed["removed"]:
+            self._mail(source_id, event.source, guest, "cancelled")
+        return {
+            "action": action, "reason": reason, "fingerprint": content, "fields_json": orjson.dumps(fields).decode(),
+            "guests_json": orjson.dumps(changed).decode(), "after": text, "body": orjson.dumps(body).decode(), "guests": len(guests),
+        }  # fmt: skip
+
+    def _keep_guests(self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict]) -> dict[str, dict]:
+        """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4)."""
+        guests = dict(wanted)
+        loose = {key: guest for key, guest in sorted(known.items()) if key not in wanted}
+        for key in [key for key in wanted if key not in known and loose]:
+            old = next((other for other, guest in loose.items() if _same_person(guest, wanted[key])), None)
+            if old is not None:
+                del loose[old]
+                guests[old] = {**guests.pop(key), "sourceId": old}
+                self.rebound += 1
+        frozen = source_id in self.frozen or source in self.frozen_sources
+        kept = set(known) if frozen else self.held_guests.get(source_id, set()) & set(known)
+        for key in kept - set(guests):
+            guests[key] = known[key]
+        return dict(sorted(guests.items()))
+
+    # -- events that essentry has and the sources do not want --------------------------------------------------------
+
+    def settle_missing(self, dispositions: pd.DataFrame, *, held_targets: Collection[str]) -> Diff:
+        """Delete, expire, hold or let sleep what is active in the snapshot and no part has due.
+
+        dispositions: as `Desired` has them, at least those of ids that the snapshot knows. held_targets: ids that an unresolved link protects.
+        """
+        self.held_targets = held_targets
+        left = pick_rows(self.known.snapshot, self.active & ~self.seen)
+        where = _find_dispositions(dispositions, left["source_id"])
+        fate = left["source_id"].map(where).astype("str").fillna("absent").to_numpy(dtype=object)
+        over = (left["ends_at"] <= self.as_of).to_numpy(dtype=bool)
+        deletes: list[tuple[dict, str]] = []
+        for base, disposition, is_over in zip(left.to_dict("records"), fate, over, strict=True):
+            action, reason = self._fate(base, disposition, is_over)
+            if action == "delete":
+                deletes.append((base, reason))
+            elif action == "expire":
+                self.rows.append(_settled(base, "expire", reason))
+                self._decide_one(base["source_id"], base["source"], "expire", reason)
+            else:
+                self._decide_one(base["source_id"], base["source"], action, reason)
+        payloads = self.known.payloads([base["source_id"] for base, _ in deletes]) if deletes else {}
+        for base, reason in deletes:
+            body = {"sourceId": base["source_id"], "deletedAt": self.deleted_at}
+            row = _settled(base, "delete", reason)
+            guests = list_guests(orjson.loads(payloads.get(base["source_id"]) or "{}"))
+            guests |= dict(self.known.unanswered.get(base["source_id"], {}))
+            changed = {"added": [], "changed": [], "removed": list(guests.values())}
+            row |= {
+                "body": orjson.dumps(body).decode(),
+                "guests_json": orjson.dumps(changed).decode(),
+                "ignore_missing": self.additive,
+            }
+            self.rows.append(row)
+            self._decide_one(base["source_id"], base["source"], "delete", reason)
+            for guest in guests.values():
+                self._mail(base["source_id"], base["source"], guest, "cancelled")
+        return self._finish_part()
+
+    def _fate(self, base: dict, disposition: str, over: bool) -> tuple[str, str]:
+        source, source_id = base["source"], base["source_id"]
+        health = self.health.get(source, SourceHealth(read=False, events=False, guests=False))
+        if disposition == "absent":
+            if not health.read:
+                return "held", "source not read"
+            if over:
+                return "expire", "over"
+            if not health.events:
+                return "held", "source unhealthy"
+            if health.unreadable_event_keys:
+                return "held", "unreadable keys in the source"
+            if source_id in self.held_targets:
+                return "held", "linked meeting not found"
+            self.absent_now.append(source_id)
+            needed = self.config.guards.delete_after_runs
+            if int(base["absent_runs"] or 0) + 1 < needed:
+                return "held", f"absent in {int(base['absent_runs'] or 0) + 1} of {needed} runs"
+            return self._delete(base, "absent")
+        if disposition == "beyond_window":
+            return "dormant", "moved beyond the window"
+        if over and disposition in ("past", "cancelled", "guestless", "merged"):
+            return "expire", "over"
+        if disposition == "past":  # moved into the past while essentry still expects the guests: nothing says that it is off
+            return "held", "moved into the past"
+        if disposition in ("cancelled", "merged"):
+            return self._delete(base, disposition)
+        if disposition == "guestless":
+            held_guest = source_id in self.held_guests or source_id in self.frozen or source in self.frozen_sources
+            return ("held", "guests unreadable") if held_guest else self._delete(base, "guestless")
+        return "held", disposition
+
+    def _delete(self, base: dict, reason: str) -> tuple[str, str]:
+        if self._waits(base["source_id"], None):
+            return "held", "rejected before"
+        return "delete", reason
+
+    # -- the result ---------------------------------------------------------------------------------------------------
+
+    def _mail(self, source_id: str, source: str, guest: dict, kind: str) -> None:
+        self.mails.append((source_id, source, name_person(guest), kind))
+
+    def _decide(self, events: pd.DataFrame, action: str, reason: str | None) -> None:
+        if len(events):
+            told = no_text(events.index) if reason is None else same_text(reason, events.index)
+            self.decided.append(events[["source_id", "source"]].assign(action=same_text(action, events.index), reason=told))
+
+    def _decide_one(self, source_id: str, source: str, action: str, reason: str | None) -> None:
+        self.single.append((source_id, source, action, reason))
+
+    def _finish_part(self) -> Diff:
+        frames = [*self.frames, *([pd.DataFrame(self.rows)] if self.rows else [])]
+        changes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=CHANGE_COLUMNS)
+        changes = order_changes(type_changes(changes.reindex(columns=CHANGE_COLUMNS)))
+        single = pd.DataFrame(self.single, columns=DECISION_COLUMNS)
+        decisions = pd.concat(
+            [frame for frame in [*self.decided, single] if len(frame)] or [empty_frame(DECISION_COLUMNS)],
+            ignore_index=True,
+        )
+        mails = pd.DataFrame(self.mails, columns=MAIL_COLUMNS)
+        all_mails = pd.concat([frame for frame in [*self.mail_frames, mails] if len(frame)] or [mails], ignore_index=True)
+        diff = Diff(changes, decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed)
+        self._start_part()
+        return diff
+
+
+def keep_dispositions(dispositions: pd.DataFrame, snapshot: pd.DataFrame) -> pd.DataFrame:
+    """The dispositions that are asked for once their part is compared: of ids that the snapshot knows and that are not just due, and of what is
+    quarantined.
+    """
+    plain = ((dispositions["disposition"] == "due") & (dispositions["own_id"] == dispositions["source_id"])).to_numpy(dtype=bool)
+    rest = pick_rows(dispositions, ~plain)
+    known = is_among(rest["source_id"], snapshot["source_id"]) | is_among(rest["own_id"], snapshot["source_id"])
+    return pick_rows(rest, known | (rest["disposition"] == "quarantined").to_numpy(dtype=bool))
+
+
+def _find_dispositions(known: pd.DataFrame, source_ids: pd.Series) -> pd.Series:
+    """What became of these events' rows: the row that gives a meeting its content before one that only carries its id."""
+    known = pick_rows(known, is_among(known["source_id"], source_ids) | is_among(known["own_id"], source_ids))
+    where = known.sort_values("disposition").drop_duplicates("source_id").set_index("source_id")["disposition"]
+    return where.combine_first(known.drop_duplicates("own_id").set_index("own_id")["disposition"])
+
+
+def _pick_flags(flags: Mask, positions: Positions) -> Mask:
+    """The flags at these positions; false at -1."""
+    return np.append(flags, False)[positions]
+
+
+def _settled(base: dict, action: str, reason: str) -> dict:
+    return {
+        "source_id": base["source_id"], "source": base["source"], "location_id": base["location_id"], "action": action, "reason": reason,
+        "base_fingerprint": base["fingerprint"], "base_run": base["confirmed_run"], "fingerprint": None, "fingerprint_version": FINGERPRINT_VERSION,
+        "starts_at": base["starts_at"], "ends_at": base["ends_at"], "name": base.get("name"), "members_json": base["members_json"],
+        "ignore_missing": True, "guests": base["guests"],
+    }  # fmt: skip
+
+
+def _same_person(one: dict, other: dict) -> bool:
+    """Whether two invitations of an event are the same person: one address and no two names, or one name and no address."""
+    names = [f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip().casefold() for guest in (one, other)]
+    if one.get("email", "") != other.get("email", ""):
+        return False
+    return names[0] == names[1] != "" or (bool(one.get("email")) and "" in names)

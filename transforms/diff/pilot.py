@@ -1,0 +1,57 @@
+"""Limit sending to a part of the company (S18). What is left out is counted as `pilot`, and comes when the limit is lifted. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+import pandas as pd
+
+from schemas.config import Config
+from transforms.diff.changes import SENT, Diff
+
+
+def limit_to_pilot(diff: Diff, config: Config) -> Diff:
+    """The diff without the changes outside `[pilot]`: by source, by the location of a site, by the domain of every guest."""
+    pilot = config.pilot
+    if not (pilot.sources or pilot.sites or pilot.recipient_domains):
+        return diff
+    changes = diff.changes
+    inside = pd.Series(True, index=changes.index)
+    if pilot.sources:
+        inside &= changes["source"].isin(pilot.sources)
+    if pilot.sites:
+        places = [
+            [name, entry.sites[key].location_id] for name, entry in config.sources.items() for key in pilot.sites if key in entry.sites
+        ]
+        known = pd.MultiIndex.from_frame(pd.DataFrame(places, columns=["source", "location_id"]))
+        inside &= pd.MultiIndex.from_frame(changes[["source", "location_id"]].astype({"location_id": "object"})).isin(known)
+    if pilot.recipient_domains:
+        outside = diff.mails.loc[~diff.mails["identity"].str.replace(r"^.*@", "", regex=True).isin(pilot.recipient_domains), "source_id"]
+        inside &= ~changes["source_id"].isin(outside)
+        # guests who are not mailed by this change belong to the event too
+        texts = changes[["source_id", "after"]].dropna()
+        strangers = [key for key, text in texts.itertuples(index=False) if not _all_of(orjson.loads(text), pilot.recipient_domains)]
+        inside &= ~changes["source_id"].isin(strangers)
+    left_out = changes.loc[~inside & changes["action"].isin(SENT), "source_id"]
+    decisions = diff.decisions
+    out = decisions["source_id"].isin(left_out)
+    created = out & (decisions["action"] == "create")
+    decisions = decisions.assign(
+        action=decisions["action"].mask(created, "pilot").mask(out & ~created, "held"), reason=decisions["reason"].mask(out, "pilot")
+    )
+    return replace(
+        diff,
+        changes=changes[~changes["source_id"].isin(left_out)].reset_index(drop=True),
+        decisions=decisions,
+        mails=diff.mails[~diff.mails["source_id"].isin(left_out)].reset_index(drop=True),
+    )
+
+
+def _all_of(payload: dict, domains: list[str]) -> bool:
+    return all(guest.get("email", "").rpartition("@")[2] in domains for guest in payload.get("invitations", []))
+
+
+def dump_pilot(config: Config) -> str:
+    """The limits as text, for a plan to remember under which ones it was made."""
+    return config.pilot.model_dump_json(exclude={"paused"})

@@ -1,0 +1,57 @@
+"""What essentry holds that no event of the snapshot explains. Pure.
+
+essentry's list of invitations names no sourceId, so an invitation is recognised by its location, its start and who the guest is. What is left
+over may be an orphan of a lost state, or somebody whom reception invited by hand: a person decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from transforms.masking import mask_address, mask_name
+
+Key = tuple[int, datetime, str]
+
+
+def find_left_over(listed: Iterable[Mapping[str, Any]], payloads: Iterable[str]) -> list[dict[str, Any]]:
+    """Invitations without an explanation, by location and start.
+
+    listed: invitations as `GET /locations/{id}/invitations` answers them. payloads: canonical JSON of what is confirmed. An invitation explains one
+    listed one: a guest who was invited twice to a meeting is left over once.
+    """
+    explained: Counter[Key] = Counter()
+    for text in payloads:
+        payload = orjson.loads(text)
+        for guest in payload.get("invitations", []):
+            explained[_key(payload["locationId"], payload["startsAt"], guest)] += 1
+    left: list[dict[str, Any]] = []
+    for invitation in listed:
+        event, contact = invitation["event"], invitation.get("contact") or {}
+        key = _key(event["locationId"], event["startsAt"], contact)
+        if explained[key]:
+            explained[key] -= 1
+            continue
+        guest = mask_address(contact["email"]) if contact.get("email") else mask_name(_name(contact))
+        left.append(
+            {
+                "location_id": key[0],
+                "starts_at": key[1].isoformat(),
+                "event": event.get("name"),
+                "guest": guest,
+                "invitation": invitation["id"],
+            }
+        )
+    return sorted(left, key=lambda row: (row["location_id"], row["starts_at"], row["invitation"]))
+
+
+def _key(location: int, start: str, guest: Mapping[str, Any]) -> Key:
+    return int(location), datetime.fromisoformat(start).astimezone(UTC), (guest.get("email") or _name(guest)).casefold()
+
+
+def _name(guest: Mapping[str, Any]) -> str:
+    return f"{guest.get('firstName') or ''} {guest.get('lastName') or ''}".strip()

@@ -1,0 +1,61 @@
+"""What stays open after a run: events that essentry rejected, or never answered for. Told in every report until they are solved. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from schemas.frames import empty_frame
+from transforms.arrow.codes import to_plain
+from transforms.arrow.columns import is_among
+from transforms.arrow.rows import pick_rows
+from transforms.desired.build import Desired
+from transforms.diff.changes import SourceHealth
+
+PROBLEM_COLUMNS = ["source_id", "action", "state", "code", "message", "tries", "next_at"]
+OPEN_STATES = ("rejected", "unknown")
+
+
+def list_problems(changes: pd.DataFrame, rejections: pd.DataFrame, unanswered: pd.DataFrame) -> pd.DataFrame:
+    """PROBLEM_COLUMNS, a row an event: those of this run first, then those of earlier runs that this one did not settle.
+
+    changes: the run's, with the ledger's state. rejections: source_id, code, message, tries, next_at of every rejection that stands.
+    unanswered: source_id, action, code, message of every request whose outcome is still not known. An event that waits for its next try has
+    the action `held`. tries: how often essentry rejected it; next_at: when it is tried again though nothing changed (UTC).
+    """
+    mine = changes[changes["state"].isin(OPEN_STATES)] if len(changes) else empty_frame(PROBLEM_COLUMNS)
+    mine = to_plain(mine[["source_id", "action", "state", "code", "message"]])
+    older = unanswered.drop_duplicates("source_id", keep="last").assign(state="unknown")
+    waiting = rejections.assign(action="held", state="rejected")
+    frames = [frame[mine.columns] for frame in (mine, older, waiting) if len(frame)]
+    if not frames:
+        return empty_frame(PROBLEM_COLUMNS)
+    table = pd.concat(frames, ignore_index=True).drop_duplicates("source_id", ignore_index=True)
+    tries = rejections[["source_id", "tries", "next_at"]]
+    return table.merge(tries, on="source_id", how="left", validate="1:1")[PROBLEM_COLUMNS]
+
+
+def find_solved(rejections: pd.DataFrame, decisions: pd.DataFrame, desired: Desired, health: Mapping[str, SourceHealth]) -> list[str]:
+    """Ids whose rejection is over though nothing was sent: essentry holds what the source says, or nobody wants the event any more.
+
+    The second needs proof: the source read whole and healthily, its row neither quarantined nor part of an unresolved link.
+    """
+    mine = pick_rows(decisions, is_among(decisions["source_id"], rejections["source_id"]))
+    fate = rejections["source_id"].map(mine.drop_duplicates("source_id").set_index("source_id")["action"]).astype("str")
+    unsure = desired.dispositions[desired.dispositions["disposition"] == "quarantined"]
+    unsure_ids = {*unsure["source_id"], *unsure["own_id"], *desired.held_targets}
+    sure = [name for name, seen in health.items() if seen.read and seen.events and not seen.unreadable_event_keys]
+    unwanted = fate.isna() & rejections["source"].isin(sure) & ~rejections["source_id"].isin(unsure_ids)
+    return rejections.loc[unwanted | (fate == "unchanged"), "source_id"].tolist()
+
+
+def describe_problem(problem: Mapping[str, Any]) -> str:
+    """Why, how often and until when, in words; never a person."""
+    words = " ".join(str(problem[key]) for key in ("code", "message") if problem.get(key))
+    if not problem.get("tries") or problem["state"] != "rejected":
+        return words
+    tries = f"{problem['tries']} tries" if problem["tries"] > 1 else "1 try"
+    again = f", again from {problem['next_at'][:16].replace('T', ' ')} UTC or when it changes" if problem["action"] == "held" else ""
+    return f"{words} ({tries}{again})".strip()

@@ -1,0 +1,1 @@
+"""Source rows typed, checked, and rejected with a reason."""

@@ -1,0 +1,159 @@
+"""Source rows with the types of the canonical columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from zoneinfo import available_timezones
+
+import orjson
+import pandas as pd
+
+from schemas.config import SiteConfig, SourceConfig
+from schemas.source import CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS
+from transforms.arrow.columns import is_among, look_up, map_distinct, no_text
+from transforms.arrow.rows import are_repeated, pick_rows
+from transforms.validate import people, times
+
+MAX_ODD = 50
+
+_STATUS = {"confirmed": "confirmed", "pending": "pending", "cancelled": "cancelled", "canceled": "cancelled"}
+
+
+def _column(raw: pd.DataFrame, name: str) -> pd.Series:
+    return raw[name].astype("str") if name in raw.columns else no_text(raw.index)
+
+
+def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame, dict[str, int], list[dict[str, str]]]:
+    raw = raw.reset_index(drop=True)
+    columns = {name: people.clean_text(_column(raw, name)) for name in EVENT_COLUMNS if name not in ("source_event_id", "description")}
+    out = pd.DataFrame({"source_event_id": people.clean_key(_column(raw, "source_event_id")), **columns})
+    description = _column(raw, "description").str.replace("\r\n", "\n").str.strip()
+    out["description"] = description.mask(description == "")
+    for name in [column for column in raw.columns if column.startswith(CUSTOM_PREFIX)]:
+        out[name] = people.clean_text(raw[name])
+    out["status"] = map_distinct(out["status"].fillna("confirmed"), by=lambda status: _STATUS.get(status.lower(), status.lower()))
+    for role in ("host", "creator"):
+        out[f"{role}_email"] = people.clean_addresses(out[f"{role}_email"])
+    site, room = map_places(out["room_key"], out["site_key"], config)
+    zones = (
+        out["timezone"].fillna(site["timezone"]).fillna(config.timezone) if config.timezone else out["timezone"].fillna(site["timezone"])
+    )
+    known = available_timezones()
+    bad_zones = [zone for zone in zones.dropna().unique() if zone not in known]
+    unknown_zone = is_among(zones, bad_zones)
+    kind = config.times or "utc"
+    readable = zones.mask(unknown_zone)
+    start = times.read_instants(out["starts_at"], times=kind, zones=readable)
+    end = times.read_instants(out["ends_at"], times=kind, zones=readable)
+    updated = times.read_instants(out["updated_at"], times=kind, zones=readable)
+    no_end = out["ends_at"].isna()
+    default_end = start.at + pd.Timedelta(minutes=config.default_duration_minutes)
+    needs_zone = out["starts_at"].notna() & ~times.have_offsets(out["starts_at"])
+    out["zone_known"] = (~unknown_zone & ~(needs_zone & zones.isna())) if kind == "local" else pd.Series(True, index=out.index)
+    out["has_start"] = start.at.notna() | ~out["zone_known"]
+    out["has_end"] = no_end | end.at.notna() | ~out["zone_known"]
+    out["starts_at_text"], out["ends_at_text"] = out["starts_at"], out["ends_at"]
+    out["starts_at"], out["ends_at"], out["updated_at"] = start.at, end.at.where(~no_end, default_end), updated.at
+    out["ends_after_start"] = ~(out["ends_at"] <= out["starts_at"])
+    out["key_is_unique"] = True
+    out["usable"] = out["problem"].isna()
+    out["has_host"] = out["host_email"].notna()
+    out["host_address_ok"] = people.are_addresses(out["host_email"])
+    out["host_is_active"] = out["host_active"].isna() | people.read_flags(out["host_active"])
+    out["has_place"] = out["room_key"].notna() | out["site_key"].notna()
+    out["place_mapped"] = room["location_id"].notna() | ~out["has_place"]
+    out["location_id"], out["entrance_id"], out["by_room"] = room["location_id"], room["entrance_id"], room["by_room"]
+    out["private"] = people.read_flags(out["private"])
+    bad_creator = ~people.are_addresses(out["creator_email"])
+    for part in ("email", "first_name", "last_name", "phone"):
+        out[f"creator_{part}"] = out[f"creator_{part}"].mask(bad_creator | out["creator_email"].isna())
+    notes = {
+        "ambiguous_times": int((start.ambiguous | end.ambiguous).sum()),
+        "shifted_times": int((start.shifted | end.shifted).sum()),
+        "default_ends": int((no_end & start.at.notna()).sum()),
+    }
+    return out, notes, [*_tell_odd_times(out, start, "starts_at_text"), *_tell_odd_times(out, end, "ends_at_text")][:MAX_ODD]
+
+
+def _tell_odd_times(out: pd.DataFrame, read: times.Instants, column: str) -> list[dict[str, str]]:
+    """The rows whose clock time happened twice, or not at all, and how it was read."""
+    found = []
+    for mask, what in ((read.ambiguous, "happened twice, read as the first"), (read.shifted, "was skipped, read an hour later")):
+        rows = out.loc[mask, ["source_event_id", column]].head(MAX_ODD).dropna()
+        found += [
+            {"source_event_id": key, "value": value, "what": what} for key, value in zip(rows["source_event_id"], rows[column], strict=True)
+        ]
+    return found
+
+
+def map_places(room_key: pd.Series, site_key: pd.Series, config: SourceConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The configured zone of each row's room or site, and its location, entrance and whether the room's own entry gave them."""
+
+    def pick(attribute: str, table: Mapping[str, SiteConfig], keys: pd.Series, dtype: str) -> pd.Series:
+        return look_up(keys, {key: getattr(entry, attribute) for key, entry in table.items()}, dtype)
+
+    by_room = pd.Series(is_among(room_key, list(config.rooms)), index=room_key.index)
+    zone = pick("timezone", config.rooms, room_key, "str").fillna(pick("timezone", config.sites, site_key, "str"))
+    place = pd.DataFrame({"by_room": by_room})
+    for attribute in ("location_id", "entrance_id"):
+        of_room = pick(attribute, config.rooms, room_key, "Int64")
+        of_site = pick(attribute, config.sites, site_key, "Int64")
+        place[attribute] = of_room.where(by_room, of_site)
+    return pd.DataFrame({"timezone": zone}), place
+
+
+def _type_guests(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The guests, copies left out, and the rows that name no event."""
+    raw = raw.reset_index(drop=True)
+    keys = ("source_event_id", "guest_id")
+    out = pd.DataFrame({name: (people.clean_key if name in keys else people.clean_text)(_column(raw, name)) for name in GUEST_COLUMNS})
+    for name in [column for column in raw.columns if column.startswith(CUSTOM_PREFIX)]:
+        out[name] = people.clean_text(raw[name])
+    out["email"] = people.clean_addresses(out["email"])
+    first, last = people.split_names(out["full_name"])
+    nameless = out["first_name"].isna() & out["last_name"].isna()
+    out["first_name"] = out["first_name"].mask(nameless, first)
+    out["last_name"] = out["last_name"].mask(nameless, last)
+    out["language"] = people.map_languages(out["language"])
+    out["internal"] = people.read_flags(out["internal"])
+    out["identity"] = people.identify_people(out["email"], out["first_name"], out["last_name"])
+    out["has_identity"] = out["identity"].notna()
+    out["address_ok"] = people.are_addresses(out["email"])
+    # the part of the invitation id: the source's own key, or the identity, for which the state store keeps a number
+    out["guest_key"] = out["guest_id"]
+    out["key_is_unique"] = True
+    out["access_profiles"], out["profiles_ok"] = _read_profiles(out["access_profiles"])
+    eventless = out["source_event_id"].isna().to_numpy(dtype=bool)
+    return _drop_copies(pick_rows(out, ~eventless), ["source_event_id", "guest_key"]), out[eventless]
+
+
+def _read_profiles(values: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Door access as canonical JSON, and whether it was readable."""
+
+    def read(text: str) -> str | None:
+        try:
+            profiles = orjson.loads(text)
+            pairs = [(p["partitionId"], p["sourceId"]) for p in profiles]
+            if not all(type(a) is int and type(b) is str and len(p) == 2 for (a, b), p in zip(pairs, profiles, strict=True)):
+                return None
+        except (ValueError, TypeError, KeyError):
+            return None
+        return orjson.dumps([{"partitionId": a, "sourceId": b} for a, b in sorted(pairs)]).decode() if pairs else None
+
+    profiles = map_distinct(values, by=read)
+    wrong = profiles.isna() & values.notna() & (values != "[]").fillna(False).astype(bool)
+    return profiles, ~wrong
+
+
+def _drop_copies(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """Rows that are copies of another in every column go; rows that share a key and differ are marked."""
+    twice = are_repeated(*(frame[name] for name in key))
+    if not twice.any():
+        return frame
+    shared = frame[twice]
+    kept = shared[~shared.astype("object").fillna("").astype("str").duplicated()]
+    still = kept.duplicated(key, keep=False)
+    frame = frame.drop(index=shared.index.difference(kept.index))
+    marks = frame["key_is_unique"].copy()
+    marks.loc[kept.index[still]] = False
+    return frame.assign(key_is_unique=marks).reset_index(drop=True)
