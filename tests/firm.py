@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,32 @@ from schemas.errors import SyncError
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 START = NOW + timedelta(days=30)
-TABLES = """
-CREATE TABLE events (source_event_id TEXT, name TEXT, starts_at TEXT, ends_at TEXT, site_key TEXT, host_email TEXT, status TEXT);
-CREATE TABLE guests (source_event_id TEXT, guest_id TEXT, email TEXT, first_name TEXT, last_name TEXT);
-"""
-EVENTS = "SELECT source_event_id, name, starts_at, ends_at, site_key, host_email, status FROM events"
+EVENT_COLUMNS = [
+    "source_event_id", "name", "description", "starts_at", "ends_at", "site_key", "room_key", "host_email", "status", "private",
+    "linked_source", "linked_event_id", "creator_email", "updated_at", "custom_badge",
+]  # fmt: skip
+GUEST_COLUMNS = [
+    "source_event_id", "guest_id", "email", "first_name", "last_name", "company_name", "language", "access_profiles", "internal", "custom_car",
+]  # fmt: skip
+TABLES = f"CREATE TABLE events ({', '.join(EVENT_COLUMNS)}); CREATE TABLE guests ({', '.join(GUEST_COLUMNS)});"
+EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"
 SITES = {"1": {"location_id": 11}, "2": {"location_id": 12}}
 
 
 class Firm:
-    """`meetings`: source → key → columns and `guests` (key → address, or columns). `sections`: of the configuration, as changed by a test."""
+    """`meetings`: source → key → columns and `guests` (key → address, or columns); what a test adds of EVENT_COLUMNS or GUEST_COLUMNS wins.
 
-    def __init__(self, folder: Path, sandbox: SandboxServer, **guards: Any) -> None:
+    `sections`: of the configuration, as changed by a test. `broken`: sources whose database cannot be read.
+    """
+
+    def __init__(self, folder: Path, sandbox: SandboxServer, *, sources: Sequence[str] = ("rooms",), **guards: Any) -> None:
         self.folder, self.sandbox = folder, sandbox
-        self.meetings: dict[str, dict[str, dict]] = {"rooms": {}}
+        self.meetings: dict[str, dict[str, dict]] = {source: {} for source in sources}
+        self.broken: set[str] = set()
         self.sections: dict[str, Any] = {"guards": {"approve_first_run": False} | guards}
         self.source_settings: dict[str, dict] = {}
         self.now = NOW
+        self._mails_seen = 0
         (folder / "events.sql").write_text(EVENTS)
         (folder / "guests.sql").write_text("SELECT * FROM guests")
 
@@ -74,17 +84,29 @@ class Firm:
         for source, meetings in self.meetings.items():
             path = self.folder / self.source_settings.get(source, {}).get("url", f"sqlite:///{source}.sqlite").removeprefix("sqlite:///")
             path.unlink(missing_ok=True)
+            if source in self.broken:
+                path.write_text("this is no database " * 100)
+                continue
             with sqlite3.connect(path) as connection:
                 connection.executescript(TABLES)
                 for key, meeting in meetings.items():
-                    end = meeting["start"] + timedelta(hours=1)
-                    row = (key, meeting["name"], meeting["start"].isoformat(), end.isoformat(), meeting["site"], meeting["host"])
-                    connection.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?)", (*row, meeting["status"]))
-                    for guest, who in meeting["guests"].items():
-                        columns = {"email": who} if isinstance(who, str) else who
-                        row = (key, guest, columns.get("email"), columns.get("first_name", "F"), columns.get("last_name", guest.upper()))
-                        connection.execute("INSERT INTO guests VALUES (?,?,?,?,?)", row)
+                    self._insert(connection, key, meeting)
             connection.close()
+
+    @staticmethod
+    def _insert(connection: sqlite3.Connection, key: str, meeting: dict[str, Any]) -> None:
+        start = meeting["start"]
+        end = meeting.get("end") or start + timedelta(hours=1)
+        row = {"source_event_id": key, "name": meeting["name"], "starts_at": _text(start), "ends_at": _text(end)}
+        row |= {"site_key": meeting["site"], "host_email": meeting["host"], "status": meeting["status"]}
+        row |= {name: value for name, value in meeting.items() if name in EVENT_COLUMNS}
+        insert = f"INSERT INTO events VALUES ({', '.join('?' * len(EVENT_COLUMNS))})"
+        connection.execute(insert, [row.get(name) for name in EVENT_COLUMNS])
+        insert = f"INSERT INTO guests VALUES ({', '.join('?' * len(GUEST_COLUMNS))})"
+        for guest, who in meeting["guests"].items():
+            plain = {"source_event_id": row["source_event_id"], "guest_id": guest, "first_name": "F", "last_name": str(guest).upper()}
+            columns = plain | ({"email": who} if isinstance(who, str) else who)
+            connection.execute(insert, [columns.get(name) for name in GUEST_COLUMNS])
 
     def night(self, *, full: bool = False, kind: str = "sync") -> Result:
         """One night without the engine, an hour of the clock after the last one. Errors that a night reports end in its report."""
@@ -122,9 +144,19 @@ class Firm:
         """Mails so far, by kind."""
         return Counter(mail["kind"] for mail in self.sandbox.mails())
 
+    def new_mails(self) -> list[tuple[str, str, str, str]]:
+        """Mails since the last call: kind, event, invitation, address."""
+        mails = self.sandbox.mails()
+        new, self._mails_seen = mails[self._mails_seen :], len(mails)
+        return [(mail["kind"], mail["event"], mail["invitation"], mail["email"]) for mail in new]
+
     def puts(self) -> int:
         """Requests so far."""
         return self.sandbox.requests()["puts"]
+
+
+def _text(instant: Any) -> Any:
+    return instant.isoformat() if isinstance(instant, datetime) else instant
 
 
 def guards_of(result: Result) -> set[str]:
