@@ -31,7 +31,7 @@ from flows.night.plan import Planned
 from flows.night.session import Result, Session, open_session
 from flows.parts.deal import Dealt
 from flows.sources.read import Extracted
-from schemas.config import Config, load_config
+from schemas.config import Config, load_config, reload_config
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, SyncError
 
 What: TypeAlias = Literal["sync", "plan", "full"]
@@ -73,7 +73,7 @@ def plan_by_parts(session: Session, extracted: State, *, full: bool) -> Planned 
 def load(session: Session, planned: Planned, progress: Callable[..., None] | None) -> LoadResult | State | None:
     """Send the plan unless a guard holds it. The client retries, this task does not."""
     try:
-        sends = len(planned.diff.changes) > 0 and (not planned.waits or nightly.holds_deletes(session, planned))
+        sends = len(planned.diff.changes) > 0 and (not planned.waits or planned.holds_deletes(session.config))
         return nightly.load(session, planned, progress=LoadProgress(progress) if sends else progress)
     except SyncError as error:
         return _fail(session, error)
@@ -91,7 +91,8 @@ def report(session: Session) -> Result:
 def apply(session: Session, plan_id: str, progress: Callable[..., None] | None) -> Result | State:
     """Send the approved plan, as a run of its own: under the lease again, and with every check of `essentry-sync apply`."""
     try:
-        result = nightly.run_apply(session.config, plan_id, as_of=_clock_of(session), progress=LoadProgress(progress))
+        config = reload_config(session.config)  # the kill switch, and whatever else was corrected during the wait
+        result = nightly.run_apply(config, plan_id, as_of=_clock_of(session), progress=LoadProgress(progress))
     except SyncError as error:
         return _fail(session, error)
     publish_report(result, session.config)

@@ -273,6 +273,7 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ESSENTRY_SYNC_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
     root: Path = Field(default_factory=Path.cwd, exclude=True)
+    file: Path | None = Field(None, exclude=True)
     on_source_failure: Literal["stop", "others"] = "stop"
     essentry: EssentryConfig = Field(default_factory=EssentryConfig)
     state: StateConfig = Field(default_factory=StateConfig)
@@ -357,9 +358,14 @@ def load_config(path: Path) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
     try:
-        return Config(**values, root=path.resolve().parent)
+        return Config(**values, root=path.resolve().parent, file=path.resolve())
     except ValidationError as error:
         raise ConfigurationError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+
+
+def reload_config(config: Config) -> Config:
+    """The configuration as its file and the environment say now; one that was not read from a file as it is."""
+    return config if config.file is None else load_config(config.file)
 
 
 def _explain(item: Any) -> str:

@@ -22,6 +22,7 @@ from xdist.scheduler import LoadFileScheduling
 from flows.demo.databases import build_demo
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
+from tests.firm import Firm
 from tests.flows.small import Company
 
 ROOT = Path(__file__).parent.parent
@@ -116,3 +117,26 @@ def demo_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
         monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
         monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
         yield tmp_path / DEMO.name, sandbox
+
+
+@pytest.fixture(scope="module")
+def firm_sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer(SandboxSettings()) as server:
+        yield server
+
+
+@pytest.fixture
+def firm(tmp_path: Path, firm_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> Firm:
+    """An empty firm; nothing has been sent."""
+    firm_sandbox.clear_faults()
+    firm_sandbox.reset()
+    monkeypatch.setenv("ESSENTRY_TOKEN", firm_sandbox.token)
+    monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", firm_sandbox.agent_token)
+    return Firm(tmp_path, firm_sandbox)
+
+
+@pytest.fixture(params=["sync", "apply"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How nights send: a module that uses this runs each of its tests once by `sync` and once by `plan` and `apply` (S20)."""
+    monkeypatch.setattr(Firm, "way", request.param)
+    return request.param

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from flows.night import steps as nightly
 from flows.night.close import finish
 from flows.night.session import Result, open_session, open_state
 from flows.sandbox.server import SandboxServer
 from schemas.config import Config
-from schemas.errors import SyncError
+from schemas.errors import GuardTripped, SyncError
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 START = NOW + timedelta(days=30)
@@ -35,6 +38,9 @@ class Firm:
 
     `sections`: of the configuration, as changed by a test. `broken`: sources whose database cannot be read.
     """
+
+    way = "sync"
+    """How a night sends: by `sync`, or by `plan` and `apply`. Whole modules of tests are run both ways."""
 
     def __init__(self, folder: Path, sandbox: SandboxServer, *, sources: Sequence[str] = ("rooms",), **guards: Any) -> None:
         self.folder, self.sandbox = folder, sandbox
@@ -112,6 +118,8 @@ class Firm:
         """One night without the engine, an hour of the clock after the last one. Errors that a night reports end in its report."""
         self.write()
         self.now += timedelta(hours=1)
+        if kind == "sync" and self.way == "apply":
+            return self._plan_and_apply(full=full)
         with open_session(self.config, kind=kind, as_of=self.now) as session:
             try:
                 planned = nightly.plan(session, *nightly.extract(session), full=full)
@@ -120,6 +128,19 @@ class Firm:
             except SyncError as error:
                 return finish(session, error=error)
             return finish(session)
+
+    def _plan_and_apply(self, *, full: bool) -> Result:
+        """A night as two commands; a plan that waits for its approval ends as a night that does."""
+        try:
+            planned = nightly.run_plan(self.config, as_of=self.now, full=full)
+            try:
+                return self.apply(planned.report["plan"]["plan_id"])
+            except GuardTripped as error:
+                return replace(planned, exit_code=error.exit_code)
+        except SyncError as error:
+            with open_state(self.config) as state:
+                folder = Path(state.runs().iloc[-1]["report_dir"])
+            return Result(orjson.loads((folder / "report.json").read_bytes()), folder, error.exit_code)
 
     def approve(self, plan_id: str = "latest", *, by: str = "anna", reason: str = "read") -> bool:
         """The state store's side of `approve`."""

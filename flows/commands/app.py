@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from flows.night.session import Result
+    from flows.state.store import State
     from schemas.config import Config
 
 app = typer.Typer(
@@ -51,6 +53,29 @@ def read_clock(text: str | None) -> datetime | None:
     if clock.tzinfo is None:
         raise ConfigurationError(f"--as-of {text!r} has no zone: add Z or an offset such as +01:00")
     return clock.astimezone(UTC)
+
+
+def name_plan(state: State, plan: str) -> str:
+    """The id that is meant. `latest` is what a person has read only while no newer plan can have come in between.
+
+    On a terminal the id is asked for then. Raises ConfigurationError elsewhere, and for an id that is typed wrongly.
+    """
+    if plan != "latest":
+        return plan
+    stored, _ = state.load_plan("latest")
+    newest, others = stored["plan_id"], state.list_passed_over(stored)
+    if not others:
+        return str(newest)
+    words = (
+        f"the newest plan is {newest}, and {others[0]} before it was superseded unsent: "
+        "which of their reports was read cannot be known from here"
+    )
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{words}; write the plan's id instead of latest")
+    typed = str(typer.prompt(f"{words}. Type the id of the plan that you have read")).strip()
+    if not typed:
+        raise ConfigurationError("no id was typed: nothing was done")
+    return typed
 
 
 def end_with(result: Result, *, as_json: bool) -> None:

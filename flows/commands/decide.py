@@ -22,6 +22,7 @@ def approve(
     """Release one waiting plan, and no more; `apply` sends it, or the run that waits for it."""
     import getpass
 
+    from flows.commands.app import name_plan
     from flows.commands.terminal import say
     from flows.night.apply import check_age
     from flows.night.close import read_findings
@@ -30,7 +31,7 @@ def approve(
 
     settings = load_settings(config)
     with open_state(settings, migrate=False) as state:
-        stored, _ = state.load_plan(plan_id)
+        stored, _ = state.load_plan(name_plan(state, plan_id))
         name, now = stored["plan_id"], datetime.now(UTC)
         check_age(stored, settings, now=now)
         if not state.approve_plan(name, by=by or getpass.getuser(), reason=reason, now=now):

@@ -74,11 +74,19 @@ def apply(
     plan_id: Annotated[str, typer.Argument(metavar="PLAN")], config: ConfigFile = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False
 ) -> None:
     """Send exactly the changes of a stored plan ("latest" for the newest)."""
-    from flows.commands.terminal import Progress
+    from flows.commands.app import name_plan
+    from flows.commands.terminal import Progress, say
+    from flows.night.session import open_state
     from flows.night.steps import run_apply
 
+    settings, clock = load_settings(config), read_clock(as_of)
+    with open_state(settings, migrate=False) as state:
+        name = name_plan(state, plan_id)
+        head, _ = state.load_plan(name, columns=("seq",))
+    if not as_json:
+        say(f"plan {head['plan_id']}, digest {head['digest'][:16]}: {head['changes']:,} changes")
     with Progress(quiet=as_json) as progress:
-        result = run_apply(load_settings(config), plan_id, as_of=read_clock(as_of), progress=progress)
+        result = run_apply(settings, head["plan_id"], as_of=clock, progress=progress)
     end_with(result, as_json=as_json)
 
 

@@ -6,7 +6,7 @@ has moved since; deletes are confirmed by a fresh look at the source just before
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from flows.essentry.client import EssentryClient
 from flows.essentry.items import Item
-from flows.night.confirm import find_confirmed, find_still_there
+from flows.night.confirm import find_still_there
 from flows.night.load import LoadResult, send_changes
 from flows.night.pages import digest_stored, read_pages
 from flows.night.run import Run
@@ -26,8 +26,11 @@ from schemas.ledger import Outcome
 from transforms.arrow.columns import find_positions, look_up, take_text
 from transforms.arrow.rows import pick_rows
 from transforms.diff.pilot import dump_pilot
+from transforms.guards.policy import digest_policy
 
 _ASKED = ("seq", "source_id", "action", "reason", "base_fingerprint", "base_run", "ends_at", "state")
+CHANGED_SINCE = "CHANGED_SINCE"
+"""The code of a change of an older plan that the sources no longer ask for as the plan has it."""
 CLOCK_HOURS = 0.1
 """So far may two machines' clocks be apart."""
 
@@ -40,11 +43,7 @@ def check_plan(
     without_deletes: whether its deletes stay planned, which is the answer to some guards.
     """
     name = plan["plan_id"]
-    if plan["status"] in ("applied", "superseded", "empty"):
-        raise StalePlanError(f"the plan {name} is {plan['status']}: make a new one with `essentry-sync plan`")
-    check_age(plan, config, now=now)
-    if plan["pilot_json"] and plan["pilot_json"] != dump_pilot(config):
-        raise StalePlanError(f"the plan {name} was made under other [pilot] limits: make a new one")
+    check_open(plan, config, now=now)
     if digest_stored(state, name, len(changes)) != plan["digest"]:
         raise StalePlanError(f"the plan {name} does not match its digest: the state store was changed by hand; make a new one")
     open_rows = pick_rows(changes, (changes["state"] == "planned").to_numpy(dtype=bool))
@@ -57,12 +56,34 @@ def check_plan(
     if moved.any():
         examples = ", ".join(open_rows.loc[moved, "source_id"].head(3))
         raise StalePlanError(f"the plan {name} is stale: {int(moved.sum())} of its events have moved since ({examples}); make a new one")
-    findings = orjson.loads(plan["findings_json"] or "[]")
+    check_released(plan, without_deletes=without_deletes)
+
+
+def check_released(plan: dict[str, Any], *, without_deletes: bool) -> None:
+    """Raise GuardTripped when a guard holds the plan, and neither an approval nor its going without deletes answers it."""
+    name, findings = plan["plan_id"], orjson.loads(plan["findings_json"] or "[]")
     answered = without_deletes and all(finding["about_deletes"] for finding in findings)
     if findings and not plan["approved_at"] and not answered:
         raise GuardTripped(
             f"the plan {name} waits for approval ({findings[0]['message']}): read its report, then `essentry-sync approve {name}`"
         )
+
+
+def check_open(plan: dict[str, Any], config: Config, *, now: datetime) -> None:
+    """Raise StalePlanError when the plan is closed, too old, or made under other settings (S17, S18, S24).
+
+    GuardTripped while `[pilot] paused` stands: a kill switch is asked before anything else is done.
+    """
+    name = plan["plan_id"]
+    if config.pilot.paused:
+        raise GuardTripped("sending is paused ([pilot] paused = true): nothing was sent; set it to false to go on")
+    if plan["status"] in ("applied", "superseded"):
+        raise StalePlanError(f"the plan {name} is {plan['status']}: make a new one with `essentry-sync plan`")
+    check_age(plan, config, now=now)
+    if plan["pilot_json"] and plan["pilot_json"] != dump_pilot(config):
+        raise StalePlanError(f"the plan {name} was made under other [pilot] limits: make a new one")
+    if plan["policy_digest"] and plan["policy_digest"] != digest_policy(config)[0]:
+        raise StalePlanError(f"the plan {name} was made under other settings of who is invited: make a new one with `essentry-sync plan`")
 
 
 def check_age(plan: dict[str, Any], config: Config, *, now: datetime) -> None:
@@ -87,31 +108,30 @@ def apply_plan(
     progress: Callable[[int, int | None, Sequence[Outcome]], None] | None = None,
     without_deletes: bool = False,
     stop: Callable[[], bool] | None = None,
+    stale: Collection[int] = (),
 ) -> LoadResult:
     """Send a plan's open changes. The caller holds the lease; `stop` is asked before each batch and each request; true: send no more.
 
-    without_deletes: leave the deletes planned (`on_trip = "hold-deletes"`), for a later approval. Raises as `check_plan` does, and EssentryError when
+    without_deletes: leave the deletes planned (`on_trip = "hold-deletes"`), for a later approval. stale: seqs that a fresh
+    look at the sources does not ask for any more; they are held, with the reason in the ledger. Raises as `check_plan` does, and EssentryError when
     essentry refused or could not be reached.
     """
-    if config.pilot.paused:
-        raise GuardTripped("sending is paused ([pilot] paused = true): nothing was sent; set it to false to go on")
     plan, changes = state.load_plan(plan_id, columns=_ASKED, coded=("action", "reason", "state"))
     check_plan(plan, changes, state, config, now=datetime.now(UTC), without_deletes=without_deletes)
     planned = (changes["state"] == "planned").to_numpy(dtype=bool)
     waiting = planned & (changes["action"] == "delete").to_numpy(dtype=bool) & without_deletes
-    open_rows = pick_rows(changes, planned & ~waiting)
+    passed_by = planned & ~waiting & changes["seq"].isin(stale).to_numpy(dtype=bool)
+    open_rows = pick_rows(changes, planned & ~waiting & ~passed_by)
     deletes = open_rows[open_rows["action"] == "delete"]
     reasons = deletes.set_index("seq")["reason"]
     over = set(deletes.loc[deletes["ends_at"] <= run.clock, "seq"])
-    doubted: set[str] = set()
-    if len(deletes) and plan["run_id"] != run.run_id:  # the sources were read some time ago
-        doubted = set(deletes["source_id"]) - find_confirmed(config, state, run, deletes)
+    _hold(state, plan["plan_id"], run, changes[passed_by])
     state.set_plan_status(plan["plan_id"], "applying")
     client = EssentryClient(config.essentry, token=token, agent_token=agent_token, stop=stop)
 
     def confirm(items: Sequence[Item]) -> set[int]:
         """S2: an absent event is deleted only when a second look does not find it. S17: what is over by now is not cancelled."""
-        items = [item for item in items if item.seq not in over and item.source_id not in doubted]
+        items = [item for item in items if item.seq not in over]
         absent = [item for item in items if reasons.get(item.seq) == "absent"]
         still = find_still_there(config, state, [item.source_id for item in absent])
         return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
@@ -130,5 +150,17 @@ def apply_plan(
         stop=stop,
         confirm_delete=confirm,
     )
-    state.set_plan_status(plan["plan_id"], "partly" if not result.complete else "waiting" if waiting.any() else "applied")
+    whole = result.complete and not passed_by.any()
+    state.set_plan_status(plan["plan_id"], "partly" if not whole else "waiting" if waiting.any() else "applied")
     return result
+
+
+def _hold(state: State, plan_id: str, run: Run, changes: pd.DataFrame) -> None:
+    """Write down the changes that are not sent because the sources ask for something else by now (S24)."""
+    words = "the source asks for something else since the plan was made"
+    held = [
+        Outcome(int(seq), source_id, "held", CHANGED_SINCE, words)
+        for seq, source_id in changes[["seq", "source_id"]].itertuples(index=False)
+    ]
+    if held:
+        state.write_down(plan_id, [], held, run_id=run.run_id, now=datetime.now(UTC))

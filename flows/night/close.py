@@ -11,27 +11,24 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from flows.night.plan import Planned
 from flows.night.retention import forget_after
 from flows.night.session import Result, Session
 from flows.report.files import remove_report, write_failure, write_report
 from flows.report.log import log_outcome
 from flows.report.metrics import write_metrics
-from flows.state.store import State
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
-from transforms.arrow.codes import unite_frames
+from schemas.frames import REJECT_COLUMNS, empty_frame
 from transforms.desired.payload import FINGERPRINT_VERSION
-from transforms.diff.changes import code_mails
 from transforms.guards.policy import digest_policy
 from transforms.report.changes import choose_listed
 from transforms.report.history import list_history, summarise_report
-from transforms.report.mails import list_mails, needs_payload
+from transforms.report.holds import find_new, list_holds
 from transforms.report.problems import find_solved, list_problems
 from transforms.report.report import build_failure, build_report
 from transforms.report.words import Wording, name_places
 
 VISIT_DAYS = 28
-
-MAIL_ROWS = 10_000
 
 TOLD = ("seq", "source_id", "source", "location_id", "action", "reason", "starts_at", "name", "state", "code", "message")
 
@@ -80,7 +77,13 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             state.count_absent(planned.diff.absent_now)
             state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
             state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
-    problems = list_problems(changes if planned is not None else empty, state.rejections(), state.list_unanswered())
+    problems = list_problems(
+        changes if planned is not None else empty,
+        state.rejections(),
+        state.list_unanswered(),
+        holds=list_holds(planned.diff.decisions) if planned is not None else None,
+        unread=_find_unread(session, planned) if planned is not None else None,
+    )
     exit_code = _exit_code(session, changes if planned is not None else empty, problems, error)
     summary, folder = _summarise(session)
     if planned is None:
@@ -128,6 +131,15 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     if unwritten is not None or told is not None:
         raise unwritten or told  # type: ignore[misc]  # one of them is an error
     return Result(report, folder, exit_code)
+
+
+def _find_unread(session: Session, planned: Planned) -> pd.DataFrame:
+    """The quarantined rows that no run before this one has told of."""
+    runs = session.state.runs()
+    told = runs[runs["kind"].isin(["sync", "apply"]) & runs["exit_code"].isin([EXIT_DONE, EXIT_INCOMPLETE, GuardTripped.exit_code])]
+    last = told.loc[told["run_id"] != session.run.run_id, "run_id"]
+    before = session.state.quarantine(last.iloc[-1]) if len(last) else empty_frame(REJECT_COLUMNS)
+    return find_new(planned.rejects, before)
 
 
 def _tell_outcome(session: Session, report: Mapping[str, Any], exit_code: int) -> None:
@@ -178,52 +190,6 @@ def _exit_code(session: Session, changes: pd.DataFrame, problems: pd.DataFrame, 
     return EXIT_DONE
 
 
-def finish_apply(session: Session, plan_id: str) -> Result:
-    """Report of a plan that was applied in a run of its own."""
-    stored, changes = session.state.load_plan(plan_id, columns=TOLD, coded=CODED)
-    exit_code = session.load.error.exit_code if session.load and session.load.error else EXIT_DONE
-    problems = list_problems(changes, session.state.rejections(), session.state.list_unanswered())
-    if exit_code == EXIT_DONE and (len(problems) or changes["state"].isin(["planned", "sending"]).any()):
-        exit_code = EXIT_INCOMPLETE
-    run = session.run
-    summary, folder = _summarise(session)
-    decisions = changes[["source_id", "source", "action", "reason"]]
-    _save_policy(session, stored)
-    balance = orjson.loads(stored["balance_json"])
-    report = build_report(
-        run=summary | {"exit_code": exit_code},
-        plan=_plan_facts(stored),
-        decisions=decisions,
-        mails=_read_mails(session.state, stored["plan_id"], len(changes)),
-        rejects=session.state.quarantine(stored["run_id"]),
-        changes=changes,
-        findings=read_findings(stored),
-        balance=balance,
-        decided={name: balance["snapshot"].get(name, 0) for name in ("unchanged", "held", "dormant", "pilot")},
-        notes=_notes(session),
-        failed_sources={},
-        seconds=session.seconds,
-        load=_load_facts(session),
-        error=str(session.load.error) if session.load and session.load.error else None,
-        problems=problems,
-        **_surroundings(session),
-    )
-    unwritten = _write_report(session, folder, report, changes, stored["plan_id"])
-    session.state.finish_run(
-        run.run_id,
-        finished_at=datetime.now(UTC),
-        status="done" if exit_code == 0 else "incomplete" if exit_code == EXIT_INCOMPLETE else "failed",
-        exit_code=exit_code,
-        summary_json=orjson.dumps(summarise_report(report)).decode(),
-        report_dir=str(folder),
-        plan_id=stored["plan_id"],
-    )
-    told = _try_writing(_tell_outcome, session, report, exit_code)
-    if unwritten is not None or told is not None:
-        raise unwritten or told  # type: ignore[misc]  # one of them is an error
-    return Result(report, folder, exit_code)
-
-
 def _plan_facts(stored: Mapping[str, Any]) -> dict[str, Any]:
     """What the report tells of the plan and of who released it."""
     facts = {"plan_id": stored["plan_id"], "digest": stored["digest"], "changes": int(stored["changes"]), "full": bool(stored["full"])}
@@ -256,13 +222,3 @@ def _surroundings(session: Session) -> dict[str, Any]:
         "history": list_history(session.state.runs(), until=session.run.run_id),
         "visits": session.state.count_visits(session.run.as_of, session.run.as_of + timedelta(days=VISIT_DAYS)),
     }
-
-
-def _read_mails(state: State, plan_id: str, count: int) -> pd.DataFrame:
-    """Who a stored plan mails; payloads are read a part of the plan at a time."""
-    frames = []
-    for changes in state.iterate_changes(plan_id, count):
-        for start in range(0, max(len(changes), 1), MAIL_ROWS):
-            part = changes.iloc[start : start + MAIL_ROWS]
-            frames.append(code_mails(list_mails(part, state.read_contents(plan_id, part.loc[needs_payload(part), "seq"].tolist()))))
-    return unite_frames(frames)

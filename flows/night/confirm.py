@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from flows.night.compare import compare_sources
-from flows.night.run import Night, Run
-from flows.parts.deal import read_night
-from flows.parts.shelf import open_shelf
 from flows.sources.ask import confirm_absent
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import SyncError
 from transforms.naming.naming import name_by
-
-
-def find_confirmed(config: Config, state: State, run: Run, deletes: pd.DataFrame) -> set[str]:
-    """Which of an older plan's deletes a fresh look at the sources would make again, by event.
-
-    deletes: source_id and reason. All rules hold again, those of health among them; a source that cannot be read confirms nothing.
-    """
-    try:
-        with open_shelf(config.spill_folder) as shelf:
-            diff = compare_sources(Night(config, state, run, shelf=shelf), *read_night(config, state, shelf)).diff
-    except SyncError:
-        return set()
-    again = diff.decisions.loc[diff.decisions["action"] == "delete", "source_id"]
-    return set(deletes["source_id"]) & set(again)
 
 
 def find_still_there(config: Config, state: State, source_ids: list[str]) -> set[str]:

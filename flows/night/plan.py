@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 import pandas as pd
 
-from flows.night.compare import compare_sources
+from flows.night.compare import Compared, compare_sources
 from flows.night.judge import judge_plan
 from flows.night.pages import PlanDigest, merge_pages, seal
 from flows.night.run import Night
 from flows.parts.shelf import release_memory
+from schemas.config import Config
 from schemas.frames import REJECT_COLUMNS, empty_frame
 from transforms.desired.build import Desired
 from transforms.diff.balance import build_balance
@@ -25,12 +26,18 @@ from transforms.diff.pilot import dump_pilot
 from transforms.guards.approval import Approval
 from transforms.guards.findings import Finding
 from transforms.guards.policy import digest_policy
+from transforms.naming.naming import Naming, name_by
+from transforms.validate.source import Validated
 from transforms.validate.typed import MAX_ODD
 
 
 @dataclass
 class Planned:
-    """Everything a plan rests on, for the report. `desired` and `diff`: as flows.night.compare.Compared has them."""
+    """Everything a plan rests on, for the report. `desired` and `diff`: as flows.night.compare.Compared has them.
+
+    released: an approval, of this plan or of one before it, covers what tripped. stale: seqs of an older plan's
+    changes that the sources do not ask for any more as the plan has them.
+    """
 
     plan_id: str
     digest: str
@@ -43,13 +50,19 @@ class Planned:
     balance: dict[str, Any]
     reads: dict[str, dict[str, int]] = field(default_factory=dict)
     full: bool = False
-    approval: Approval | None = None
+    released: bool = False
     odd_times: list[dict[str, str]] = field(default_factory=list)
+    stale: list[int] = field(default_factory=list)
 
     @property
     def waits(self) -> bool:
         """A guard tripped, and no approval covers it."""
-        return bool(self.findings) and self.approval is None
+        return bool(self.findings) and not self.released
+
+    def holds_deletes(self, config: Config) -> bool:
+        """Whether it goes without its deletes: `on_trip` says so, and that answers every guard that tripped."""
+        hold = config.guards.on_trip == "hold-deletes"
+        return self.waits and hold and all(finding.about_deletes for finding in self.findings)
 
 
 def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping[str, str]) -> Planned:
@@ -59,10 +72,7 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     desired, diff, sources = compared.desired, compared.diff, compared.sources
     digest, _ = digest_policy(config)
     findings, approval = judge_plan(config, state, run, compared, full=night.full)
-    rejects = pd.concat(
-        [frame for frame in [*(v.rejects for v in sources), desired.rejects] if len(frame)] or [empty_frame(REJECT_COLUMNS)],
-        ignore_index=True,
-    )
+    rejects = gather_rejects(compared, name_by(config, state.adopted()))
     balance = build_balance(compared.rows, diff.decisions, compared.known.snapshot, sources)
     release_memory()
     plan_id, sealed = run.run_id, PlanDigest()
@@ -98,9 +108,32 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
         balance,
         compared.reads,
         night.full,
-        approval,
-        [{"source": v.source, **row} for v in sources for row in v.odd_times][:MAX_ODD],
+        approval is not None,
+        gather_odd_times(compared),
     )
+
+
+def gather_rejects(compared: Compared, naming: Naming) -> pd.DataFrame:
+    """REJECT_COLUMNS of every source, and of the links between them; with the event's id where its key can be read."""
+    frames = [*(_name_rejects(v, naming) for v in compared.sources), compared.desired.rejects]
+    return pd.concat([f for f in frames if len(f)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
+
+
+def _name_rejects(source: Validated, naming: Naming) -> pd.DataFrame:
+    rejects = source.rejects
+    keyed = rejects["source_event_id"].notna() & rejects["source_id"].isna()
+    if not keyed.any():
+        return rejects
+    keys = rejects.loc[keyed, "source_event_id"].reset_index(drop=True)
+    names = naming.name_events(naming.prefix_of(source.source), keys)
+    named = rejects["source_id"].astype("str").copy()
+    named[keyed] = names.to_numpy()
+    return rejects.assign(source_id=named)
+
+
+def gather_odd_times(compared: Compared) -> list[dict[str, str]]:
+    """Some of the clock times that a change of clocks made ambiguous."""
+    return [{"source": v.source, **row} for v in compared.sources for row in v.odd_times][:MAX_ODD]
 
 
 def _released_by(approval: Approval) -> dict[str, Any]:

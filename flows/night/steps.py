@@ -11,9 +11,10 @@ from typing import Any
 
 from flows.connections.secrets import read_tokens
 from flows.night.apply import apply_plan
-from flows.night.close import finish, finish_apply
+from flows.night.close import finish
 from flows.night.load import LoadResult
 from flows.night.plan import Planned, make_plan
+from flows.night.recall import recall_plan
 from flows.night.run import Night
 from flows.night.session import Result, Session, open_session
 from flows.parts.deal import Dealt, read_night
@@ -44,25 +45,29 @@ def plan(
     return session.planned
 
 
-def holds_deletes(session: Session, planned: Planned) -> bool:
-    """Whether the plan goes without its deletes: `on_trip` says so, and every guard that tripped is answered by it."""
-    return planned.waits and session.config.guards.on_trip == "hold-deletes" and all(f.about_deletes for f in planned.findings)
+def recall(session: Session, plan_id: str) -> Planned:
+    """A stored plan, held against a fresh look at the sources; nothing new is planned."""
+    with session.timed("plan"):
+        night = Night(session.config, session.state, session.run, shelf=session.shelf)
+        session.planned = recall_plan(night, plan_id)
+    return session.planned
 
 
 def load(session: Session, planned: Planned, *, progress: Callable[..., None] | None = None) -> LoadResult | None:
     """Send the plan unless a guard holds it. None: nothing was sent."""
-    without_deletes = holds_deletes(session, planned)
+    without_deletes = planned.holds_deletes(session.config)
     if planned.waits and not without_deletes:
         return None
     with session.timed("load"):
         if planned.diff.changes.empty:
             session.load = LoadResult({}, 0, 0, None, False)
+            session.state.set_plan_status(planned.plan_id, "applied" if session.kind == "apply" else "empty")
         else:
-            session.load = send(session, planned.plan_id, progress=progress, without_deletes=without_deletes)
+            session.load = send(session, planned, progress=progress, without_deletes=without_deletes)
     return session.load
 
 
-def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None = None, without_deletes: bool = False) -> LoadResult:
+def send(session: Session, planned: Planned, *, progress: Callable[..., None] | None = None, without_deletes: bool = False) -> LoadResult:
     """Apply a stored plan under this session's lease."""
     token, agent_token = read_tokens(session.config)
     lease = session.lease
@@ -71,13 +76,14 @@ def send(session: Session, plan_id: str, *, progress: Callable[..., None] | None
     result = apply_plan(
         session.config,
         session.state,
-        plan_id,
+        planned.plan_id,
         session.run,
         token=token,
         agent_token=agent_token,
         progress=progress,
         without_deletes=without_deletes,
         stop=lambda: not lease.is_ours(),
+        stale=planned.stale,
     )
     lease.check()
     return result
@@ -98,9 +104,8 @@ def run_apply(config: Config, plan_id: str, *, as_of: datetime | None = None, pr
     """`apply PLAN`: send exactly a stored plan."""
     with open_session(config, kind="apply", as_of=as_of) as session:
         try:
-            with session.timed("load"):
-                session.load = send(session, plan_id, progress=progress)
+            load(session, recall(session, plan_id), progress=progress)
         except SyncError as error:
             finish(session, error=error)
             raise
-        return finish_apply(session, plan_id)
+        return finish(session)

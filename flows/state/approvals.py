@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,20 @@ class Approvals:
             numbers=numbers,
             changes=key_changes(changes),
         )
+
+    def list_passed_over(self, plan: Mapping[str, Any]) -> list[str]:
+        """Plans with changes that were superseded unsent before this one, since the last that was settled; newest first.
+
+        A person may have read the report of one of these, and mean it by `latest`.
+        """
+        c = t.plans.c
+        settled = sa.select(sa.func.max(c.created_at)).where(c.status.in_(["applied", "partly", "empty"]))
+        query = sa.select(c.plan_id).where(c.status == "superseded", c.changes > 0, c.created_at < plan["created_at"])
+        with self._read() as connection:
+            last = connection.execute(settled).scalar()
+            if last is not None:
+                query = query.where(c.created_at > last)
+            return list(connection.execute(query.order_by(c.created_at.desc())).scalars())
 
     def plan_approval(self, plan_id: str) -> tuple[str, str, str]:
         """Where a plan stands, who approved it and why."""

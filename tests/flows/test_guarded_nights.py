@@ -12,6 +12,8 @@ from flows.night.session import open_state
 from schemas.errors import GuardTripped, StalePlanError
 from tests.firm import Firm, guards_of
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def settle(firm: Firm, count: int) -> None:
     """A night in which `count` meetings are created."""

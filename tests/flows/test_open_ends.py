@@ -9,6 +9,8 @@ import pytest
 from schemas.errors import EXIT_INCOMPLETE
 from tests.firm import Firm
 
+pytestmark = pytest.mark.usefixtures("way")
+
 CODE = "ERROR_USER_CANNOT_HOST_AT_LOCATION"
 
 

@@ -17,6 +17,8 @@ from schemas.config import GuardsConfig
 from schemas.errors import ConfigurationError, GuardTripped, StalePlanError, StateError
 from tests.firm import Firm, guards_of
 
+pytestmark = pytest.mark.usefixtures("way")
+
 # -- deletes ---------------------------------------------------------------------------------------------------------------
 
 

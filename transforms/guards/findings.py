@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,6 +31,11 @@ class Finding:
     def as_record(self) -> dict[str, Any]:
         """For the state store and the report."""
         return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Finding:
+        """A finding as `as_record` gave it."""
+        return cls(**{**record, "causes": tuple(record.get("causes") or ())})
 
 
 def find_over(

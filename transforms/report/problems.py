@@ -1,4 +1,7 @@
-"""What stays open after a run: events that essentry rejected, or never answered for. Told in every report until they are solved. Pure."""
+"""What stays open after a run: what essentry rejected or never answered for, what was held back, what could not be read.
+
+Told by id in every report and in the exit code until it is solved (S19). Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from schemas.frames import empty_frame
+from schemas.frames import REJECT_COLUMNS, empty_frame
 from transforms.arrow.codes import to_plain
 from transforms.arrow.columns import is_among
 from transforms.arrow.rows import pick_rows
@@ -15,26 +18,53 @@ from transforms.desired.build import Desired
 from transforms.diff.changes import SourceHealth
 
 PROBLEM_COLUMNS = ["source_id", "action", "state", "code", "message", "tries", "next_at"]
-OPEN_STATES = ("rejected", "unknown")
+OPEN_STATES = ("rejected", "unknown", "held")
 
 
-def list_problems(changes: pd.DataFrame, rejections: pd.DataFrame, unanswered: pd.DataFrame) -> pd.DataFrame:
+def list_problems(
+    changes: pd.DataFrame,
+    rejections: pd.DataFrame,
+    unanswered: pd.DataFrame,
+    *,
+    holds: pd.DataFrame | None = None,
+    unread: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """PROBLEM_COLUMNS, a row an event: those of this run first, then those of earlier runs that this one did not settle.
 
     changes: the run's, with the ledger's state. rejections: source_id, code, message, tries, next_at of every rejection that stands.
     unanswered: source_id, action, code, message of every request whose outcome is still not known. An event that waits for its next try has
     the action `held`. tries: how often essentry rejected it; next_at: when it is tried again though nothing changed (UTC).
+    holds: source_id and reason of events that are held back and ask a person. unread: REJECT_COLUMNS of the rows that this
+    run was the first to set aside, and that keep a guest from a visit.
     """
     mine = changes[changes["state"].isin(OPEN_STATES)] if len(changes) else empty_frame(PROBLEM_COLUMNS)
     mine = to_plain(mine[["source_id", "action", "state", "code", "message"]])
     older = unanswered.drop_duplicates("source_id", keep="last").assign(state="unknown")
     waiting = rejections.assign(action="held", state="rejected")
-    frames = [frame[mine.columns] for frame in (mine, older, waiting) if len(frame)]
+    kept = _list_held(holds if holds is not None else empty_frame(["source_id", "reason"]))
+    bad = _list_unread(unread if unread is not None else empty_frame(REJECT_COLUMNS))
+    frames = [frame[mine.columns] for frame in (mine, older, waiting, kept, bad) if len(frame)]
     if not frames:
         return empty_frame(PROBLEM_COLUMNS)
     table = pd.concat(frames, ignore_index=True).drop_duplicates("source_id", ignore_index=True)
     tries = rejections[["source_id", "tries", "next_at"]]
     return table.merge(tries, on="source_id", how="left", validate="1:1")[PROBLEM_COLUMNS]
+
+
+def _list_held(holds: pd.DataFrame) -> pd.DataFrame:
+    """Holds as problems: the reason is the code."""
+    plain = to_plain(holds)
+    return plain[["source_id"]].assign(action="held", state="held", code=plain["reason"], message=pd.NA)
+
+
+def _list_unread(rejects: pd.DataFrame) -> pd.DataFrame:
+    """Quarantined rows as problems, one an event or, without a readable key, one a row; the check is the code."""
+    key = rejects["source"] + " row " + (rejects.index.to_series() + 1).astype("str")
+    names = rejects["source_id"].fillna(key)
+    guest = rejects["guest_id"].fillna("?").where(rejects["part"] == "guests")
+    told = (rejects["remedy"] + guest.map(" (guest {})".format, na_action="ignore").fillna("")).astype("str")
+    plain = pd.DataFrame({"source_id": names, "code": rejects["check"], "message": told})
+    return plain.drop_duplicates("source_id").assign(action="held", state="quarantined")
 
 
 def find_solved(rejections: pd.DataFrame, decisions: pd.DataFrame, desired: Desired, health: Mapping[str, SourceHealth]) -> list[str]:

@@ -14,6 +14,7 @@ from transforms.arrow.instants import format_instants
 from transforms.masking import mask_text, mask_value
 from transforms.report.changes import choose_listed, count_listed
 from transforms.report.history import compare_usual
+from transforms.report.holds import count_not_done
 from transforms.report.words import Wording, explain_code
 from transforms.words import plural
 
@@ -41,7 +42,6 @@ def build_report(
     history: Sequence[Mapping[str, Any]] = (),
     visits: pd.DataFrame | None = None,
     problems: pd.DataFrame | None = None,
-    decided: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """The report of one run, without its changes one by one (`transforms.report_changes.list_changes`).
 
@@ -49,7 +49,7 @@ def build_report(
     mails: a row a guest and
     event that is mailed when all is sent. history: earlier runs, oldest first (`list_history`). visits: starts_at (UTC), events, guests of what
     essentry holds. problems: source_id, action, state, code, message and, where known, tries and next_at of what essentry rejected or did not
-    answer; default: those of `changes`. decided: counts of decisions that `decisions` does not hold.
+    answer; default: those of `changes`.
     """
     wording = wording or Wording()
     sent = changes[changes["action"] != "expire"] if len(changes) else changes
@@ -61,11 +61,11 @@ def build_report(
         "run": dict(run),
         "plan": _tell_plan(plan, findings, changes),
         "status": tell_status(run, findings, changes, load, error, len(problems)),
-        "verdict": tell_verdict(run, findings, changes, rejects, load, error, len(problems)),
+        "verdict": tell_verdict(run, findings, changes, rejects, load, error, len(problems), count_not_done(decisions)),
         "timezone": wording.timezone,
         "masked": wording.masked,
         "places": {str(key): name for key, name in sorted(wording.locations.items())},
-        "counts": {name: int((decisions["action"] == name).sum()) + (decided or {}).get(name, 0) for name in COUNTED},
+        "counts": {name: int((decisions["action"] == name).sum()) for name in COUNTED},
         "outcomes": {str(k): int(v) for k, v in to_texts(sent["state"]).value_counts().sort_index().items()} if len(sent) else {},
         "by_source": _count(changes, "source"),
         "by_location": _count(changes, "location_id"),
@@ -167,8 +167,9 @@ def tell_verdict(
     load: Mapping[str, Any] | None,
     error: str | None,
     problems: int,
+    held: int = 0,
 ) -> str:
-    """The outcome in words."""
+    """The outcome in words. held: events that are not in step, whether they ask a person or not."""
     if error:
         return f"stopped: {error}"
     if run.get("kind") == "plan":
@@ -179,14 +180,23 @@ def tell_verdict(
     waiting = count_waiting(changes, findings)
     if waiting:
         sent = int((changes["state"] == "confirmed").sum())
-        held = f"{plural(waiting, 'cancellation')} held back until you approve {'it' if waiting == 1 else 'them'}"
-        return f"{plural(sent, 'change')} sent; {held}: {findings[0]['message']}"
+        back = f"{plural(waiting, 'cancellation')} held back until you approve {'it' if waiting == 1 else 'them'}"
+        return f"{plural(sent, 'change')} sent; {back}: {findings[0]['message']}"
+    tail = _tell_rest(held, len(rejects))
+    done = f"{plural(len(changes), 'change')} sent" if len(changes) else "nothing to send"
     if problems:
-        return f"done, but {plural(problems, 'event')} rejected or unknown; they come again until they are solved"
+        asks = "ask" if problems > 1 else "asks"
+        return f"{done}, but {plural(problems, 'event')} {asks} for somebody{tail}"
     if changes.empty:
-        return "nothing to do: essentry is in step"
-    tail = f"; {plural(len(rejects), 'row')} quarantined" if len(rejects) else ""
+        return f"{done}{tail}" if tail else "nothing to do: essentry is in step"
     return f"done: {plural(len(changes), 'change')}{tail}"
+
+
+def _tell_rest(held: int, quarantined: int) -> str:
+    """What is not in step and asks nobody (again), as the end of a verdict."""
+    parts = [f"{plural(held, 'event')} held back" if held else ""]
+    parts += [f"{plural(quarantined, 'row')} quarantined" if quarantined else ""]
+    return "".join(f"; {part}" for part in parts if part)
 
 
 def count_waiting(changes: pd.DataFrame, findings: Sequence[Mapping[str, Any]]) -> int:

@@ -15,6 +15,8 @@ import orjson
 
 from schemas.config import Config
 from schemas.essentry import STATUS_CANNOT_HOST
+from schemas.frames import REMEDIES
+from transforms.report.holds import find_hold
 from transforms.words import plural
 
 LABELS = {
@@ -45,6 +47,10 @@ CODES: dict[str, tuple[str, str]] = {
     "UNREADABLE": ("the answer held no result; essentry may have applied it", _NEXT),
     "NO_STATUS": ("the answer left the event out; essentry may have applied it", _NEXT),
     "CONTRADICTION": ("the answer named the event twice, with different results", _NEXT),
+    "CHANGED_SINCE": (
+        "the source asks for something else since the plan was made, so this change was not sent",
+        "nothing: the next run plans it anew; or make a new plan now",
+    ),
     "NOT_CONFIRMED": ("a second look at the source did not show it gone, so the cancellation was not sent", "nothing, unless it stays so"),
 }
 
@@ -83,6 +89,12 @@ def explain_code(code: str | None, state: str) -> tuple[str, str]:
     """What the outcome of an event means, and what to do."""
     if code in CODES:
         return CODES[code]
+    if state == "held":
+        hold = find_hold(code or "")
+        return hold.meaning, hold.remedy
+    if state == "quarantined":
+        reason, remedy = REMEDIES.get(code or "", ("its row cannot be used", "correct it in the source"))
+        return reason, remedy
     if state == "unknown":
         return "it is not known whether essentry applied it", _NEXT
     if code and code.startswith("HTTP_"):
