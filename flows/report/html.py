@@ -38,6 +38,7 @@ ACTION_WORDS = {
 }  # fmt: skip
 STATE_WORDS = {
     "planned": "not sent", "sending": "under way", "confirmed": "confirmed", "rejected": "rejected", "unknown": "unknown", "held": "held",
+    "quarantined": "quarantined for the first time", "failed": "failed",
     "superseded": "superseded", "stale": "stale",
 }  # fmt: skip
 NOTE_WORDS = {

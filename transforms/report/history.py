@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from transforms.report.problems import ANSWERED_BADLY
 from transforms.report.words import MEASURES
 
 HISTORY_RUNS = 30
@@ -31,7 +32,7 @@ def summarise_report(report: Mapping[str, Any]) -> dict[str, Any]:
         "people_mailed": report["people_mailed"],
         "people": people["total"],
         "quarantined": sum(group["rows"] for group in report["quarantined"]),
-        "rejected": sum(group["events"] for group in report["problem_groups"]),
+        "rejected": sum(g["events"] for g in report["problem_groups"] if g["state"] in ANSWERED_BADLY),
     }
 
 

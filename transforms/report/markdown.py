@@ -103,7 +103,7 @@ def _attention(report: Mapping[str, Any]) -> list[str]:
 def _problems(report: Mapping[str, Any]) -> list[str]:
     if not report["problem_groups"]:
         return []
-    lines = ["## Rejected or unknown", ""]
+    lines = ["## Events that need somebody", ""]
     for group in report["problem_groups"]:
         lines += [
             f"- {plural(group['events'], 'event')} `{group['code'] or group['state']}`: {group['meaning']}. {_sentence(group['remedy'])}"

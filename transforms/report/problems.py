@@ -18,7 +18,8 @@ from transforms.desired.build import Desired
 from transforms.diff.changes import SourceHealth
 
 PROBLEM_COLUMNS = ["source_id", "action", "state", "code", "message", "tries", "next_at"]
-OPEN_STATES = ("rejected", "unknown", "held")
+ANSWERED_BADLY = ("rejected", "unknown")
+OPEN_STATES = (*ANSWERED_BADLY, "held")
 
 
 def list_problems(

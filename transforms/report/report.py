@@ -15,6 +15,7 @@ from transforms.masking import mask_text, mask_value
 from transforms.report.changes import choose_listed, count_listed
 from transforms.report.history import compare_usual
 from transforms.report.holds import count_not_done
+from transforms.report.problems import ANSWERED_BADLY, OPEN_STATES
 from transforms.report.words import Wording, explain_code
 from transforms.words import plural
 
@@ -55,13 +56,14 @@ def build_report(
     sent = changes[changes["action"] != "expire"] if len(changes) else changes
     confirmed = changes.loc[changes["state"] == "confirmed", "source_id"] if len(changes) else []
     if problems is None:
-        problems = changes[changes["state"].isin(["rejected", "unknown"])] if len(changes) else changes
+        problems = changes[changes["state"].isin(OPEN_STATES)] if len(changes) else changes
+    states = {str(k): int(v) for k, v in to_texts(problems["state"]).value_counts().sort_index().items()} if len(problems) else {}
     report: dict[str, Any] = {
         "version": REPORT_VERSION,
         "run": dict(run),
         "plan": _tell_plan(plan, findings, changes),
         "status": tell_status(run, findings, changes, load, error, len(problems)),
-        "verdict": tell_verdict(run, findings, changes, rejects, load, error, len(problems), count_not_done(decisions)),
+        "verdict": tell_verdict(run, findings, changes, rejects, load, error, states, count_not_done(decisions)),
         "timezone": wording.timezone,
         "masked": wording.masked,
         "places": {str(key): name for key, name in sorted(wording.locations.items())},
@@ -116,7 +118,7 @@ def _this_run(report: Mapping[str, Any]) -> dict[str, Any]:
         **{action: counts[action] for action in ("create", "update", "delete")},
         "people": people["total"],
         "quarantined": sum(group["rows"] for group in report["quarantined"]),
-        "rejected": sum(group["events"] for group in report["problem_groups"]),
+        "rejected": sum(g["events"] for g in report["problem_groups"] if g["state"] in ANSWERED_BADLY),
         "seconds": round(sum(report["seconds"].values()), 1),
     }
 
@@ -166,7 +168,7 @@ def tell_verdict(
     rejects: pd.DataFrame,
     load: Mapping[str, Any] | None,
     error: str | None,
-    problems: int,
+    problems: Mapping[str, int],
     held: int = 0,
 ) -> str:
     """The outcome in words. held: events that are not in step, whether they ask a person or not."""
@@ -183,13 +185,23 @@ def tell_verdict(
         back = f"{plural(waiting, 'cancellation')} held back until you approve {'it' if waiting == 1 else 'them'}"
         return f"{plural(sent, 'change')} sent; {back}: {findings[0]['message']}"
     tail = _tell_rest(held, len(rejects))
-    done = f"{plural(len(changes), 'change')} sent" if len(changes) else "nothing to send"
-    if problems:
-        asks = "ask" if problems > 1 else "asks"
-        return f"{done}, but {plural(problems, 'event')} {asks} for somebody{tail}"
+    if any(problems.values()):
+        return f"done, but {_tell_problems(problems)}; they come again until they are solved"
     if changes.empty:
-        return f"{done}{tail}" if tail else "nothing to do: essentry is in step"
+        return f"nothing to send{tail}" if tail else "nothing to do: essentry is in step"
     return f"done: {plural(len(changes), 'change')}{tail}"
+
+
+def _tell_problems(problems: Mapping[str, int]) -> str:
+    """What asks for somebody, by what became of it."""
+    answered = sum(problems.get(state, 0) for state in ANSWERED_BADLY)
+    parts = [f"{plural(answered, 'event')} rejected or unknown"] if answered else []
+    words = {"held": "held back", "quarantined": "quarantined for the first time"}
+    for state, count in problems.items():
+        if count and state not in ANSWERED_BADLY:
+            noun = "source" if state == "failed" else "event"
+            parts.append(f"{plural(count, noun)} {words.get(state, state)}")
+    return ", ".join(parts)
 
 
 def _tell_rest(held: int, quarantined: int) -> str:
