@@ -166,12 +166,14 @@ class History:
 
     def _night(self, day: int) -> int:
         as_of, seed = self.company.now + timedelta(days=day), f"{self.seed}-{day}"
+        way = random.Random(f"way {seed}").choice(["sync", "sync", "apply"])  # drawn apart, as above
+        self.seen[f"night: by {way}"] += 1
         with self._restarted():
             if not (self.kills and self.rng.random() < 0.7):
-                return run_night(self.config, as_of, seed=seed)
+                return run_night(self.config, as_of, seed=seed, way=way)
             when, step = self.rng.choice(["before", "after"]), self.rng.choice(sorted(STEPS))
             nth = self.rng.randint(1, 25 if step == "commit" else 4)
-            code = kill_night(self.config, as_of, f"{when} {step}", nth, seed=seed)
+            code = kill_night(self.config, as_of, f"{when} {step}", nth, seed=seed, way=way)
             if code == -9:
                 self.seen["fault: SIGKILL"] += 1
                 let_lease_run_out(self.config)

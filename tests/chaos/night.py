@@ -52,11 +52,15 @@ STEPS: dict[str, tuple[Any, str]] = {
 """Steps of a night, as the function that takes each: a process can be killed just before or just after."""
 
 
-def run_night(config: Path, as_of: datetime, *, seed: str = "") -> int:
-    """One night without the engine, with short waits between tries; its exit code."""
+def run_night(config: Path, as_of: datetime, *, seed: str = "", way: str = "sync") -> int:
+    """One night without the engine, with short waits between tries; its exit code. way: `sync`, or `apply` after a `plan`."""
     random.seed(seed)  # the client's waits
     with patch.object(apply, "EssentryClient", functools.partial(EssentryClient, backoff_seconds=0.02)):
         try:
+            if way == "apply":
+                planned = nightly.run_plan(load_config(config), as_of=as_of)
+                plan_id = planned.report["plan"]["plan_id"]
+                return nightly.run_apply(load_config(config), plan_id, as_of=as_of).exit_code
             with open_session(load_config(config), kind="sync", as_of=as_of) as session:
                 try:
                     nightly.load(session, nightly.plan(session, *nightly.extract(session)))
@@ -100,7 +104,7 @@ def _count_steps(config: Path, as_of: datetime, answer: Path) -> None:
     answer.write_text(json.dumps(counts), encoding="utf-8")
 
 
-def _die_on_the_way(config: Path, as_of: datetime, seed: str, point: str, nth: int) -> None:
+def _die_on_the_way(config: Path, as_of: datetime, seed: str, point: str, nth: int, way: str) -> None:
     when, step = point.split(" ", 1)
     left = nth
 
@@ -112,7 +116,7 @@ def _die_on_the_way(config: Path, as_of: datetime, seed: str, point: str, nth: i
                 os.kill(os.getpid(), signal.SIGKILL)
 
     watch(*STEPS[step], seen)
-    os._exit(run_night(config, as_of, seed=seed))
+    os._exit(run_night(config, as_of, seed=seed, way=way))
 
 
 def _run_process(target: Callable[..., None], *arguments: Any) -> int:
@@ -133,9 +137,9 @@ def count_steps(config: Path, as_of: datetime) -> dict[str, int]:
     return counted
 
 
-def kill_night(config: Path, as_of: datetime, point: str, nth: int, *, seed: str = "") -> int:
+def kill_night(config: Path, as_of: datetime, point: str, nth: int, *, seed: str = "", way: str = "sync") -> int:
     """A night in a process that dies of SIGKILL at the nth `point` ("before PUT"); -9, or the exit code when it never came there."""
-    return _run_process(_die_on_the_way, config, as_of, seed, point, nth)
+    return _run_process(_die_on_the_way, config, as_of, seed, point, nth, way)
 
 
 def let_lease_run_out(config: Path) -> None:
