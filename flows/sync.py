@@ -40,9 +40,7 @@ What: TypeAlias = Literal["sync", "plan", "full"]
 # of an unexpected one is Prefect's to show.
 
 
-@task(
-    name="extract", task_run_name="extract", tags=["source"], retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False
-)
+@task(name="extract", task_run_name="extract", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
 def extract(session: Session) -> tuple[dict[str, Extracted] | dict[str, Dealt], dict[str, str]] | State:
     """Read every source; a database that is just restarting gets a second chance."""
     session.error = None
@@ -52,7 +50,7 @@ def extract(session: Session) -> tuple[dict[str, Extracted] | dict[str, Dealt], 
         return _fail(session, error)
 
 
-@task(name="plan", task_run_name="validate, transform, diff, guard", tags=["plan"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="plan", task_run_name="validate, transform, diff, guard", cache_policy=NO_CACHE, persist_result=False)
 def plan(session: Session, extracted: MutableMapping[str, Any], failed: Mapping[str, str], full: bool) -> Planned | State:
     """Validate, build, compare, judge and store."""
     try:
@@ -69,7 +67,7 @@ def plan_by_parts(session: Session, extracted: State, *, full: bool) -> Planned 
         return _fail(session, error)
 
 
-@task(name="load", task_run_name="load", tags=["essentry"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="load", task_run_name="load", cache_policy=NO_CACHE, persist_result=False)
 def load(session: Session, planned: Planned, progress: Callable[..., None] | None) -> LoadResult | State | None:
     """Send the plan unless a guard holds it. The client retries, this task does not."""
     try:
@@ -79,7 +77,7 @@ def load(session: Session, planned: Planned, progress: Callable[..., None] | Non
         return _fail(session, error)
 
 
-@task(name="report", task_run_name="report", tags=["report"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(session: Session) -> Result:
     """Write the report's files, and the artifacts."""
     result = session.result = finish(session, error=session.error)
@@ -87,7 +85,7 @@ def report(session: Session) -> Result:
     return result
 
 
-@task(name="apply", task_run_name="apply", tags=["essentry"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="apply", task_run_name="apply", cache_policy=NO_CACHE, persist_result=False)
 def apply(session: Session, plan_id: str, progress: Callable[..., None] | None) -> Result | State:
     """Send the approved plan, as a run of its own: under the lease again, and with every check of `essentry-sync apply`."""
     try:
