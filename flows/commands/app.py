@@ -33,6 +33,14 @@ def quieten_engine() -> None:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
+def show_life(*, quiet: bool = False) -> None:
+    """From here on the command is never silent for long, however long its imports take."""
+    from flows.commands.waiting import waiting
+
+    waiting.quiet = quiet
+    waiting.start()
+
+
 def load_settings(path: Path) -> Config:
     """The configuration of a command."""
     from schemas.config import load_config
@@ -56,6 +64,8 @@ def read_clock(text: str | None) -> datetime | None:
 def end_with(result: Result, *, as_json: bool) -> None:
     """Print a run's summary and end with its exit code."""
     from flows.commands.terminal import print_result
+    from flows.commands.waiting import waiting
 
+    waiting.end()
     print_result(result, as_json=as_json)
     raise typer.Exit(result.exit_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,7 +30,9 @@ from schemas.errors import SyncError
 
 @dataclass
 class Session:
-    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie."""
+    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie;
+    `begins`, `tell`: who is told of its steps; `begun`: whether the engine has begun them.
+    """
 
     config: Config
     state: State
@@ -44,11 +46,19 @@ class Session:
     lease: Lease | None = None
     lost_requests: int = 0
     shelf: Shelf = field(default_factory=Shelf)
+    begins: Callable[[str], None] = field(default=lambda step: None)
+    tell: Callable[[str], None] = field(default=lambda text: None)
+    begun: bool = False
+
+    def watch(self, progress: Any) -> None:
+        """Tell `progress.begins` of each step as it begins, and `progress.tell` what a person should read, if it has them."""
+        self.begins, self.tell = getattr(progress, "begins", self.begins), getattr(progress, "tell", self.tell)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Count the seconds of a step."""
         start = time.perf_counter()
+        self.begins(step)
         try:
             yield
         finally:
