@@ -17,7 +17,7 @@ import flows.engine  # noqa: F401  before Prefect: the settings of its environme
 from flows.engine.approval import wait_for_approval
 from flows.engine.artifacts import LoadProgress, publish_report
 from flows.engine.parts import choose_runner, map_tasks
-from flows.engine.server import check_server, use_server
+from flows.engine.server import check_server, leave_server, use_server
 from flows.night import steps as nightly
 from flows.night.close import finish
 from flows.night.load import LoadResult
@@ -82,7 +82,7 @@ def report(session: Session) -> Result:
     session.begins("report")
     result = session.result = finish(session, error=session.error)
     session.begins("engine")
-    publish_report(result, session.config)
+    session.silent = not publish_report(result, session.config)
     return result
 
 
@@ -166,7 +166,16 @@ def night(kind: str, sources: str, run_id: str, full: bool) -> Any:
     """One night, started on the command line."""
     session, progress = _find_session(run_id)
     session.begun = True
-    return _end(_run_steps(session, full=full, progress=progress))
+    try:
+        end = _end(_run_steps(session, full=full, progress=progress))
+    except Exception:
+        raise
+    except BaseException:  # told to stop: the engine would first tell its server, which may not answer
+        session.abandon()
+        raise
+    if session.silent:
+        leave_server()
+    return end
 
 
 def _run_night(session: Session, *, kind: str, full: bool, progress: Callable[..., None] | None = None) -> Result:

@@ -13,6 +13,7 @@ import typer
 
 from flows.commands import decide, look_back, operate
 from flows.commands.app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, quieten_engine, read_clock, show_life
+from flows.commands.ending import die_of_it, leave_soon, was_terminated
 from schemas.errors import EXIT_BUG, SyncError
 
 __all__ = ["app", "decide", "look_back", "main", "operate"]  # importing the other command modules registers their commands
@@ -133,11 +134,19 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run a command; the process ends with its exit code."""
     try:
         app(args=arguments, standalone_mode=True)
+    except SystemExit as ended:
+        if "prefect" in sys.modules:
+            leave_soon(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+        raise
     except SyncError as error:
         typer.secho(f"essentry-sync: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
+        if "prefect" in sys.modules:
+            leave_soon(error.exit_code)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("essentry-sync: interrupted; what was under way is in the ledger, the next run goes on from there", err=True)
+        if was_terminated():
+            die_of_it()
         sys.exit(130)
     except Exception as error:  # a bug: tell where without a wall of text, and keep the details reachable
         import os

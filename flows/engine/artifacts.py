@@ -1,6 +1,6 @@
 """What Prefect's UI shows of a run: the report as Markdown, a table of what needs attention, a link to the page, and progress while loading.
 
-People are masked always. An artifact that cannot be stored is a warning in the log: it never ends a night, nor does a server that is silent hold it up.
+People are masked always. An artifact that cannot be stored is a warning in the log: it never ends a night, nor does a silent server hold it up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from prefect.artifacts import (
@@ -28,7 +29,7 @@ from transforms.masking import mask_text
 from transforms.report.markdown import list_attention, render_markdown
 
 PROGRESS_SECONDS = 2.0
-PUBLISH_SECONDS = 15.0
+PUBLISH_SECONDS = 10.0
 """So long is waited for the artifacts of a report; what is not stored by then is left out."""
 QUEUE = 8
 
@@ -67,24 +68,35 @@ class Onlooker:
             call()
 
 
-def publish_report(result: Result, config: Config) -> None:
-    """The artifacts of a written report; of a run that ended before there was a plan, the words and the link."""
+def publish_report(result: Result, config: Config) -> bool:
+    """Store the artifacts of a written report; of a run that ended before there was a plan, the words and the link.
+
+    False: the server did not take them in time.
+    """
     report = result.report
     verdict = mask_text(report["verdict"])
     page = result.folder / PAGE
     link = f"{config.report.url.rstrip('/')}/{result.folder.name}/{PAGE}" if config.report.url else page.as_uri()
     rows = list_attention(report)
 
+    name = f"{PAGE} of {result.folder.name}"
+    attention = "what needs attention, and what to do"
+    calls = [partial(create_markdown_artifact, render_markdown(report), key="essentry-sync-report", description=verdict)]
+    if rows:
+        calls.append(partial(create_table_artifact, rows, key="essentry-sync-rejects", description=attention))
+    calls.append(partial(create_link_artifact, link, link_text=name, key="essentry-sync-page", description=verdict))
+    stored: list[Any] = []
+
     def publish() -> None:
-        _try(create_markdown_artifact, render_markdown(report), key="essentry-sync-report", description=verdict)
-        if rows:
-            _try(create_table_artifact, rows, key="essentry-sync-rejects", description="what needs attention, and what to do")
-        _try(create_link_artifact, link, link_text=f"{PAGE} of {result.folder.name}", key="essentry-sync-page", description=verdict)
+        for call in calls:
+            stored.append(_try(call))
 
     onlooker = Onlooker()
     onlooker.post(publish)
-    if not onlooker.end(PUBLISH_SECONDS):
-        get_logger("essentry_sync").warning("the Prefect server is silent: it may not show the report")
+    if onlooker.end(PUBLISH_SECONDS):
+        return None not in stored
+    get_logger("essentry_sync").warning("the Prefect server is silent: it may not show the report")
+    return False
 
 
 class LoadProgress:
@@ -97,6 +109,9 @@ class LoadProgress:
         self.then, self.clock = then, clock
         self.shown_at = clock()
         self.artifact: Any = None
+        for told in ("begins", "tell"):  # what `then` wants to know beside
+            if hasattr(then, told):
+                setattr(self, told, getattr(then, told))
         self.onlooker = Onlooker()
         self.onlooker.post(self._create)
 

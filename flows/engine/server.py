@@ -90,6 +90,15 @@ def use_server(wait: Callable[[], None] | None = None) -> Iterator[None]:
         yield
 
 
+def leave_server() -> None:
+    """In a flow run whose server is silent: ask it nothing more, so that the engine's next request fails at once."""
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    if context is not None:
+        context.client._client.close()  # type: ignore[union-attr]  # the synchronous one of a synchronous flow
+
+
 @contextmanager
 def explain_settings() -> Iterator[None]:
     """What Prefect cannot make sense of (a file, a variable, a certificate) is one message with the remedy."""

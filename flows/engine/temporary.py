@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import http.client
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import IO
 
 from schemas.errors import ConfigurationError
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 """So long may it take to answer. On an idle machine it takes 7 seconds, on its first day 13."""
 STOP_SECONDS = 3.0
 OFF = {
@@ -80,8 +81,8 @@ def stop_temporary_server() -> None:
 
 
 def _start(wait: Callable[[], None]) -> _Running:
-    log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-    process = subprocess.Popen(
+    log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed by _end
+    process = subprocess.Popen(  # noqa: S603  this interpreter, our own file
         [sys.executable, "-P", str(Path(__file__).with_name("temporary_server.py")), str(os.getpid())],
         env=os.environ | OFF,
         stdin=subprocess.DEVNULL,
@@ -137,5 +138,5 @@ def _end(running: _Running) -> None:
 def _last_line(log: IO[str]) -> str:
     log.seek(0)
     lines = [line.strip() for line in log.read().splitlines() if line.strip()]
-    causes = [line for line in lines if "Error" in line.partition(":")[0]]
+    causes = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     return (causes or lines or ["it said nothing"])[-1][:300]

@@ -31,7 +31,8 @@ from schemas.errors import SyncError
 @dataclass
 class Session:
     """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie;
-    `begins`, `tell`: who is told of its steps; `begun`: whether the engine has begun them.
+    `begins`, `tell`: who is told of its steps; `begun`: whether the engine has begun them;
+    `silent`: whether its server has not answered.
     """
 
     config: Config
@@ -49,6 +50,14 @@ class Session:
     begins: Callable[[str], None] = field(default=lambda step: None)
     tell: Callable[[str], None] = field(default=lambda text: None)
     begun: bool = False
+    silent: bool = False
+
+    def abandon(self) -> None:
+        """Write down that a run that was cut off has failed, and let go of the lease. What is written down already stays as it is."""
+        with suppress(SyncError):
+            self.state.abandon_run(self.run.run_id, now=datetime.now(UTC))
+        if self.lease is not None:
+            self.lease.let_go()
 
     def watch(self, progress: Any) -> None:
         """Tell `progress.begins` of each step as it begins, and `progress.tell` what a person should read, if it has them."""
