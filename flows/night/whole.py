@@ -49,7 +49,7 @@ def run_steps(session: Session, *, full: bool = False, progress: Callable[..., N
 
 def _extract(session: Session) -> tuple[dict[str, Any], dict[str, str]]:
     try:
-        return nightly.extract(session)  # type: ignore[return-value]
+        return nightly.extract(session)
     except SourceError as error:
         run_id = session.run.run_id
         log_step(run_id, "extract", f"reads again in {AGAIN_SECONDS:g} seconds", why=str(error))
