@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # before Prefect is imported: no calls outside
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine is no failure
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "essentry_sync")  # the log of a run is in Prefect's UI, too
-
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import datetime
@@ -20,15 +13,17 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Completed, Failed, State
 
-from flows.engine.approval import may_wait, wait_for_approval
+import flows.engine  # noqa: F401  before Prefect: the settings of its environment
+from flows.engine.approval import wait_for_approval
 from flows.engine.artifacts import LoadProgress, publish_report
 from flows.engine.parts import choose_runner, map_tasks
-from flows.engine.server import check_server
+from flows.engine.server import check_server, leave_server, use_server
 from flows.night import steps as nightly
 from flows.night.close import finish
 from flows.night.load import LoadResult
 from flows.night.plan import Planned
 from flows.night.session import Result, Session, open_session
+from flows.night.whole import may_wait, run_steps, tell_waited
 from flows.parts.deal import Dealt
 from flows.sources.read import Extracted
 from schemas.config import Config, load_config, reload_config
@@ -40,9 +35,7 @@ What: TypeAlias = Literal["sync", "plan", "full"]
 # of an unexpected one is Prefect's to show.
 
 
-@task(
-    name="extract", task_run_name="extract", tags=["source"], retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False
-)
+@task(name="extract", task_run_name="extract", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
 def extract(session: Session) -> tuple[dict[str, Extracted] | dict[str, Dealt], dict[str, str]] | State:
     """Read every source; a database that is just restarting gets a second chance."""
     session.error = None
@@ -52,7 +45,7 @@ def extract(session: Session) -> tuple[dict[str, Extracted] | dict[str, Dealt], 
         return _fail(session, error)
 
 
-@task(name="plan", task_run_name="validate, transform, diff, guard", tags=["plan"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="plan", task_run_name="validate, transform, diff, guard", cache_policy=NO_CACHE, persist_result=False)
 def plan(session: Session, extracted: MutableMapping[str, Any], failed: Mapping[str, str], full: bool) -> Planned | State:
     """Validate, build, compare, judge and store."""
     try:
@@ -69,32 +62,41 @@ def plan_by_parts(session: Session, extracted: State, *, full: bool) -> Planned 
         return _fail(session, error)
 
 
-@task(name="load", task_run_name="load", tags=["essentry"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="load", task_run_name="load", cache_policy=NO_CACHE, persist_result=False)
 def load(session: Session, planned: Planned, progress: Callable[..., None] | None) -> LoadResult | State | None:
     """Send the plan unless a guard holds it. The client retries, this task does not."""
+    sends = len(planned.diff.changes) > 0 and (not planned.waits or planned.holds_deletes(session.config))
+    shown = LoadProgress(progress) if sends else None
     try:
-        sends = len(planned.diff.changes) > 0 and (not planned.waits or planned.holds_deletes(session.config))
-        return nightly.load(session, planned, progress=LoadProgress(progress) if sends else progress)
+        return nightly.load(session, planned, progress=shown or progress)
     except SyncError as error:
         return _fail(session, error)
+    finally:
+        if shown is not None:
+            shown.end()
 
 
-@task(name="report", task_run_name="report", tags=["report"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(session: Session) -> Result:
     """Write the report's files, and the artifacts."""
+    session.begins("report")
     result = session.result = finish(session, error=session.error)
-    publish_report(result, session.config)
+    session.begins("engine")
+    session.silent = not publish_report(result, session.config)
     return result
 
 
-@task(name="apply", task_run_name="apply", tags=["essentry"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="apply", task_run_name="apply", cache_policy=NO_CACHE, persist_result=False)
 def apply(session: Session, plan_id: str, progress: Callable[..., None] | None) -> Result | State:
     """Send the approved plan, as a run of its own: under the lease again, and with every check of `essentry-sync apply`."""
+    shown = LoadProgress(progress)
     try:
         config = reload_config(session.config)  # the kill switch, and whatever else was corrected during the wait
-        result = nightly.run_apply(config, plan_id, as_of=_clock_of(session), progress=LoadProgress(progress))
+        result = nightly.run_apply(config, plan_id, as_of=_clock_of(session), progress=shown)
     except SyncError as error:
         return _fail(session, error)
+    finally:
+        shown.end()
     publish_report(result, session.config)
     return result
 
@@ -108,21 +110,17 @@ def _clock_of(session: Session) -> datetime | None:
 def wait_and_apply(session: Session, stopped: Result, progress: Callable[..., None] | None) -> Result:
     """Wait for the approval of the plan and send it; without one, the run ends as it would have."""
     plan_id = stopped.report["plan"]["plan_id"]
+    session.begins("approval")
     status = wait_for_approval(session, plan_id)
-    if status == "applied":
-        done = {**stopped.report, "verdict": f"the plan {plan_id} was approved and sent by another run"}
-        session.result = replace(stopped, report=done, exit_code=EXIT_DONE)
-    elif status in ("applying", "partly"):
-        words = f"the plan {plan_id} was approved, and another run sent it only in part, or still does: see `essentry-sync runs`"
-        session.result = replace(stopped, report={**stopped.report, "verdict": words}, exit_code=EXIT_INCOMPLETE)
-    elif status == "approved":
+    session.result = tell_waited(stopped, plan_id, status)
+    if status == "approved":
         state: Any = apply(session, plan_id, progress, return_state=True)
         if session.error is None:
             session.result = state.result()
         else:
             failed = {**stopped.report, "verdict": f"stopped: {session.error}"}
             session.result = replace(stopped, report=failed, exit_code=session.error.exit_code)
-    return session.result or stopped
+    return session.result
 
 
 def _fail(session: Session, error: SyncError) -> State:
@@ -168,21 +166,48 @@ def _find_session(run_id: str) -> tuple[Session, Callable[..., None] | None]:
 def night(kind: str, sources: str, run_id: str, full: bool) -> Any:
     """One night, started on the command line."""
     session, progress = _find_session(run_id)
-    return _end(_run_steps(session, full=full, progress=progress))
+    session.begun = True
+    try:
+        end = _end(_run_steps(session, full=full, progress=progress))
+    except Exception:
+        raise
+    except BaseException:  # told to stop: the engine would first tell its server, which may not answer
+        session.abandon()
+        raise
+    if session.silent:
+        leave_server()
+    return end
 
 
 def _run_night(session: Session, *, kind: str, full: bool, progress: Callable[..., None] | None = None) -> Result:
-    """The flow of an open session. Raises the error that ended it, once the report is written."""
+    """The flow of an open session. Raises the error that ended it, once the report is written.
+
+    An engine that fails before the first step is done without, and one that fails after the last is told: neither is a failure of the night.
+    """
     scale, run_id = session.config.scale, session.run.run_id
     runs_on = night if scale.partitions == 1 else night.with_options(task_runner=choose_runner(session.config))
     _AT_WORK[run_id] = session, progress
+    state: Any = None
     try:
-        runs_on(kind, ", ".join(session.config.sources), run_id, full, return_state=True)
+        session.begins("engine")
+        state = runs_on(kind, ", ".join(session.config.sources), run_id, full, return_state=True)
+    except SyncError:
+        raise
+    except Exception as error:
+        if not session.begun:
+            session.tell(f"Prefect: its server failed ({type(error).__name__}); this run shows in its report alone")
+            return run_steps(session, full=full, progress=progress)
+        if session.result is None and session.error is None:
+            raise
+        session.tell(
+            f"Prefect: its server failed ({type(error).__name__}) and may show this run as one that never ended; the report is whole"
+        )
     finally:
         del _AT_WORK[run_id]
     if session.error is not None:
         raise session.error
     if session.result is None:
+        state.result()  # raises what ended it
         raise SyncError("the flow run ended without a report: see its log in Prefect")
     return session.result  # a load that ended early fails the flow run, and still has a report and an exit code
 
@@ -194,7 +219,8 @@ def run_sync(config: Config, *, as_of: datetime | None = None, full: bool = Fals
     essentry failed.
     """
     check_server()
-    with open_session(config, kind="sync", as_of=as_of) as session:
+    with use_server(), open_session(config, kind="sync", as_of=as_of) as session:
+        session.watch(progress)
         return _run_night(session, kind="full" if full else "sync", full=full, progress=progress)
 
 

@@ -33,6 +33,17 @@ DEFAULT_CONFIG = Path("essentry-sync.toml")
 def quieten_engine() -> None:
     """Before Prefect is imported on a terminal: its log goes to its UI, ours is `report.log`, and the summary is printed."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")  # of what it does inside
+
+
+def show_life(*, quiet: bool = False) -> None:
+    """From here on the command is never silent for long, however long its imports take, and ends soon when it is told to."""
+    from flows.commands.ending import end_in_time
+    from flows.commands.waiting import waiting
+
+    end_in_time()
+    waiting.quiet = quiet
+    waiting.start()
 
 
 def load_settings(path: Path) -> Config:
@@ -81,6 +92,8 @@ def name_plan(state: State, plan: str) -> str:
 def end_with(result: Result, *, as_json: bool) -> None:
     """Print a run's summary and end with its exit code."""
     from flows.commands.terminal import print_result
+    from flows.commands.waiting import waiting
 
+    waiting.end()
     print_result(result, as_json=as_json)
     raise typer.Exit(result.exit_code)

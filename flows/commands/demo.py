@@ -33,10 +33,7 @@ def run_demo(folder: Path | None, *, nights: int = 3) -> int:
         os.environ["ESSENTRY_SYNC_ESSENTRY__BASE_URL"] = sandbox.base_url
         os.environ["ESSENTRY_TOKEN"], os.environ["ESSENTRY_AGENT_TOKEN"] = sandbox.token, sandbox.agent_token
         say(f"essentry sandbox at {sandbox.base_url} (it mails nobody)")
-        from flows.engine.server import describe_server
-        from flows.sync import run_sync
-
-        say(describe_server())
+        from flows.engine.run import run_night
 
         code = 0
         for night in range(1, nights + 1):
@@ -45,7 +42,7 @@ def run_demo(folder: Path | None, *, nights: int = 3) -> int:
             say(f"\nNight {night}: {_TOLD[night]}")
             before = sandbox.requests()["puts"]
             with Progress() as progress:
-                result = run_sync(load_config(home / source.name), as_of=clock, progress=progress)
+                result = run_night(load_config(home / source.name), as_of=clock, progress=progress)
             print_result(result, as_json=False)
             say(f"the sandbox received {plural(sandbox.requests()['puts'] - before, 'request')}")
             code = result.exit_code

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from flows.commands import decide, look_back, operate
-from flows.commands.app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, quieten_engine, read_clock
+from flows.commands.app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, quieten_engine, read_clock, show_life
+from flows.commands.ending import die_of_it, leave_soon, was_terminated
 from schemas.errors import EXIT_BUG, SyncError
 
 __all__ = ["app", "decide", "look_back", "main", "operate"]  # importing the other command modules registers their commands
@@ -24,9 +25,10 @@ def demo(
     nights: Annotated[int, typer.Option("--nights", min=1, max=3)] = 3,
 ) -> None:
     """Run nights of a fictional company against a local sandbox of essentry."""
+    quieten_engine()
+    show_life()
     from flows.commands.demo import run_demo
 
-    quieten_engine()
     raise typer.Exit(run_demo(folder, nights=nights))
 
 
@@ -39,20 +41,20 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """One night: read, compare, guard, send, report."""
-    settings, clock = load_settings(config), read_clock(as_of)
-    if dry_run:
-        from flows.night.steps import run_plan
-
-        end_with(run_plan(settings, as_of=clock, full=full), as_json=as_json)
     quieten_engine()
-    from flows.commands.terminal import Progress, say
-    from flows.engine.server import describe_server
-    from flows.sync import run_sync
+    show_life(quiet=as_json)
+    settings, clock = load_settings(config), read_clock(as_of)
+    from flows.commands.terminal import Progress
 
-    if not as_json:
-        say(describe_server())
     with Progress(quiet=as_json) as progress:
-        result = run_sync(settings, as_of=clock, full=full, progress=progress)
+        if dry_run:
+            from flows.night.steps import run_plan
+
+            result = run_plan(settings, as_of=clock, full=full, progress=progress)
+        else:
+            from flows.engine.run import run_night
+
+            result = run_night(settings, as_of=clock, full=full, progress=progress)
     end_with(result, as_json=as_json)
 
 
@@ -64,9 +66,13 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Compute and store a plan; send nothing."""
+    show_life(quiet=as_json)
+    from flows.commands.terminal import Progress
     from flows.night.steps import run_plan
 
-    end_with(run_plan(load_settings(config), as_of=read_clock(as_of), full=full), as_json=as_json)
+    with Progress(quiet=as_json) as progress:
+        result = run_plan(load_settings(config), as_of=read_clock(as_of), full=full, progress=progress)
+    end_with(result, as_json=as_json)
 
 
 @app.command()
@@ -74,6 +80,7 @@ def apply(
     plan_id: Annotated[str, typer.Argument(metavar="PLAN")], config: ConfigFile = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False
 ) -> None:
     """Send exactly the changes of a stored plan ("latest" for the newest)."""
+    show_life(quiet=as_json)
     from flows.commands.app import name_plan
     from flows.commands.terminal import Progress, say
     from flows.night.session import open_state
@@ -135,11 +142,19 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run a command; the process ends with its exit code."""
     try:
         app(args=arguments, standalone_mode=True)
+    except SystemExit as ended:
+        if "prefect" in sys.modules:
+            leave_soon(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+        raise
     except SyncError as error:
         typer.secho(f"essentry-sync: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
+        if "prefect" in sys.modules:
+            leave_soon(error.exit_code)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("essentry-sync: interrupted; what was under way is in the ledger, the next run goes on from there", err=True)
+        if was_terminated():
+            die_of_it()
         sys.exit(130)
     except Exception as error:  # a bug: tell where without a wall of text, and keep the details reachable
         import os

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from flows.commands.waiting import waiting
 from flows.night.session import Result
 from transforms.report.problems import describe_problem
 
@@ -24,10 +25,14 @@ errors = Console(highlight=False, stderr=True)
 def say(text: str, *, err: bool = False) -> None:
     """One plain line."""
     (errors if err else console).print(text, markup=False, soft_wrap=True)
+    waiting.heard()
 
 
 class Progress:
-    """A bar on a terminal, a line every tenth elsewhere, nothing when quiet. Called by the load after each batch."""
+    """A bar on a terminal, a line every tenth elsewhere, nothing when quiet. Called by the load after each batch, told of each step.
+
+    A step that is silent for long has a line, too.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -38,9 +43,23 @@ class Progress:
         if not self.quiet and sys.stdout.isatty():
             columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Bar(*columns, console=console, transient=True)
+        waiting.quiet, waiting.write = self.quiet, say
+        waiting.start()
         return self
 
+    def begins(self, step: str) -> None:
+        """The night goes on to another step."""
+        if self.bar is not None and step != "load":
+            self.bar.stop()
+        waiting.begins(step)
+
+    def tell(self, text: str) -> None:
+        """A line of its own."""
+        if not self.quiet:
+            say(text)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        waiting.end()
         if self.bar is not None:
             self.bar.stop()
 
@@ -52,6 +71,7 @@ class Progress:
                 self.bar.add_task("sending", total=total)
                 self.bar.start()
             self.bar.update(self.bar.tasks[0].id, completed=done)
+            waiting.heard()
         elif total and (done * 10 // total > self.last or done == total):
             self.last = done * 10 // total
             say(f"sent {done:,} of {total:,}")

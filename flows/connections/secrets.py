@@ -40,12 +40,15 @@ def read_block(name: str) -> str:
 
     The Connector is read as data, so prefect-sqlalchemy need not be installed. Raises ConfigurationError.
     """
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+    from flows.engine.server import explain_settings, use_server
+
+    with explain_settings():
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
     kind, _, short = name.rpartition("/")
     try:
-        with get_client(sync_client=True) as client:
+        with use_server(), get_client(sync_client=True) as client:
             for slug in (kind,) if kind else BLOCK_TYPES:
                 with suppress(ObjectNotFound):
                     return _read_text(client.read_block_document_by_name(short, block_type_slug=slug).data, name)

@@ -36,13 +36,6 @@ class Answer(BaseModel):
     reason: str = Field("", description="Why; kept with the plan")
 
 
-def may_wait(session: Session) -> bool:
-    """Whether the run's plan waits for an approval that this run is to wait for."""
-    planned = session.planned
-    waits = session.kind == "sync" and session.error is None and planned is not None and planned.waits and len(planned.diff.changes) > 0
-    return waits and session.config.guards.approval_wait_minutes > 0
-
-
 def wait_for_approval(session: Session, plan_id: str) -> str:
     """Let go of the lease and wait. Returns where the plan stands then: `approved`, or `waiting`, `superseded`, `applied` …"""
     context = FlowRunContext.get()

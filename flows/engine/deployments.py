@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 from prefect import serve
-from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.schedules import Cron
 
@@ -20,7 +19,7 @@ _PLACES = (Path(__file__).parents[2] / "prefect.yaml", Path(__file__).parents[1]
 
 
 def read_deployments() -> list[dict[str, Any]]:
-    """The deployments of prefect.yaml: name, description, tags, parameters, schedules, concurrency_limit."""
+    """The deployments of prefect.yaml: name, description, tags, parameters, schedules."""
     path = next((place for place in _PLACES if place.exists()), _PLACES[0])
     return list(yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"])
 
@@ -50,7 +49,6 @@ def _build(entry: dict[str, Any], config: Path, cron: str | None, timezone: str 
             tags=entry["tags"],
             parameters={**entry["parameters"], "config": str(config)},
             schedules=[Cron(s["cron"], timezone=timezone or s["timezone"], active=s.get("active", True)) for s in schedules],
-            concurrency_limit=ConcurrencyLimitConfig(**entry["concurrency_limit"]),
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
     except ValueError as error:
@@ -65,7 +63,7 @@ def _first_line(error: ValueError) -> str:
 def serve_deployments(config: Path, *, cron: dict[str, str], timezone: str | None) -> None:
     """Serve until the process is ended. Raises ConfigurationError before anything is scheduled.
 
-    A run that is due beside another is started, and at once cancelled by its deployment's limit or skipped by the lease: it does not wait.
+    A run that is due beside another is started and skipped by the lease: it does not wait.
     """
     load_config(config)
     if server_url() is None:

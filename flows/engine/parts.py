@@ -20,7 +20,7 @@ class Sealed:
         self.content = content
 
 
-@task(name="part", tags=["part"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="part", cache_policy=NO_CACHE, persist_result=False)
 def work_on_part(work: Callable[[Any], Any], part: Sealed) -> Any:
     """The work of one partition, wherever the flow's task runner puts it."""
     return work(part.content)

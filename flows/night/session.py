@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,7 +30,10 @@ from schemas.errors import SyncError
 
 @dataclass
 class Session:
-    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie."""
+    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie;
+    `begins`, `tell`: who is told of its steps; `begun`: whether the engine has begun them;
+    `silent`: whether its server has not answered.
+    """
 
     config: Config
     state: State
@@ -44,11 +47,27 @@ class Session:
     lease: Lease | None = None
     lost_requests: int = 0
     shelf: Shelf = field(default_factory=Shelf)
+    begins: Callable[[str], None] = field(default=lambda step: None)
+    tell: Callable[[str], None] = field(default=lambda text: None)
+    begun: bool = False
+    silent: bool = False
+
+    def abandon(self) -> None:
+        """Write down that a run that was cut off has failed, and let go of the lease. What is written down already stays as it is."""
+        with suppress(SyncError):
+            self.state.abandon_run(self.run.run_id, now=datetime.now(UTC))
+        if self.lease is not None:
+            self.lease.let_go()
+
+    def watch(self, progress: Any) -> None:
+        """Tell `progress.begins` of each step as it begins, and `progress.tell` what a person should read, if it has them."""
+        self.begins, self.tell = getattr(progress, "begins", self.begins), getattr(progress, "tell", self.tell)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Count the seconds of a step."""
         start = time.perf_counter()
+        self.begins(step)
         try:
             yield
         finally:

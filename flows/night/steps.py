@@ -89,23 +89,29 @@ def send(session: Session, planned: Planned, *, progress: Callable[..., None] | 
     return result
 
 
-def run_plan(config: Config, *, as_of: datetime | None = None, full: bool = False, kind: str = "plan") -> Result:
+def run_plan(
+    config: Config, *, as_of: datetime | None = None, full: bool = False, kind: str = "plan", progress: Callable[..., None] | None = None
+) -> Result:
     """`plan` and `sync --dry-run`: everything but the sending."""
     with open_session(config, kind=kind, as_of=as_of) as session:
+        session.watch(progress)
         try:
             plan(session, *extract(session), full=full)
         except SyncError as error:
             finish(session, error=error)
             raise
+        session.begins("report")
         return finish(session)
 
 
 def run_apply(config: Config, plan_id: str, *, as_of: datetime | None = None, progress: Callable[..., None] | None = None) -> Result:
     """`apply PLAN`: send exactly a stored plan."""
     with open_session(config, kind="apply", as_of=as_of) as session:
+        session.watch(progress)
         try:
             load(session, recall(session, plan_id), progress=progress)
         except SyncError as error:
             finish(session, error=error)
             raise
+        session.begins("report")
         return finish(session)
