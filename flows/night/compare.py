@@ -27,7 +27,7 @@ from transforms.desired.partition import Frames, find_pointing, find_united, spl
 from transforms.desired.payload import Payloads
 from transforms.diff.balance import count_rows
 from transforms.diff.changes import Diff, Known, SourceHealth, unite_diffs
-from transforms.diff.comparison import Comparison, keep_dispositions
+from transforms.diff.comparison import Comparison, keep_dispositions, list_followed
 from transforms.diff.pilot import limit_to_pilot
 from transforms.guards.churn import join_places, list_candidates
 from transforms.guards.findings import Finding
@@ -86,7 +86,7 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     desired = unite_desired([part.found for part in built])
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > night.run.clock)]
     health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
-    return _diff_parts(night, known, built, sources=sources, desired=desired, health=health, findings=findings, reads=reads)
+    return _diff_parts(night, known, built, sources=sources, desired=desired, naming=naming, health=health, findings=findings, reads=reads)
 
 
 def _divide(night: Night, extracted: MutableMapping[str, Any], confirmed: pd.DataFrame, naming: Naming) -> list[Place[Frames]]:
@@ -105,11 +105,11 @@ def _divide(night: Night, extracted: MutableMapping[str, Any], confirmed: pd.Dat
 
 
 def _diff_parts(
-    night: Night, known: Known, built: list[BuiltPart], *, desired: Desired, health: dict[str, SourceHealth], **found: Any
+    night: Night, known: Known, built: list[BuiltPart], *, desired: Desired, naming: Naming, health: dict[str, SourceHealth], **found: Any
 ) -> Compared:
     """Decide about the events of each part, then about those that no part has."""
     config, snapshot = night.config, known.snapshot
-    work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=night.run.clock, full=night.full)
+    work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=night.run.clock, full=night.full, naming=naming)
     sizes = np.cumsum([len(part.ids) for part in built])[:-1]
     places = np.split(find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]), sizes)
     held = np.sort(join_places(pick_rows(snapshot[["starts_at", "location_id"]], work.active)))
@@ -118,6 +118,7 @@ def _diff_parts(
     near: list[pd.DataFrame] = []
     kept: list[pd.DataFrame] = []
     rows: Counter[str] = Counter()
+    followed: dict[str, str] = {}
 
     def settle(diff: Diff, payloads: Payloads | None) -> Diff:
         diff = limit_to_pilot(diff, config)
@@ -132,13 +133,14 @@ def _diff_parts(
         def payload_of(places: np.ndarray, payloads: Payloads = payloads) -> list[str]:
             return payloads.build(places).to_pylist()
 
-        diff = settle(work.compare(content.events, content.invitations, payload_of, place=place), payloads)
+        diff = settle(work.compare(content.events, content.invitations, payload_of, place=place, dispositions=content.dispositions), payloads)
         rows.update(count_rows(content.dispositions, diff.decisions))
         near.append(list_candidates(diff, content.events, content.invitations, held))
         kept.append(keep_dispositions(content.dispositions, snapshot))
+        followed |= list_followed(kept[-1], diff.decisions)
         release_memory()
     desired = replace(desired, dispositions=pd.concat(kept, ignore_index=True))
-    settle(work.settle_missing(desired.dispositions, held_targets=desired.held_targets), None)
+    settle(work.settle_missing(desired.dispositions, held_targets=desired.held_targets, followed=followed), None)
     release_memory()
     diff, order = unite_diffs(diffs)
     release_memory()

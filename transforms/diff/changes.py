@@ -41,7 +41,10 @@ class Diff:
     """`changes`: CHANGE_COLUMNS, what is sent or settled; `decisions`: what became of every event in source or snapshot.
 
     `mails`: a row a guest and event that would be mailed, kind invited, updated or cancelled. `absent_now`: ids counted absent;
-    `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION.
+    `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION. `kept`: id → why guests stay in it whom
+    its source no longer names. `rejoined`: id → members_json of events whose records differ, and whose content does not. `conditions`: event,
+    kind, other: what must hold when its change is sent, see `transforms.diff.moves`. `awaited`: MAIL_COLUMNS of guests whom an event that is held
+    would invite.
     """
 
     changes: pd.DataFrame
@@ -50,6 +53,10 @@ class Diff:
     absent_now: list[str] = field(default_factory=list)
     rebound: int = 0
     refreshed: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+    rejoined: dict[str, str | None] = field(default_factory=dict)
+    conditions: list[tuple[str, str, str]] = field(default_factory=list)
+    awaited: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     def slim(self) -> Diff:
         """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
@@ -67,6 +74,7 @@ class Known:
 
     `payloads`: reads the confirmed canonical JSON of ids. `unanswered`: id → guests of requests whose answer was lost.
     `rejections`: source_id, fingerprint, next_at of events that essentry rejected. `removals`: id → guests whom such a request removes.
+    `ours`: id → reason of our own delete, of events that are deleted.
     """
 
     snapshot: pd.DataFrame
@@ -74,6 +82,7 @@ class Known:
     unanswered: Mapping[str, Mapping[str, dict]]
     rejections: pd.DataFrame
     removals: Mapping[str, set[str]] = field(default_factory=dict)
+    ours: Mapping[str, str] = field(default_factory=dict)
 
 
 def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
@@ -84,6 +93,8 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     sizes = [len(part.changes) for part in parts]
     absent = [source_id for part in parts for source_id in part.absent_now]
     rebound, refreshed = sum(part.rebound for part in parts), {key: text for part in parts for key, text in part.refreshed.items()}
+    kept, rejoined = ({key: text for part in parts for key, text in getattr(part, name).items()} for name in ("kept", "rejoined"))
+    conditions, awaited = ([row for part in parts for row in getattr(part, name)] for name in ("conditions", "awaited"))
     frames = {
         name: [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
         for name in ("mails", "decisions", "changes")
@@ -91,7 +102,8 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     parts.clear()
     mails, decisions, changes = (unite_frames(frames.pop(name)) for name in ("mails", "decisions", "changes"))
     order = find_order(changes)
-    return Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed), np.repeat(np.arange(len(sizes)), sizes)[order]
+    diff = Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed, kept, rejoined, conditions, awaited)
+    return diff, np.repeat(np.arange(len(sizes)), sizes)[order]
 
 
 def code_mails(mails: pd.DataFrame) -> pd.DataFrame:
