@@ -20,7 +20,7 @@ from flows.night.run import Night
 from flows.parts.deal import Dealt, gather_parts
 from flows.parts.shelf import Place, release_memory
 from flows.parts.work import BuiltPart, Part, RawPart, build_part, map_here, validate_part
-from transforms.arrow.columns import find_positions
+from transforms.arrow.columns import find_positions, is_among
 from transforms.arrow.rows import leave_no_rows, pick_rows
 from transforms.desired.build import Desired
 from transforms.desired.partition import Frames, find_pointing, find_united, split_frames, unite_desired, unite_validated
@@ -28,6 +28,7 @@ from transforms.desired.payload import Payloads
 from transforms.diff.balance import count_rows
 from transforms.diff.changes import Diff, Known, SourceHealth, unite_diffs
 from transforms.diff.comparison import Comparison, keep_dispositions, list_followed
+from transforms.diff.moves import find_moves, rewrite_pages
 from transforms.diff.pilot import limit_to_pilot
 from transforms.guards.churn import join_places, list_candidates
 from transforms.guards.findings import Finding
@@ -64,8 +65,8 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     """
     config, state, map_parts = night.config, night.state, night.map_parts or map_here(night.config)
     known = load_known(state)
-    check_sources(config, known.snapshot)
     naming = name_by(config, state.adopted())
+    check_sources(config, known.snapshot, naming)
     confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
     raw = _divide(night, extracted, confirmed, naming)
     validated = map_parts("validate", validate_part, [RawPart(frames, config, night.shelf) for frames in raw])
@@ -121,7 +122,7 @@ def _diff_parts(
     followed: dict[str, str] = {}
 
     def settle(diff: Diff, payloads: Payloads | None) -> Diff:
-        diff = limit_to_pilot(diff, config)
+        diff = limit_to_pilot(diff, config, naming)
         pages.append(shelve_pages(night.shelf, diff.changes, payloads, send_updated_at=config.essentry.send_updated_at))
         diffs.append(diff.slim())
         return diff
@@ -143,6 +144,10 @@ def _diff_parts(
     settle(work.settle_missing(desired.dispositions, held_targets=desired.held_targets, followed=followed), None)
     release_memory()
     diff, order = unite_diffs(diffs)
+    whole, (diff, moves) = diff.changes["source_id"], find_moves(diff)
+    if moves.kept or moves.dropped:
+        order = order[~is_among(whole, list(moves.dropped))]
+        pages = [rewrite_pages(run, moves) for run in pages]
     release_memory()
     candidates = pd.concat([frame for frame in near if len(frame)] or near[:1], ignore_index=True)
     return Compared(

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.frames import MAIL_COLUMNS
+from schemas.frames import MAIL_COLUMNS, empty_frame
 from transforms.arrow.codes import to_codes, unite_frames
 from transforms.arrow.columns import Positions, to_arrow
 from transforms.arrow.rows import pick_rows
@@ -21,7 +21,7 @@ CHANGE_COLUMNS = [
     "starts_at", "ends_at", "name", "fields_json", "guests_json", "after", "body", "members_json", "ignore_missing", "guests",
 ]  # fmt: skip
 
-SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests"]
+SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests", "members_json"]
 """Of the changes what guards, approvals and reports ask for."""
 
 
@@ -44,7 +44,7 @@ class Diff:
     `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION. `kept`: id → why guests stay in it whom
     its source no longer names. `rejoined`: id → members_json of events whose records differ, and whose content does not. `conditions`: event,
     kind, other: what must hold when its change is sent, see `transforms.diff.moves`. `awaited`: MAIL_COLUMNS of guests whom an event that is held
-    would invite.
+    would invite. `removing`: events whose update does nothing but remove guests.
     """
 
     changes: pd.DataFrame
@@ -56,7 +56,8 @@ class Diff:
     kept: dict[str, str] = field(default_factory=dict)
     rejoined: dict[str, str | None] = field(default_factory=dict)
     conditions: list[tuple[str, str, str]] = field(default_factory=list)
-    awaited: list[tuple[str, str, str, str]] = field(default_factory=list)
+    awaited: pd.DataFrame = field(default_factory=lambda: empty_frame(MAIL_COLUMNS))
+    removing: frozenset[str] = frozenset()
 
     def slim(self) -> Diff:
         """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
@@ -65,6 +66,7 @@ class Diff:
             changes=_code(self.changes[SLIM_COLUMNS], "source", "action", "reason"),
             decisions=_code(self.decisions, "source", "action", "reason"),
             mails=code_mails(self.mails),
+            awaited=code_mails(self.awaited),
         )
 
 
@@ -94,15 +96,15 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     absent = [source_id for part in parts for source_id in part.absent_now]
     rebound, refreshed = sum(part.rebound for part in parts), {key: text for part in parts for key, text in part.refreshed.items()}
     kept, rejoined = ({key: text for part in parts for key, text in getattr(part, name).items()} for name in ("kept", "rejoined"))
-    conditions, awaited = ([row for part in parts for row in getattr(part, name)] for name in ("conditions", "awaited"))
+    conditions, removing = [row for part in parts for row in part.conditions], frozenset().union(*(part.removing for part in parts))
     frames = {
         name: [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
-        for name in ("mails", "decisions", "changes")
+        for name in ("mails", "awaited", "decisions", "changes")
     }
     parts.clear()
-    mails, decisions, changes = (unite_frames(frames.pop(name)) for name in ("mails", "decisions", "changes"))
+    mails, awaited, decisions, changes = (unite_frames(frames.pop(name)) for name in list(frames))
     order = find_order(changes)
-    diff = Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed, kept, rejoined, conditions, awaited)
+    diff = Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed, kept, rejoined, conditions, awaited, removing)
     return diff, np.repeat(np.arange(len(sizes)), sizes)[order]
 
 

@@ -119,6 +119,7 @@ class Comparison:
         self.rejoined: dict[str, str | None] = {}
         self.conditions: list[tuple[str, str, str]] = []
         self.awaited: list[tuple[str, str, str, str]] = []
+        self.removing: set[str] = set()
 
     # -- events that the sources have -------------------------------------------------------------------------------
 
@@ -333,6 +334,8 @@ class Comparison:
         reason = "unknown outcome" if event.dirty else "full" if self.full and not fields and not any(changed.values()) else None
         reason = {"expired": "rescheduled", "deleted": "reappeared"}.get(event.state, reason)
         action = "create" if reappeared else "update"
+        if reason is None and not complete and not fields and not changed["added"] and not changed["changed"]:
+            self.removing.add(source_id)
         self._decide_one(source_id, event.source, action, reason)
         # S12: a change of the event may mail every guest of it; so may a complete list
         everyone = bool(fields) or complete
@@ -456,7 +459,7 @@ class Comparison:
         all_mails = pd.concat([frame for frame in [*self.mail_frames, mails] if len(frame)] or [mails], ignore_index=True)
         diff = Diff(
             changes, decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed,
-            self.kept, self.rejoined, self.conditions, self.awaited,
+            self.kept, self.rejoined, self.conditions, pd.DataFrame(self.awaited, columns=MAIL_COLUMNS).astype("str"), frozenset(self.removing),
         )  # fmt: skip
         self._start_part()
         return diff
