@@ -81,6 +81,10 @@ class EssentryConfig(Section):
     on_reappear: Literal["hold", "send"] = Field(
         "hold", description="an event that comes back after it was deleted in essentry: hold and report, or send it again"
     )
+    on_reappear_ours: Literal["recreate", "hold"] = Field(
+        "recreate",
+        description="an event that comes back after it was deleted here as cancelled, guestless or merged: make it anew, or hold and report",
+    )
     delete_done_codes: list[str] = Field(
         default_factory=lambda: ["ERROR_EVENT_NOT_FOUND", "ERROR_NOT_FOUND", "ERROR_EVENT_DELETED"],
         description="answers to a delete that mean it is done already",

@@ -6,10 +6,13 @@ has moved since; deletes are confirmed by a fresh look at the source just before
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
 
@@ -23,8 +26,9 @@ from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import GuardTripped, StalePlanError
 from schemas.ledger import Outcome
-from transforms.arrow.columns import find_positions, look_up, take_text
+from transforms.arrow.columns import find_positions, is_among, look_up, take_text
 from transforms.arrow.rows import pick_rows
+from transforms.diff.moves import list_others
 from transforms.diff.pilot import dump_pilot
 from transforms.guards.policy import digest_policy
 
@@ -127,32 +131,77 @@ def apply_plan(
     over = set(deletes.loc[deletes["ends_at"] <= run.clock, "seq"])
     _hold(state, plan["plan_id"], run, changes[passed_by])
     state.set_plan_status(plan["plan_id"], "applying")
-    client = EssentryClient(config.essentry, token=token, agent_token=agent_token, stop=stop)
+    conditions = state.read_conditions(plan["plan_id"])
+    gone = list_others(conditions, "absent")
 
     def confirm(items: Sequence[Item]) -> set[int]:
         """S2: an absent event is deleted only when a second look does not find it. S17: what is over by now is not cancelled."""
         items = [item for item in items if item.seq not in over]
         absent = [item for item in items if reasons.get(item.seq) == "absent"]
-        still = find_still_there(config, state, [item.source_id for item in absent])
-        return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
+        records = {item.source_id: gone.get(item.source_id, [item.source_id]) for item in absent}
+        still = find_still_there(config, state, sorted({record for some in records.values() for record in some}))
+        return {item.seq for item in items} - {item.seq for item in absent if still & set(records[item.source_id])}
 
     tries = look_up(open_rows["source_id"], state.list_unanswered()["source_id"].value_counts().to_dict(), "Int64").fillna(0)
-    result = send_changes(
-        read_pages(state, plan["plan_id"], open_rows["seq"], tries),
-        client=client,
-        ledger=state,
-        plan_id=plan["plan_id"],
-        run_id=run.run_id,
-        clock=lambda: datetime.now(UTC),
-        config=config.essentry,
-        total=len(open_rows),
-        progress=progress,
-        stop=stop,
-        confirm_delete=confirm,
-    )
+
+    def send(rows: pd.DataFrame, before: int) -> LoadResult:
+        return send_changes(
+            read_pages(state, plan["plan_id"], rows["seq"], tries.loc[rows.index]),
+            client=EssentryClient(config.essentry, token=token, agent_token=agent_token, stop=stop),
+            ledger=state,
+            plan_id=plan["plan_id"],
+            run_id=run.run_id,
+            clock=lambda: datetime.now(UTC),
+            config=config.essentry,
+            total=len(open_rows),
+            progress=None if progress is None else lambda done, total, outcomes: progress(before + done, total, outcomes),
+            stop=stop,
+            confirm_delete=confirm,
+        )
+
+    after = list_others(conditions, "after")
+    first = ~is_among(open_rows["source_id"], list(after))
+    result = send(pick_rows(open_rows, first), 0)
+    waits = pick_rows(open_rows, ~first)
+    while len(waits) and result.error is None and not result.stopped:
+        waits, ready, result = _hold_unmet(state, plan["plan_id"], run.run_id, waits, after, result)
+        if len(ready):
+            result = _add_up(result, send(ready, sum(result.counts.values())))
     whole = result.complete and not passed_by.any()
     state.set_plan_status(plan["plan_id"], "partly" if not whole else "waiting" if waiting.any() else "applied")
     return result
+
+
+def _hold_unmet(
+    state: State, plan_id: str, run_id: str, waits: pd.DataFrame, after: Mapping[str, Sequence[str]], result: LoadResult
+) -> tuple[pd.DataFrame, pd.DataFrame, LoadResult]:
+    """S21: of the changes that wait for others those that still wait, those that may go, and the result with those that are held now.
+
+    A change goes when essentry has confirmed every change that it waits for, and is held when one of them is settled otherwise.
+    """
+    ids = waits["source_id"].tolist()
+    stands = state.read_states(plan_id, {other for source_id in ids for other in after[source_id]})
+    later = set(ids)
+    unmet = {key: [o for o in after[key] if stands.get(o) != "confirmed"] for key in ids}
+    ready = [not unmet[key] for key in ids]
+    hopeless = [any(other not in later for other in unmet[key]) for key in ids]
+    if not any(ready) and not any(hopeless):  # they wait for one another
+        hopeless = [True] * len(ids)
+    held = [
+        Outcome(seq, key, "held", "WAITS", f"not before essentry has confirmed {', '.join(unmet[key][:3])}")
+        for seq, key, out in zip(waits["seq"].tolist(), ids, hopeless, strict=True)
+        if out
+    ]
+    if held:
+        state.write_down(plan_id, (), held, run_id=run_id, now=datetime.now(UTC))
+    counts = Counter(result.counts) + Counter({"held": len(held)})
+    goes, rests = np.array(ready), ~np.array(ready) & ~np.array(hopeless)
+    return pick_rows(waits, rests), pick_rows(waits, goes), replace(result, counts=dict(counts))
+
+
+def _add_up(one: LoadResult, other: LoadResult) -> LoadResult:
+    counts = dict(Counter(one.counts) + Counter(other.counts))
+    return LoadResult(counts, one.requests + other.requests, one.retries + other.retries, other.error, other.stopped)
 
 
 def _hold(state: State, plan_id: str, run: Run, changes: pd.DataFrame) -> None:

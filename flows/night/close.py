@@ -76,6 +76,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
         if session.kind != "plan" and not isinstance(error, LeaseHeld):
             state.count_absent(planned.diff.absent_now)
             state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
+            state.renew_members(planned.diff.rejoined)
             state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
     problems = list_problems(
         changes if planned is not None else empty,

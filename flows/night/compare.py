@@ -20,14 +20,15 @@ from flows.night.run import Night
 from flows.parts.deal import Dealt, gather_parts
 from flows.parts.shelf import Place, release_memory
 from flows.parts.work import BuiltPart, Part, RawPart, build_part, map_here, validate_part
-from transforms.arrow.columns import find_positions
+from transforms.arrow.columns import find_positions, is_among
 from transforms.arrow.rows import leave_no_rows, pick_rows
 from transforms.desired.build import Desired
 from transforms.desired.partition import Frames, find_pointing, find_united, split_frames, unite_desired, unite_validated
 from transforms.desired.payload import Payloads
 from transforms.diff.balance import count_rows
 from transforms.diff.changes import Diff, Known, SourceHealth, unite_diffs
-from transforms.diff.comparison import Comparison, keep_dispositions
+from transforms.diff.comparison import Comparison, keep_dispositions, list_followed
+from transforms.diff.moves import find_moves, rewrite_pages
 from transforms.diff.pilot import limit_to_pilot
 from transforms.guards.churn import join_places, list_candidates
 from transforms.guards.findings import Finding
@@ -64,8 +65,8 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     """
     config, state, map_parts = night.config, night.state, night.map_parts or map_here(night.config)
     known = load_known(state)
-    check_sources(config, known.snapshot)
     naming = name_by(config, state.adopted())
+    check_sources(config, known.snapshot, naming)
     confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
     raw = _divide(night, extracted, confirmed, naming)
     validated = map_parts("validate", validate_part, [RawPart(frames, config, night.shelf) for frames in raw])
@@ -86,7 +87,7 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     desired = unite_desired([part.found for part in built])
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > night.run.clock)]
     health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
-    return _diff_parts(night, known, built, sources=sources, desired=desired, health=health, findings=findings, reads=reads)
+    return _diff_parts(night, known, built, sources=sources, desired=desired, naming=naming, health=health, findings=findings, reads=reads)
 
 
 def _divide(night: Night, extracted: MutableMapping[str, Any], confirmed: pd.DataFrame, naming: Naming) -> list[Place[Frames]]:
@@ -105,11 +106,11 @@ def _divide(night: Night, extracted: MutableMapping[str, Any], confirmed: pd.Dat
 
 
 def _diff_parts(
-    night: Night, known: Known, built: list[BuiltPart], *, desired: Desired, health: dict[str, SourceHealth], **found: Any
+    night: Night, known: Known, built: list[BuiltPart], *, desired: Desired, naming: Naming, health: dict[str, SourceHealth], **found: Any
 ) -> Compared:
     """Decide about the events of each part, then about those that no part has."""
     config, snapshot = night.config, known.snapshot
-    work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=night.run.clock, full=night.full)
+    work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=night.run.clock, full=night.full, naming=naming)
     sizes = np.cumsum([len(part.ids) for part in built])[:-1]
     places = np.split(find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]), sizes)
     held = np.sort(join_places(pick_rows(snapshot[["starts_at", "location_id"]], work.active)))
@@ -118,9 +119,10 @@ def _diff_parts(
     near: list[pd.DataFrame] = []
     kept: list[pd.DataFrame] = []
     rows: Counter[str] = Counter()
+    followed: dict[str, str] = {}
 
     def settle(diff: Diff, payloads: Payloads | None) -> Diff:
-        diff = limit_to_pilot(diff, config)
+        diff = limit_to_pilot(diff, config, naming)
         pages.append(shelve_pages(night.shelf, diff.changes, payloads, send_updated_at=config.essentry.send_updated_at))
         diffs.append(diff.slim())
         return diff
@@ -132,15 +134,22 @@ def _diff_parts(
         def payload_of(places: np.ndarray, payloads: Payloads = payloads) -> list[str]:
             return payloads.build(places).to_pylist()
 
-        diff = settle(work.compare(content.events, content.invitations, payload_of, place=place), payloads)
+        diff = settle(
+            work.compare(content.events, content.invitations, payload_of, place=place, dispositions=content.dispositions), payloads
+        )
         rows.update(count_rows(content.dispositions, diff.decisions))
         near.append(list_candidates(diff, content.events, content.invitations, held))
         kept.append(keep_dispositions(content.dispositions, snapshot))
+        followed |= list_followed(kept[-1], diff.decisions)
         release_memory()
     desired = replace(desired, dispositions=pd.concat(kept, ignore_index=True))
-    settle(work.settle_missing(desired.dispositions, held_targets=desired.held_targets), None)
+    settle(work.settle_missing(desired.dispositions, held_targets=desired.held_targets, followed=followed), None)
     release_memory()
     diff, order = unite_diffs(diffs)
+    whole, (diff, moves) = diff.changes["source_id"], find_moves(diff)
+    if moves.kept or moves.dropped:
+        order = order[~is_among(whole, list(moves.dropped))]
+        pages = [rewrite_pages(run, moves) for run in pages]
     release_memory()
     candidates = pd.concat([frame for frame in near if len(frame)] or near[:1], ignore_index=True)
     return Compared(

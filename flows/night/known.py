@@ -10,11 +10,13 @@ import pandas as pd
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import ConfigurationError
-from transforms.arrow.columns import is_among
+from transforms.arrow.columns import find_positions, is_among
 from transforms.arrow.rows import pick_rows
 from transforms.desired.payload import list_guests
 from transforms.diff.changes import Known
+from transforms.diff.unions import list_sources, read_members
 from transforms.naming.guest_numbers import digest_guest_keys
+from transforms.naming.naming import Naming, name_by
 
 
 def number_guests(state: State, keyless: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, dict[str, int]]:
@@ -39,10 +41,17 @@ def _pick_numbers(numbers: Mapping[str, Mapping[str, int]], keyless: Mapping[str
     return {source: {text: numbers[source][text] for text in texts} for source, texts in keyless.items()}
 
 
-def check_sources(config: Config, snapshot: pd.DataFrame) -> None:
-    """S15: a source that essentry has events of may not just leave the configuration. Raises ConfigurationError."""
-    rest = pick_rows(snapshot[["source", "state"]], ~is_among(snapshot["source"], list(config.sources)))
-    for name in sorted(set(rest.loc[rest["state"] == "active", "source"])):
+def check_sources(config: Config, snapshot: pd.DataFrame, naming: Naming | None = None) -> None:
+    """S15: a source that essentry has events of, or guests in another source's meeting, may not just leave the configuration.
+
+    naming: with ids that were taken over. Raises ConfigurationError.
+    """
+    active = pick_rows(snapshot[["source_id", "source", "state", "members_json"]], (snapshot["state"] == "active").to_numpy(dtype=bool))
+    missing = set(active["source"].unique()) - set(config.sources)
+    united, naming = pick_rows(active, active["members_json"].notna().to_numpy(dtype=bool)), naming or name_by(config)
+    for source_id, source, members in united[["source_id", "source", "members_json"]].itertuples(index=False, name=None):  # few
+        missing |= {name for name in list_sources(source_id, source, members, naming) if name not in config.sources}
+    for name in sorted(missing):
         raise ConfigurationError(
             f"the state holds events of the source {name!r}, which the configuration does not name: put it back, "
             f'or give its new name id_prefix = "{name}" and run `essentry-sync rename {name} NEW` (the ids stay, nobody is mailed), '
@@ -67,7 +76,7 @@ def load_known(state: State) -> Known:
                     else:
                         guests.setdefault(key, guest)
         latest[intent["source_id"]] = intent
-    snapshot = snapshot.assign(dirty=is_among(snapshot["source_id"], list(latest)))
+    snapshot = _join_unanswered(snapshot.assign(dirty=is_among(snapshot["source_id"], list(latest))), intents)
     asked = snapshot[snapshot["dirty"]]  # few
     active = set(asked.loc[asked["state"] == "active", "source_id"])
     lost = [row for key, row in latest.items() if key not in active and row["action"] != "expire"]
@@ -87,4 +96,17 @@ def load_known(state: State) -> Known:
         stored = dict(state.read_payloads([key for key in ids if key not in ghosts]))
         return stored | {key: "{}" for key in ids if key in ghosts}
 
-    return Known(snapshot, payloads, unanswered, state.rejections(), removals)
+    return Known(snapshot, payloads, unanswered, state.rejections(), removals, state.list_own_deletes())
+
+
+def _join_unanswered(snapshot: pd.DataFrame, intents: pd.DataFrame) -> pd.DataFrame:
+    """The snapshot with the records of a united meeting that an unanswered request may have put into it."""
+    asked = intents[intents["members_json"].notna() & (intents["action"] == "update")]
+    if asked.empty:
+        return snapshot
+    members = snapshot["members_json"].astype("object")
+    for place, text in zip(find_positions(asked["source_id"], snapshot["source_id"]), asked["members_json"], strict=True):  # few
+        if place >= 0:
+            united = {*read_members(members.iloc[place]), *read_members(text)}
+            members.iloc[place] = orjson.dumps(sorted(united)).decode()
+    return snapshot.assign(members_json=members.astype("str"))

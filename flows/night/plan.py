@@ -78,6 +78,7 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     plan_id, sealed = run.run_id, PlanDigest()
     for page in merge_pages(compared.pages, compared.order):
         state.save_changes(plan_id, seal(sealed, page))
+    state.save_conditions(plan_id, diff.conditions)
     state.save_plan(
         {
             "plan_id": plan_id,

@@ -342,6 +342,43 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             if len(changes):
                 append_rows(connection, t.plan_changes, changes[names].assign(plan_id=plan_id, state="planned"))
 
+    def save_conditions(self, plan_id: str, conditions: Iterable[tuple[str, str, str]]) -> None:
+        """What must hold when changes of a plan are sent: event, kind (`after`, `absent`), other event or record."""
+        rows = [{"plan_id": plan_id, "source_id": event, "kind": kind, "other_id": other} for event, kind, other in conditions]
+        if rows:
+            with self._begin() as connection:
+                self._check_lease(connection)
+                connection.execute(t.plan_conditions.insert(), rows)
+
+    def read_conditions(self, plan_id: str) -> list[tuple[str, str, str]]:
+        """The conditions of a plan, as `save_conditions` took them."""
+        c = t.plan_conditions.c
+        query = sa.select(c.source_id, c.kind, c.other_id).where(c.plan_id == plan_id).order_by(c.source_id, c.kind, c.other_id)
+        with self._read() as connection:
+            return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+
+    def read_states(self, plan_id: str, source_ids: Collection[str]) -> dict[str, str]:
+        """Where the changes of a plan stand in the ledger, by event; an event without a change is left out."""
+        c, ids = t.plan_changes.c, sorted(source_ids)
+        found: dict[str, str] = {}
+        with self._read() as connection:
+            for start in range(0, len(ids), CHUNK):
+                some = c.source_id.in_(ids[start : start + CHUNK])
+                found.update(
+                    (row[0], row[1]) for row in connection.execute(sa.select(c.source_id, c.state).where(c.plan_id == plan_id, some))
+                )
+        return found
+
+    def list_own_deletes(self) -> dict[str, str]:
+        """Reason of the delete of every event that this store deleted itself as cancelled, guestless or merged, and essentry knew then."""
+        e, c = t.snapshot_events.c, t.plan_changes.c
+        same = (c.source_id == e.source_id) & (c.run_id == e.confirmed_run)
+        query = sa.select(e.source_id, c.reason).join_from(t.snapshot_events, t.plan_changes, same)
+        query = query.where(e.state == "deleted", c.action == "delete", c.state == "confirmed", c.code.is_(None))
+        with self._read() as connection:
+            rows = connection.execute(query.where(c.reason.in_(["cancelled", "guestless", "merged"])))
+            return {row[0]: row[1] for row in rows}
+
     def save_plan(self, plan: Mapping[str, Any]) -> None:
         """Store the head of a plan, its changes being there; plans that still wait are superseded."""
         with self._begin() as connection:
@@ -433,6 +470,17 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             with self._begin() as connection:
                 connection.execute(renew, [{"b_id": key, "b_print": text} for key, text in fingerprints.items()])
 
+    def renew_members(self, members: Mapping[str, str | None]) -> None:
+        """Which records events are made of, where that alone has changed."""
+        table = t.snapshot_events
+        renew = table.update().where(table.c.source_id == sa.bindparam("b_id"), table.c.state == "active")
+        if members:
+            with self._begin() as connection:
+                connection.execute(
+                    renew.values(members_json=sa.bindparam("b_members")),
+                    [{"b_id": key, "b_members": text} for key, text in members.items()],
+                )
+
     def prune(self, now: datetime, keep_inactive_days: int, keep_runs_days: int) -> list[str]:
         """Forget traces of old events, and of old runs everything; never an event that is active or unanswered.
 
@@ -454,6 +502,7 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             # pages of a plan whose run was killed before its head was stored
             connection.execute(changes.delete().where(changes.c.plan_id.not_in(sa.select(plans.c.plan_id)), ~is_open))
             connection.execute(plans.delete().where(plans.c.created_at < ancient, plans.c.plan_id.not_in(kept)))
+            connection.execute(t.plan_conditions.delete().where(t.plan_conditions.c.plan_id.not_in(sa.select(plans.c.plan_id))))
             connection.execute(reads.delete().where(reads.c.read_at < ancient, reads.c.run_id.not_in(measures)))
             gone = (runs.c.started_at < ancient) & (runs.c.status != "running")
             ids = sa.select(runs.c.run_id).where(gone)

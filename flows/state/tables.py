@@ -86,6 +86,10 @@ sa.Index("plan_changes_source_id", plan_changes.c.source_id)
 OPEN = plan_changes.c.state.in_([sa.literal_column("'sending'"), sa.literal_column("'unknown'")])
 """Changes whose outcome is not known. Written out, not bound: only so does SQLite see that the index of the open ones answers it."""
 sa.Index("plan_changes_open", plan_changes.c.state, sqlite_where=OPEN, postgresql_where=OPEN)
+plan_conditions = _table(
+    "plan_conditions", _text("plan_id", primary_key=True), _text("source_id", primary_key=True), _text("kind", primary_key=True),
+    _text("other_id", primary_key=True),
+)  # fmt: skip
 snapshot_events = _table(
     "snapshot_events", _text("source_id", primary_key=True), _text("source"), _number("location_id"), _text("name"), _instant("starts_at"),
     _instant("ends_at"), _text("fingerprint"), _number("fingerprint_version"), _text("payload"), _number("guests"), _text("members_json"),

@@ -102,8 +102,13 @@ def test_s10_id_is_taken_over_when_its_record_is_gone() -> None:
     assert linked.meetings.to_dict() == {"b-1": "a-1"}
 
 
-def test_s10_no_take_over_of_an_id_whose_record_is_quarantined_or_there() -> None:
-    assert _ids(_link(_record("b-1"), confirmed={"a-1": ["b-1"]}, quarantined={"a-1"}))["b-1"] == ("b-1", "confirmed")
+def test_s21_the_id_stays_with_the_meeting_while_the_record_that_carries_it_cannot_be_read() -> None:
+    assert _ids(_link(_record("b-1"), confirmed={"a-1": ["b-1"]}, quarantined={"a-1"}))["b-1"] == ("a-1", "confirmed")
+    linked = _link(_record("b-1"), _record("c-1", "b-1"), confirmed={"a-1": ["b-1", "c-1"]}, quarantined={"a-1"})
+    assert _ids(linked) == {"b-1": ("a-1", "confirmed"), "c-1": ("a-1", "merged")}
+
+
+def test_s10_no_take_over_of_an_id_whose_record_is_there() -> None:
     assert _ids(_link(_record("a-1"), _record("b-1"), confirmed={"a-1": ["b-1"]}))["b-1"] == ("b-1", "confirmed")
     assert _ids(_link(_record("b-1", status="cancelled"), confirmed={"a-1": ["b-1"]}))["b-1"] == ("b-1", "cancelled")
 

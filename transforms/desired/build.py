@@ -30,7 +30,7 @@ class Desired:
     """What essentry should hold.
 
     `events`, `invitations`: see schemas.frames. `dispositions`: own_id, source_id, source, disposition; a row an events row with
-    a readable key. `held_guests`: source_id, invitation_id (missing: the event's whole list is frozen). `rejects`: of the links.
+    a readable key. `held_guests`: own_id, source_id, invitation_id (missing: the event's whole list is frozen). `rejects`: of the links.
     `held_targets`: ids that an unresolved link protects from deletion.
     """
 
@@ -71,12 +71,12 @@ def build_desired(
     del of_source
     guests = guests.assign(source_id=_find_meetings(guests["own_id"], linked))
     held = pd.concat([_held(v, naming, shared=shared) for v in sources], ignore_index=True)
-    held = held.assign(source_id=_find_meetings(held["own_id"], linked)).drop(columns="own_id")
+    held = held.assign(source_id=_find_meetings(held["own_id"], linked))
     records = linked.events
     places = _Places(guests["source_id"], records["source_id"])
     hosts = _name_hosts(guests, records)
-    # the guests of a cancelled record are not those of the meeting that carries its id
-    off = is_among(guests["own_id"], records.loc[(records["status"] == "cancelled").to_numpy(dtype=bool), "own_id"])
+    # the guests of a cancelled or pending record are not those of the meeting that carries its id
+    off = is_among(guests["own_id"], records.loc[records["status"].isin(["cancelled", "pending"]), "own_id"])
     invited = ~hosts & ~off
     records = records.assign(disposition=_dispose(records, linked, places.have_guests(invited), held, config, as_of=as_of))
     counted = places.of_guests >= 0 if linked.meetings.empty else is_among(guests["own_id"], records["own_id"])
@@ -131,7 +131,7 @@ def _records(validated: Validated, config: SourceConfig, naming: Naming) -> pd.D
     )[
         ["own_id", "source_event_id", "source", "site_key", "name", "description", "starts_at", "ends_at", "location_id", "entrance_id", "by_room"]
         + [f"{role}_{part}" for role in ("host", "creator") for part in ("email", "first_name", "last_name", "phone")]
-        + ["custom_fields", "updated_at", "status", "linked_source", "linked_event_id", "name_cut"]
+        + ["custom_fields", "updated_at", "status", "linked_source", "linked_event_id", "name_cut", "private"]
     ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from transforms.arrow.columns import no_text
 from transforms.naming.naming import Naming
 
 _FILLED = ("name", "description", "host_first_name", "host_last_name", "host_phone")
+_TOLD = ("name", "description")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: s
     records pointed at; by default their source's name is their prefix.
     """
     events = events.assign(source_id=events["own_id"], members=no_text(events.index))
-    events, taken = _take_over(events, confirmed, quarantined)
+    events, taken = _take_over(events, confirmed)
     pointing = events[events["linked_source"].notna() & events["linked_event_id"].notna()]
     problems: list[tuple[str, str]] = []
     held: set[str] = set()
@@ -108,6 +109,8 @@ def _unite(
         updates["source_id"][present[own]] = chosen
         updates["status"][present[own]] = "merged"
         for column in _FILLED:
+            if column in _TOLD and row.get("private", False):  # a private meeting takes no words from anywhere
+                continue
             if pd.isna(row[column]) and not pd.isna(other[column]) and (column[:5] != "host_" or other["host_email"] == row["host_email"]):
                 updates[column].setdefault(present[root], other[column])
         if other["by_room"] and not row["by_room"]:
@@ -115,24 +118,27 @@ def _unite(
             updates["entrance_id"].setdefault(present[root], other["entrance_id"])
 
 
-def _take_over(events: pd.DataFrame, confirmed: pd.DataFrame, quarantined: set[str]) -> tuple[pd.DataFrame, set[str]]:
-    """When the record whose id a meeting carries is gone and another record of the meeting remains, the id stays with that one."""
+def _take_over(events: pd.DataFrame, confirmed: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
+    """When the record whose id a meeting carries is gone or unreadable and another record of the meeting remains, the id stays with that one."""
     joint = confirmed[confirmed["members_json"].notna()]
     taken: set[str] = set()
     if joint.empty:
         return events, taken
     own = pd.Series(events.index, index=events["own_id"])
     known = set(confirmed["source_id"])
-    ids = events["source_id"].copy()
+    ids, united = events["source_id"].copy(), events["members"].copy()
     for source_id, members in zip(joint["source_id"], joint["members_json"], strict=True):
-        if source_id in own.index or source_id in quarantined:
+        if source_id in own.index:
             continue
         remaining = [m for m in orjson.loads(members) if m in own.index and m not in known]
         remaining = [m for m in remaining if events.at[own[m], "status"] == "confirmed"]
+        if len(remaining) > 1:  # the one that gives the content
+            remaining = [m for m in remaining if pd.isna(events.at[own[m], "linked_event_id"])]
         if len(remaining) == 1:
             ids.loc[own[remaining[0]]] = source_id
+            united.loc[own[remaining[0]]] = orjson.dumps(remaining).decode()
             taken.add(remaining[0])
-    return events.assign(source_id=ids), taken
+    return events.assign(source_id=ids, members=united), taken
 
 
 def _linked(events: pd.DataFrame, problems: list[tuple[str, str]], held: set[str]) -> Linked:

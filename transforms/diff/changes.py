@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.frames import MAIL_COLUMNS
+from schemas.frames import MAIL_COLUMNS, empty_frame
 from transforms.arrow.codes import to_codes, unite_frames
 from transforms.arrow.columns import Positions, to_arrow
 from transforms.arrow.rows import pick_rows
@@ -21,7 +21,7 @@ CHANGE_COLUMNS = [
     "starts_at", "ends_at", "name", "fields_json", "guests_json", "after", "body", "members_json", "ignore_missing", "guests",
 ]  # fmt: skip
 
-SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests"]
+SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests", "members_json"]
 """Of the changes what guards, approvals and reports ask for."""
 
 
@@ -41,7 +41,10 @@ class Diff:
     """`changes`: CHANGE_COLUMNS, what is sent or settled; `decisions`: what became of every event in source or snapshot.
 
     `mails`: a row a guest and event that would be mailed, kind invited, updated or cancelled. `absent_now`: ids counted absent;
-    `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION.
+    `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION. `kept`: id → why guests stay in it whom
+    its source no longer names. `rejoined`: id → members_json of events whose records differ, and whose content does not. `conditions`: event,
+    kind, other: what must hold when its change is sent, see `transforms.diff.moves`. `awaited`: MAIL_COLUMNS of guests whom an event that is held
+    would invite. `removing`: events whose update does nothing but remove guests.
     """
 
     changes: pd.DataFrame
@@ -50,6 +53,11 @@ class Diff:
     absent_now: list[str] = field(default_factory=list)
     rebound: int = 0
     refreshed: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+    rejoined: dict[str, str | None] = field(default_factory=dict)
+    conditions: list[tuple[str, str, str]] = field(default_factory=list)
+    awaited: pd.DataFrame = field(default_factory=lambda: empty_frame(MAIL_COLUMNS))
+    removing: frozenset[str] = frozenset()
 
     def slim(self) -> Diff:
         """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
@@ -58,6 +66,7 @@ class Diff:
             changes=_code(self.changes[SLIM_COLUMNS], "source", "action", "reason"),
             decisions=_code(self.decisions, "source", "action", "reason"),
             mails=code_mails(self.mails),
+            awaited=code_mails(self.awaited),
         )
 
 
@@ -67,6 +76,7 @@ class Known:
 
     `payloads`: reads the confirmed canonical JSON of ids. `unanswered`: id → guests of requests whose answer was lost.
     `rejections`: source_id, fingerprint, next_at of events that essentry rejected. `removals`: id → guests whom such a request removes.
+    `ours`: id → reason of our own delete, of events that are deleted.
     """
 
     snapshot: pd.DataFrame
@@ -74,6 +84,7 @@ class Known:
     unanswered: Mapping[str, Mapping[str, dict]]
     rejections: pd.DataFrame
     removals: Mapping[str, set[str]] = field(default_factory=dict)
+    ours: Mapping[str, str] = field(default_factory=dict)
 
 
 def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
@@ -84,14 +95,17 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     sizes = [len(part.changes) for part in parts]
     absent = [source_id for part in parts for source_id in part.absent_now]
     rebound, refreshed = sum(part.rebound for part in parts), {key: text for part in parts for key, text in part.refreshed.items()}
+    kept, rejoined = ({key: text for part in parts for key, text in getattr(part, name).items()} for name in ("kept", "rejoined"))
+    conditions, removing = [row for part in parts for row in part.conditions], frozenset().union(*(part.removing for part in parts))
     frames = {
         name: [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
-        for name in ("mails", "decisions", "changes")
+        for name in ("mails", "awaited", "decisions", "changes")
     }
     parts.clear()
-    mails, decisions, changes = (unite_frames(frames.pop(name)) for name in ("mails", "decisions", "changes"))
+    mails, awaited, decisions, changes = (unite_frames(frames.pop(name)) for name in list(frames))
     order = find_order(changes)
-    return Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed), np.repeat(np.arange(len(sizes)), sizes)[order]
+    diff = Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed, kept, rejoined, conditions, awaited, removing)
+    return diff, np.repeat(np.arange(len(sizes)), sizes)[order]
 
 
 def code_mails(mails: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,9 @@ from transforms.desired.build import Desired
 from transforms.desired.payload import FINGERPRINT_VERSION, fingerprint, list_guests, name_person
 from transforms.diff.body import build_body, dump_payload
 from transforms.diff.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, order_changes, type_changes, unite_diffs
+from transforms.diff.fates import Event, Fate, decide_fate, find_doubt
+from transforms.diff.unions import Records, is_missing, keep_content, list_members, list_sources, read_members
+from transforms.naming.naming import Naming, name_by
 
 _COPIED = ["source_id", "source", "location_id", "starts_at", "ends_at", "name", "members"]
 """What a change takes from its event as it stands."""
@@ -58,8 +61,10 @@ def diff_events(
     current event again whatever the snapshot says.
     """
     work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=as_of, full=full)
-    compared = work.compare(events, desired.invitations, payload_of)
-    return unite_diffs([compared, work.settle_missing(desired.dispositions, held_targets=desired.held_targets)])[0]
+    compared = work.compare(events, desired.invitations, payload_of, dispositions=desired.dispositions)
+    followed = list_followed(desired.dispositions, compared.decisions)
+    settled = work.settle_missing(desired.dispositions, held_targets=desired.held_targets, followed=followed)
+    return unite_diffs([compared, settled])[0]
 
 
 class Comparison:
@@ -74,12 +79,16 @@ class Comparison:
         held_guests: pd.DataFrame,
         as_of: pd.Timestamp,
         full: bool = False,
+        naming: Naming | None = None,
     ) -> None:
+        self.naming = naming or name_by(config)
         self.known, self.health, self.config, self.as_of, self.full = known, health, config, as_of, full
         self.additive = config.essentry.guest_list == "additive"
         self.deleted_at = as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
         self.held_guests: dict[str, set[str]] = {}
         self.frozen: set[str] = set(held_guests.loc[held_guests["invitation_id"].isna(), "source_id"])
+        self.held_records = set(held_guests["own_id" if "own_id" in held_guests else "source_id"])
+        self.incomplete: set[str] = set()
         for event, guest in held_guests.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
             self.held_guests.setdefault(event, set()).add(guest)
         self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
@@ -90,8 +99,10 @@ class Comparison:
         self.deleted = (snapshot["state"] == "deleted").to_numpy(dtype=bool, na_value=False)
         current = (snapshot["fingerprint_version"] == FINGERPRINT_VERSION).to_numpy(dtype=bool, na_value=False)
         self.current = self.active & current & ~snapshot["dirty"].to_numpy(dtype=bool)
+        ours = is_among(snapshot["source_id"], list(known.ours))
+        self.back_held = self.deleted & np.where(ours, config.essentry.on_reappear_ours == "hold", config.essentry.on_reappear == "hold")
+        self.back_ours = self.back_held & ours
         self.seen = np.zeros(len(snapshot), dtype=bool)
-        self.held_targets: Collection[str] = ()
         self._start_part()
 
     def _start_part(self) -> None:
@@ -104,6 +115,11 @@ class Comparison:
         self.absent_now: list[str] = []
         self.rebound = 0
         self.refreshed: dict[str, str] = {}
+        self.kept: dict[str, str] = {}
+        self.rejoined: dict[str, str | None] = {}
+        self.conditions: list[tuple[str, str, str]] = []
+        self.awaited: list[tuple[str, str, str, str]] = []
+        self.removing: set[str] = set()
 
     # -- events that the sources have -------------------------------------------------------------------------------
 
@@ -114,31 +130,88 @@ class Comparison:
         payload_of: Callable[[np.ndarray], list[str]],
         *,
         place: Positions | None = None,
+        dispositions: pd.DataFrame | None = None,
     ) -> Diff:
         """Creates, updates and unchanged among the events of a part that are due.
 
         events: with fingerprints. payload_of: canonical JSON of rows of `events` by position. place: where the events stand in the snapshot,
-        when it is known already.
+        when it is known already. dispositions: of the part; without them no record of a union is missed.
         """
         snapshot = self.known.snapshot
         if place is None:
             place = find_positions(events["source_id"], snapshot["source_id"])
         new, found = place < 0, place >= 0
+        if dispositions is not None:
+            events = self._protect_unions(events, place, dispositions)
         self.seen[place[found]] = True
         equal = take_text(snapshot["fingerprint"], place, events.index) == events["fingerprint"]
         same = equal.to_numpy(dtype=bool, na_value=False) & _pick_flags(self.current, place) & (not self.full)
-        hold = _pick_flags(self.deleted, place) & (self.config.essentry.on_reappear == "hold")
+        hold, ours = _pick_flags(self.back_held, place), _pick_flags(self.back_ours, place)
         create = new & self._not_waiting(events)
         update = found & ~same & ~hold
         named = events[["source_id", "source"]]
         self._decide(pick_rows(named, same), "unchanged", None)
-        self._decide(pick_rows(named, hold), "held", "reappeared")
+        self._decide(pick_rows(named, hold & ~ours), "held", "reappeared")
+        self._decide(pick_rows(named, ours), "held", "reappeared after our delete")
+        self._await(pick_rows(events, hold), invitations)
         self._create(pick_rows(events, create), invitations)
         self._decide(pick_rows(named, new & ~create), "held", "rejected before")
+        self._await(pick_rows(events, new & ~create), invitations)
         rows = np.flatnonzero(update)
         if len(rows):
             self._compare_contents(pick_rows(events, rows), pick_rows(snapshot[_BASE], place[rows]), payload_of(rows))
         return self._finish_part()
+
+    def _protect_unions(self, events: pd.DataFrame, place: Positions, dispositions: pd.DataFrame) -> pd.DataFrame:
+        """S21: where a record of a meeting may not be believed, no guest is removed from it; the events with that record among their members."""
+        before = take_text(self.known.snapshot["members_json"], place, events.index)
+        rows = np.flatnonzero((before.notna() | events["members"].notna()).to_numpy(dtype=bool))
+        if not len(rows):
+            return events
+        some = events.iloc[rows].assign(before=before.iloc[rows])
+        facts = list(zip(*(to_list(some[name]) for name in ("source_id", "source", "members", "before")), strict=True))
+        ids = {record for key, _, now, old in facts for record in (key, *read_members(now), *read_members(old))}
+        records = self._read_records(dispositions, ids=ids)
+        members: list[str | None] = []
+        current = _pick_flags(self.current, place)[rows]
+        for (source_id, source, now, old), active in zip(facts, current, strict=True):  # united meetings are few
+            together = sorted({*read_members(now), *read_members(old)} - {source_id})
+            said = records.speak(source_id, source, orjson.dumps(together).decode())
+            doubt = find_doubt([record for words in said.values() for record in words])
+            missing = [own for own, words in said.items() if is_missing(words)]
+            if doubt is not None and isinstance(old, str):
+                self.frozen.add(source_id)
+                self.kept[source_id] = doubt
+            if missing and isinstance(old, str):
+                self.incomplete.add(source_id)
+            joined = {*missing} - {source_id, *read_members(now)}
+            members.append(orjson.dumps(sorted(joined | {*read_members(now)})).decode() if joined else now)
+            text = members[-1] if isinstance(members[-1], str) else None
+            if active and text != (old if isinstance(old, str) else None):
+                self.rejoined[source_id] = text
+        column = events["members"].astype("object")
+        column.iloc[rows] = members
+        return events.assign(members=column.astype("str"))
+
+    def _read_records(
+        self,
+        dispositions: pd.DataFrame,
+        *,
+        ids: Collection[str],
+        held_targets: Collection[str] = (),
+        followed: Mapping[str, str] | None = None,
+    ) -> Records:
+        return Records(
+            dispositions, self.health, self.naming,
+            held=self.held_records, frozen=self.frozen, held_targets=held_targets, followed=followed or {}, ids=ids,
+        )  # fmt: skip
+
+    def _await(self, events: pd.DataFrame, guests: pd.DataFrame) -> None:
+        """Note the guests of events that are due and wait: whoever comes from another meeting is not cancelled there before."""
+        if len(events):
+            mine = pick_rows(guests[["source_id", "identity"]], is_among(guests["source_id"], events["source_id"]))
+            owners = dict(zip(events["source_id"], events["source"], strict=True))
+            self.awaited += [(key, owners[key], who, "invited") for key, who in mine.itertuples(index=False)]
 
     def _not_waiting(self, events: pd.DataFrame) -> np.ndarray:
         """False for events whose rejection is recent and whose content has not changed since."""
@@ -213,6 +286,9 @@ class Comparison:
         source_id = event.source_id
         before = orjson.loads(before_text) if before_text else {}
         after = orjson.loads(after_text)
+        if source_id in self.incomplete:
+            after = keep_content(before, after)
+            after_text = dump_payload(after)
         unanswered = self.known.unanswered.get(source_id, {})
         confirmed = list_guests(before)
         reappeared = event.state == "deleted"  # its guests were cancelled: none is kept, and those of old go by name
@@ -231,6 +307,8 @@ class Comparison:
             return None
         if self._waits(source_id, content):
             self._decide_one(source_id, event.source, "held", "rejected before")
+            new = [guest for key, guest in guests.items() if reappeared or key not in confirmed]
+            self.awaited += [(source_id, event.source, name_person(guest), "invited") for guest in new]
             return None
         removed = {*confirmed, *unanswered, *self.known.removals.get(source_id, ())} - set(guests)
         complete = event.dirty or self.full or reappeared
@@ -256,6 +334,8 @@ class Comparison:
         reason = "unknown outcome" if event.dirty else "full" if self.full and not fields and not any(changed.values()) else None
         reason = {"expired": "rescheduled", "deleted": "reappeared"}.get(event.state, reason)
         action = "create" if reappeared else "update"
+        if reason is None and not complete and not fields and not changed["added"] and not changed["changed"]:
+            self.removing.add(source_id)
         self._decide_one(source_id, event.source, action, reason)
         # S12: a change of the event may mail every guest of it; so may a complete list
         everyone = bool(fields) or complete
@@ -290,19 +370,21 @@ class Comparison:
 
     # -- events that essentry has and the sources do not want --------------------------------------------------------
 
-    def settle_missing(self, dispositions: pd.DataFrame, *, held_targets: Collection[str]) -> Diff:
+    def settle_missing(
+        self, dispositions: pd.DataFrame, *, held_targets: Collection[str], followed: Mapping[str, str] | None = None
+    ) -> Diff:
         """Delete, expire, hold or let sleep what is active in the snapshot and no part has due.
 
-        dispositions: as `Desired` has them, at least those of ids that the snapshot knows. held_targets: ids that an unresolved link protects.
+        dispositions: as `Desired` has them, at least those of the records of events that the snapshot knows. held_targets: ids that an unresolved
+        link protects. followed: `list_followed` of all parts.
         """
-        self.held_targets = held_targets
         left = pick_rows(self.known.snapshot, self.active & ~self.seen)
-        where = _find_dispositions(dispositions, left["source_id"])
-        fate = left["source_id"].map(where).astype("str").fillna("absent").to_numpy(dtype=object)
+        ids = {*left["source_id"], *list_members(left)}
+        records = self._read_records(dispositions, ids=ids, held_targets=held_targets, followed=followed)
         over = (left["ends_at"] <= self.as_of).to_numpy(dtype=bool)
         deletes: list[tuple[dict, str]] = []
-        for base, disposition, is_over in zip(left.to_dict("records"), fate, over, strict=True):
-            action, reason = self._fate(base, disposition, is_over)
+        for base, is_over in zip(left.to_dict("records"), over, strict=True):
+            action, reason = self._fate(base, records, is_over, followed or {})
             if action == "delete":
                 deletes.append((base, reason))
             elif action == "expire":
@@ -328,42 +410,28 @@ class Comparison:
                 self._mail(base["source_id"], base["source"], guest, "cancelled")
         return self._finish_part()
 
-    def _fate(self, base: dict, disposition: str, over: bool) -> tuple[str, str]:
-        source, source_id = base["source"], base["source_id"]
-        health = self.health.get(source, SourceHealth(read=False, events=False, guests=False))
-        if disposition == "absent":
-            if not health.read:
-                return "held", "source not read"
-            if over:
-                return "expire", "over"
-            if not health.events:
-                return "held", "source unhealthy"
-            if health.unreadable_event_keys:
-                return "held", "unreadable keys in the source"
-            if source_id in self.held_targets:
-                return "held", "linked meeting not found"
+    def _fate(self, base: dict, records: Records, over: bool, followed: Mapping[str, str]) -> tuple[str, str]:
+        """What becomes of an event, by `transforms.diff.fates`; and what must hold when its delete is sent."""
+        source_id, members = base["source_id"], base["members_json"]
+        said = records.speak(source_id, base["source"], members)
+        sources = self.config.pilot.sources
+        event = Event(
+            over=over,
+            tried=self._waits(source_id, None),
+            in_pilot=not sources or set(list_sources(source_id, base["source"], members, self.naming)) <= set(sources),
+            absent_runs=int(base["absent_runs"] or 0),
+            needed_runs=self.config.guards.delete_after_runs,
+        )
+        fate = decide_fate(event, [record for words in said.values() for record in words]) or Fate("held", "not in essentry")
+        if fate.absent:
             self.absent_now.append(source_id)
-            needed = self.config.guards.delete_after_runs
-            if int(base["absent_runs"] or 0) + 1 < needed:
-                return "held", f"absent in {int(base['absent_runs'] or 0) + 1} of {needed} runs"
-            return self._delete(base, "absent")
-        if disposition == "beyond_window":
-            return "dormant", "moved beyond the window"
-        if over and disposition in ("past", "cancelled", "guestless", "merged"):
-            return "expire", "over"
-        if disposition == "past":  # moved into the past while essentry still expects the guests: nothing says that it is off
-            return "held", "moved into the past"
-        if disposition in ("cancelled", "merged"):
-            return self._delete(base, disposition)
-        if disposition == "guestless":
-            held_guest = source_id in self.held_guests or source_id in self.frozen or source in self.frozen_sources
-            return ("held", "guests unreadable") if held_guest else self._delete(base, "guestless")
-        return "held", disposition
-
-    def _delete(self, base: dict, reason: str) -> tuple[str, str]:
-        if self._waits(base["source_id"], None):
-            return "held", "rejected before"
-        return "delete", reason
+        if fate.action == "delete":
+            after = sorted(target for target in records.find_targets(source_id, members) if followed.get(target) != "unchanged")
+            self.conditions += [(source_id, "after", target) for target in after]
+            if isinstance(members, str):
+                gone = [own for own, words in said.items() if any(record.state == "absent" for record in words)]
+                self.conditions += [(source_id, "absent", own) for own in gone]
+        return fate.action, fate.reason
 
     # -- the result ---------------------------------------------------------------------------------------------------
 
@@ -389,26 +457,33 @@ class Comparison:
         )
         mails = pd.DataFrame(self.mails, columns=MAIL_COLUMNS)
         all_mails = pd.concat([frame for frame in [*self.mail_frames, mails] if len(frame)] or [mails], ignore_index=True)
-        diff = Diff(changes, decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed)
+        diff = Diff(
+            changes, decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed,
+            self.kept, self.rejoined, self.conditions, pd.DataFrame(self.awaited, columns=MAIL_COLUMNS).astype("str"), frozenset(self.removing),
+        )  # fmt: skip
         self._start_part()
         return diff
 
 
 def keep_dispositions(dispositions: pd.DataFrame, snapshot: pd.DataFrame) -> pd.DataFrame:
-    """The dispositions that are asked for once their part is compared: of ids that the snapshot knows and that are not just due, and of what is
-    quarantined.
+    """The dispositions that are asked for once their part is compared: of ids that the snapshot knows and that are not just due, of the records of
+    united meetings, and of what is quarantined.
     """
     plain = ((dispositions["disposition"] == "due") & (dispositions["own_id"] == dispositions["source_id"])).to_numpy(dtype=bool)
-    rest = pick_rows(dispositions, ~plain)
+    members = list_members(snapshot)
+    united = is_among(dispositions["own_id"], members) if members else np.zeros(len(dispositions), dtype=bool)
+    rest = pick_rows(dispositions, ~plain | united)
     known = is_among(rest["source_id"], snapshot["source_id"]) | is_among(rest["own_id"], snapshot["source_id"])
+    known |= is_among(rest["own_id"], members) if members else known
     return pick_rows(rest, known | (rest["disposition"] == "quarantined").to_numpy(dtype=bool))
 
 
-def _find_dispositions(known: pd.DataFrame, source_ids: pd.Series) -> pd.Series:
-    """What became of these events' rows: the row that gives a meeting its content before one that only carries its id."""
-    known = pick_rows(known, is_among(known["source_id"], source_ids) | is_among(known["own_id"], source_ids))
-    where = known.sort_values("disposition").drop_duplicates("source_id").set_index("source_id")["disposition"]
-    return where.combine_first(known.drop_duplicates("own_id").set_index("own_id")["disposition"])
+def list_followed(dispositions: pd.DataFrame, decisions: pd.DataFrame) -> dict[str, str]:
+    """What was decided about the events that records of other ids are part of: event → action."""
+    moved = dispositions["disposition"].isin(["merged", "due"]) & (dispositions["own_id"] != dispositions["source_id"])
+    united = set(dispositions.loc[moved, "source_id"]) | set(dispositions.loc[dispositions["disposition"] == "due", "source_id"])
+    mine = pick_rows(decisions, is_among(decisions["source_id"], list(united)))
+    return dict(zip(to_list(mine["source_id"]), to_list(mine["action"]), strict=True))
 
 
 def _pick_flags(flags: Mask, positions: Positions) -> Mask:

@@ -9,10 +9,16 @@ import pandas as pd
 
 from schemas.config import Config
 from transforms.diff.changes import SENT, Diff
+from transforms.diff.unions import list_sources
+from transforms.naming.naming import Naming, name_by
 
 
-def limit_to_pilot(diff: Diff, config: Config) -> Diff:
-    """The diff without the changes outside `[pilot]`: by source, by the location of a site, by the domain of every guest."""
+def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None) -> Diff:
+    """The diff without the changes outside `[pilot]`: by the source of every record, by the location of a site, by the domain of every guest.
+
+    naming: with ids that were taken over; by default that of the configuration.
+    """
+    naming = naming or name_by(config)
     pilot = config.pilot
     if not (pilot.sources or pilot.sites or pilot.recipient_domains):
         return diff
@@ -20,6 +26,9 @@ def limit_to_pilot(diff: Diff, config: Config) -> Diff:
     inside = pd.Series(True, index=changes.index)
     if pilot.sources:
         inside &= changes["source"].isin(pilot.sources)
+        united = changes["members_json"].notna()
+        some = changes.loc[united, ["source_id", "source", "members_json"]]
+        inside[united] = [set(list_sources(*row, naming)) <= set(pilot.sources) for row in some.itertuples(index=False, name=None)]
     if pilot.sites:
         places = [
             [name, entry.sites[key].location_id] for name, entry in config.sources.items() for key in pilot.sites if key in entry.sites
@@ -40,11 +49,14 @@ def limit_to_pilot(diff: Diff, config: Config) -> Diff:
     decisions = decisions.assign(
         action=decisions["action"].mask(created, "pilot").mask(out & ~created, "held"), reason=decisions["reason"].mask(out, "pilot")
     )
+    waits = diff.mails["source_id"].isin(left_out)
+    later = diff.mails[waits & (diff.mails["kind"] == "invited")]
     return replace(
         diff,
         changes=changes[~changes["source_id"].isin(left_out)].reset_index(drop=True),
         decisions=decisions,
-        mails=diff.mails[~diff.mails["source_id"].isin(left_out)].reset_index(drop=True),
+        mails=diff.mails[~waits].reset_index(drop=True),
+        awaited=pd.concat([frame for frame in (diff.awaited, later) if len(frame)] or [diff.awaited], ignore_index=True),
     )
 
 

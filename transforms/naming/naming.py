@@ -40,6 +40,15 @@ class Naming:
         owners = {prefix: source for source, prefix in self.prefixes.items()}
         return replace(parsed, source=owners.get(parsed.source, parsed.source))
 
+    def find_source(self, source_id: str) -> str:
+        """The source of the record behind an event's id, as it is called now; of one that is not configured what its ids begin with.
+
+        Of a shortened id too, which cannot be read back: its beginning is whole.
+        """
+        built = next((own for own, adopted in self.events.items() if adopted == source_id), source_id)
+        prefix = built.partition("-")[0]
+        return next((source for source, first in self.prefixes.items() if first == prefix), prefix)
+
 
 def name_by(config: Config, adopted: Mapping[str, Mapping[str, str]] | None = None) -> Naming:
     """The naming of a configuration; `adopted`: `event` and `guest` → built id → id that was taken over."""
