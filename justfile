@@ -2,11 +2,12 @@
 default:
     @just --list
 
-# format, lint, types
+# format, lint, types, who may import whom
 check:
     uv run ruff format --check .
     uv run ruff check .
     uv run mypy
+    uv run lint-imports
 
 # the tests, as the README says
 test:
