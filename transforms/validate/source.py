@@ -17,8 +17,8 @@ from schemas.config import SourceConfig, WindowConfig
 from schemas.frames import REJECT_COLUMNS, SourceEvents, SourceGuests, empty_frame
 from transforms.arrow.columns import Mask, is_among, to_arrow
 from transforms.arrow.rows import pick_rows, sort_rows
-from transforms.validate.rejects import _check, _named, _rejects
 from transforms.validate.people import fold_keys
+from transforms.validate.rejects import _check, _named, _rejects
 from transforms.validate.typed import _drop_copies, _type_events, _type_guests
 
 LONGEST_HOURS = int(WindowConfig.model_fields["longest_hours"].default)

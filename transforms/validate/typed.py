@@ -23,8 +23,9 @@ def _column(raw: pd.DataFrame, name: str) -> pd.Series:
     return raw[name].astype("str") if name in raw.columns else no_text(raw.index)
 
 
-_EVENT_TEXTS = ("name", "room_key", "site_key", "host_email", "linked_source", "linked_event_id") + tuple(
-    f"{role}_{part}" for role in ("host", "creator") for part in ("first_name", "last_name", "phone")
+_EVENT_TEXTS = (
+    *("name", "room_key", "site_key", "host_email", "host_first_name", "host_last_name", "host_phone"),
+    *("creator_first_name", "creator_last_name", "creator_phone"),
 )
 _GUEST_TEXTS = ("guest_id", "email", "first_name", "last_name", "full_name", "company_name", "access_profiles")
 """The columns whose bytes must be text: what is sent by name, and what things are found by. A description may have lost a letter."""
@@ -40,6 +41,7 @@ def _type_events(
     out["description"] = description.mask(description == "")
     for name in [column for column in raw.columns if column.startswith(CUSTOM_PREFIX)]:
         out[name] = people.clean_text(raw[name])
+    out["linked_event_id"] = people.clean_key(_column(raw, "linked_event_id"))
     out["status"] = map_distinct(out["status"].fillna("confirmed"), by=lambda status: _STATUS.get(status.lower(), status.lower()))
     for role in ("host", "creator"):
         out[f"{role}_email"] = people.clean_addresses(_column(raw, f"{role}_email"))
