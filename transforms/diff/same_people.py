@@ -16,7 +16,9 @@ from transforms.validate.people import clean_address, fold_name
 _RESEMBLANCE = 0.75
 
 
-def match_known(known: Mapping[str, dict], wanted: Mapping[str, dict], *, held: Collection[str] = (), frozen: bool = False) -> dict[str, str]:
+def match_known(
+    known: Mapping[str, dict], wanted: Mapping[str, dict], *, held: Collection[str] = (), frozen: bool = False
+) -> dict[str, str]:
     """Wanted id → the id under which essentry knows the same guest; a guest whom it does not know is missing.
 
     The order is the order of certainty: the same id; the same id under another seal, or of a key in another spelling; the same address and name;
@@ -69,7 +71,9 @@ def name_guests(known: Mapping[str, dict], wanted: Mapping[str, dict], matched: 
     for key, guest in wanted.items():
         own = matched.get(key) or (key if key not in used and key not in known else None)
         if own is None:
-            own = next((other for other in free if other in matched and other not in named), None) or _count_on(key, {*known, *wanted, *named})
+            own = next((other for other in free if other in matched and other not in named), None) or _count_on(
+                key, {*known, *wanted, *named}
+            )
         named[own] = guest if own == key else {**guest, "sourceId": own}
     return named
 
