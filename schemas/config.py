@@ -77,7 +77,13 @@ class EssentryConfig(Section):
     )
     send_updated_at: bool = Field(False, description="send updatedAt; what essentry does with an old one is not documented")
     payload: Literal["full", "partial"] = Field("full", description="all fields of a changed event, or only the changed ones")
-    invitation_ids: Literal["per-event", "shared"] = Field("per-event", description="an invitation an event, or a contact for all")
+    invitation_ids: Literal["per-event", "shared", "sealed"] = Field(
+        "per-event",
+        description="an invitation an event, or a contact for all; sealed: as per-event, and new ones end in a seal that nobody can guess",
+    )
+    invitation_secret_env: str | None = Field(
+        None, description="environment variable with the secret of the seals; without one they rest on the salt of the state"
+    )
     on_reappear: Literal["hold", "send"] = Field(
         "hold", description="an event that comes back after it was deleted in essentry: hold and report, or send it again"
     )
@@ -190,6 +196,7 @@ class WindowConfig(Section):
     """`[window]`: how far ahead events are sent."""
 
     days_ahead: int = Field(365, ge=1, description="events that start later wait")
+    longest_hours: int = Field(8784, ge=1, description="a longer event is quarantined: its end is a placeholder such as 2099-12-31")
 
 
 class ScopedLimit(Section):

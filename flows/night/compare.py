@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from flows.night.health import judge_sources
-from flows.night.known import _pick_numbers, check_sources, load_known, number_guests
+from flows.night.known import _pick_numbers, check_sources, load_known, number_guests, read_seal
 from flows.night.pages import Pages, shelve_pages
 from flows.night.run import Night
 from flows.parts.deal import Dealt, gather_parts
@@ -32,7 +32,7 @@ from transforms.diff.moves import find_moves, rewrite_pages
 from transforms.diff.pilot import limit_to_pilot
 from transforms.guards.churn import join_places, list_candidates
 from transforms.guards.findings import Finding
-from transforms.naming.naming import Naming, name_by
+from transforms.naming.naming import Naming, keep_spellings, name_by
 from transforms.validate.source import Validated
 
 
@@ -46,6 +46,7 @@ class Compared:
     """
 
     sources: list[Validated]
+    naming: Naming
     known: Known
     desired: Desired
     diff: Diff
@@ -65,7 +66,7 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     """
     config, state, map_parts = night.config, night.state, night.map_parts or map_here(night.config)
     known = load_known(state)
-    naming = name_by(config, state.adopted())
+    naming = keep_spellings(name_by(config, state.adopted(), secret=read_seal(config, state)), known.snapshot)
     check_sources(config, known.snapshot, naming)
     confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
     raw = _divide(night, extracted, confirmed, naming)
@@ -153,5 +154,14 @@ def _diff_parts(
     release_memory()
     candidates = pd.concat([frame for frame in near if len(frame)] or near[:1], ignore_index=True)
     return Compared(
-        known=known, desired=desired, diff=diff, pages=pages, order=order, candidates=candidates, rows=rows, health=health, **found
+        naming=naming,
+        known=known,
+        desired=desired,
+        diff=diff,
+        pages=pages,
+        order=order,
+        candidates=candidates,
+        rows=rows,
+        health=health,
+        **found,
     )

@@ -8,14 +8,14 @@ import orjson
 import pandas as pd
 
 from flows.state.store import State
-from schemas.config import Config
+from schemas.config import Config, read_secret
 from schemas.errors import ConfigurationError
 from transforms.arrow.columns import find_positions, is_among
 from transforms.arrow.rows import pick_rows
 from transforms.desired.payload import list_guests
 from transforms.diff.changes import Known
 from transforms.diff.unions import list_sources, read_members
-from transforms.naming.guest_numbers import digest_guest_keys
+from transforms.naming.guest_numbers import digest_guest_keys, find_older_digests
 from transforms.naming.naming import Naming, name_by
 
 
@@ -32,9 +32,19 @@ def number_guests(state: State, keyless: Sequence[Mapping[str, Sequence[str]]]) 
     for name, some in texts.items():
         ordered = sorted(some)
         digests = digest_guest_keys(ordered, state.salt())
-        known = state.guest_numbers(name, digests)
+        known = state.guest_numbers(name, digests, older=find_older_digests(ordered, digests, state.salt()))
         numbers[name] = {text: known[digest] for text, digest in zip(ordered, digests, strict=True)}
     return numbers
+
+
+def read_seal(config: Config, state: State) -> str | None:
+    """The secret of the seals of invitations; none when they are not sealed. Raises ConfigurationError when its variable is not set."""
+    settings = config.essentry
+    if settings.invitation_ids != "sealed":
+        return None
+    if settings.invitation_secret_env:
+        return read_secret(settings.invitation_secret_env, purpose="the secret of the seals of invitations")
+    return state.salt()
 
 
 def _pick_numbers(numbers: Mapping[str, Mapping[str, int]], keyless: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:

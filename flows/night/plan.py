@@ -26,7 +26,7 @@ from transforms.diff.pilot import dump_pilot
 from transforms.guards.approval import Approval
 from transforms.guards.findings import Finding
 from transforms.guards.policy import digest_policy
-from transforms.naming.naming import Naming, name_by
+from transforms.naming.naming import Naming
 from transforms.validate.source import Validated
 from transforms.validate.typed import MAX_ODD
 
@@ -72,7 +72,7 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     desired, diff, sources = compared.desired, compared.diff, compared.sources
     digest, _ = digest_policy(config)
     findings, approval = judge_plan(config, state, run, compared, full=night.full)
-    rejects = gather_rejects(compared, name_by(config, state.adopted()))
+    rejects = gather_rejects(compared)
     balance = build_balance(compared.rows, diff.decisions, compared.known.snapshot, sources)
     release_memory()
     plan_id, sealed = run.run_id, PlanDigest()
@@ -114,9 +114,9 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     )
 
 
-def gather_rejects(compared: Compared, naming: Naming) -> pd.DataFrame:
+def gather_rejects(compared: Compared) -> pd.DataFrame:
     """REJECT_COLUMNS of every source, and of the links between them; with the event's id where its key can be read."""
-    frames = [*(_name_rejects(v, naming) for v in compared.sources), compared.desired.rejects]
+    frames = [*(_name_rejects(v, compared.naming) for v in compared.sources), compared.desired.rejects]
     return pd.concat([f for f in frames if len(f)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
 
 

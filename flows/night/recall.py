@@ -22,7 +22,6 @@ from transforms.diff.balance import build_balance
 from transforms.diff.changes import Diff
 from transforms.guards.approval import key_changes
 from transforms.guards.findings import Finding
-from transforms.naming.naming import name_by
 
 STORED = ("seq", "source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests", "state")
 CODED = ("source", "action", "reason", "state")
@@ -42,7 +41,7 @@ def recall_plan(night: Night, plan_id: str) -> Planned:
     night = replace(night, full=bool(stored["full"]))
     read, failed = read_night(config, state, night.shelf)
     compared = compare_sources(night, read, failed)
-    rejects = gather_rejects(compared, name_by(config, state.adopted()))
+    rejects = gather_rejects(compared)
     state.save_quarantine(night.run.run_id, rejects)
     still = changes[to_texts(changes["state"]) == "planned"].reset_index(drop=True)
     asked = is_among(key_changes(still), key_changes(compared.diff.changes))

@@ -23,7 +23,7 @@ from schemas.errors import StateError
 from transforms.desired.payload import list_guests, name_person
 from transforms.guards.policy import digest_policy
 
-_NUMBERED = re.compile(r"-~g\d+$")
+_NUMBERED = re.compile(r"-~g\d+(?:~s[a-z2-7]{16})?$")
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,8 @@ def validate_part(part: RawPart) -> ValidatedPart:
 
 def validate_frames(frames: Frames, config: Config) -> list[Validated]:
     """Every source, by name."""
-    return [validate_source(name, *frames[name], config.sources[name]) for name in sorted(frames)]
+    longest = config.window.longest_hours
+    return [validate_source(name, *frames[name], config.sources[name], longest_hours=longest) for name in sorted(frames)]
 
 
 def list_keyless(validated: Sequence[Validated], config: Config) -> dict[str, list[str]]:

@@ -96,14 +96,16 @@ class PersonalData:
         with self._begin() as connection:
             rows = connection.execute(sa.select(keys).where(keys.c.key_digest.in_(list(digests)))).all()
             for row in rows:
-                end = f'~g{row.number}"'
+                part = f"~g{row.number}"
+                ends = (f'{part}"', f"{part}~s")  # without and with a seal
+                sent = sa.func.coalesce(changes.c.after, changes.c.body)
                 uses = (
-                    sa.select(sa.literal(1)).where(snapshot.c.payload.contains(end, autoescape=True)),
+                    sa.select(sa.literal(1)).where(sa.or_(*(snapshot.c.payload.contains(end, autoescape=True) for end in ends))),
                     sa.select(sa.literal(1)).where(
                         changes.c.state.in_(["sending", "unknown", "planned"]),
-                        sa.func.coalesce(changes.c.after, changes.c.body).contains(end, autoescape=True),
+                        sa.or_(*(sent.contains(end, autoescape=True) for end in ends)),
                     ),
-                    sa.select(sa.literal(1)).where(t.adopted_ids.c.own_id.endswith(end[:-1], autoescape=True)),
+                    sa.select(sa.literal(1)).where(t.adopted_ids.c.own_id.endswith(part, autoescape=True)),
                 )
                 if any(connection.execute(use.limit(1)).first() for use in uses):
                     found.numbers += 1

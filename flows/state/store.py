@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -124,6 +125,9 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             for key, value in given.items():
                 # the demo's sandbox has another port each time: this machine is this machine
                 same = row[key] == value or (key == "base_url" and _is_local(value) and _is_local(row[key]))
+                if key == "invitation_ids" and (row[key], value) == ("per-event", "sealed"):  # what is confirmed stays, new ones are sealed
+                    connection.execute(t.identity.update().values(invitation_ids=value))
+                    same = True
                 if not same:
                     raise StateError(
                         f"the state store {self.label} belongs to {names[key]}: its ids would cancel and re-invite everybody; "
@@ -266,15 +270,28 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
 
     # -- guests without a key ---------------------------------------------------------------------------------------------
 
-    def guest_numbers(self, source: str, digests: Sequence[str]) -> dict[str, int]:
-        """The number of each digest; a new one gets its own (see transforms.naming.guest_numbers), or the next free after it, in one transaction."""
+    def guest_numbers(self, source: str, digests: Sequence[str], *, older: Mapping[str, str] | None = None) -> dict[str, int]:
+        """The number of each digest; a new one gets its own (see transforms.naming.guest_numbers), or the next free after it, in one transaction.
+
+        older: digest → the one that an older release would have kept. The only new guest behind it takes its number over; of several
+        nobody does, now or later, and what is confirmed tells them apart.
+        """
         with self._begin() as connection:
             query = sa.select(t.guest_keys.c.key_digest, t.guest_keys.c.number).where(t.guest_keys.c.source == source)
             known = {row[0]: row[1] for row in connection.execute(query)}
-            taken = set(known.values())
+            uses = Counter(known.values())
+            taken = set(uses)
             fresh = []
-            for digest in sorted(set(digests)):
-                if digest not in known:
+            new = sorted(set(digests) - set(known))
+            heirs = Counter(older[digest] for digest in new if digest in older) if older else Counter()
+            for digest, count in heirs.items():
+                if count > 1 and uses[known.get(digest, -1)] == 1:  # a row more: the number has been given away
+                    fresh.append({"source": source, "key_digest": f"{digest}*", "number": known[digest]})
+            for digest in new:
+                if older and heirs[older.get(digest, "")] == 1 and uses[known.get(older[digest], -1)] == 1:
+                    known[digest] = known[older[digest]]
+                    fresh.append({"source": source, "key_digest": digest, "number": known[digest]})
+                else:
                     number = derive_number(digest)
                     while number in taken:
                         number += 1

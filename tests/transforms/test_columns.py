@@ -56,7 +56,11 @@ _BLANK = [chr(n) for n in range(sys.maxunicode + 1) if re.fullmatch(people._BLAN
 def test_every_blank_is_found_in_a_column_that_is_plain_otherwise(blank: str) -> None:
     values = pd.Series(["plain", f"a{blank}b", None], dtype="str")
     assert people.clean_text(values).tolist()[:2] == ["plain", "a b"]
-    assert people.clean_key(values.str.replace(r"^a|b$", "", regex=True)).isna().tolist() == [False, not blank.strip(), True]
+    assert people.clean_key(values.str.replace(r"^a|b$", "", regex=True)).isna().tolist() == [
+        False,
+        True,
+        True,
+    ]  # nothing can be seen of it
 
 
 @given(st.lists(st.text(alphabet=st.sampled_from([*map(chr, range(0x21)), *'"\\/aé😀\x7f\u2028'])), min_size=1, max_size=10))

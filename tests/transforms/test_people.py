@@ -62,7 +62,8 @@ def test_split_names() -> None:
 
 def test_flags() -> None:
     flags = people.read_flags(_texts("1", "TRUE", "t", "1.0", "0", "false", "", None, "2"))
-    assert flags.tolist() == [True] * 4 + [False] * 5
+    assert flags.yes.tolist() == [True] * 4 + [False] * 5
+    assert flags.known.tolist() == [True] * 8 + [False]  # another number is no flag, and never "no"
 
 
 def test_identity_is_the_address_else_the_name() -> None:

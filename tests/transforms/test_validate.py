@@ -20,13 +20,18 @@ EVENT_CHECKS = {
     "host_active": {"host_active": "0"},
     "place": {"site_key": None},
     "location": {"site_key": "moon"},
+    "length": {"ends_at": "2099-12-31 00:00:00"},
+    "private_flag": {"private": "perhaps"},
+    "host_active_flag": {"host_active": "2"},
+    "readable_text": {"name": "Caf\ufffd"},
 }
 GUEST_CHECKS = {
     "guest_address": {"email": "ann@"},
     "guest_identity": {"email": "-", "last_name": None},
     "access_profiles": {"access_profiles": '[{"partitionId": "1", "sourceId": "door"}]'},
+    "internal_flag": {"internal": "perhaps"},
 }
-OTHERS = {"key", "guest_event_key", "unique_key", "unique_guest", "zone", "link", "link_cycle", "required"}
+OTHERS = {"key", "guest_event_key", "unique_key", "unique_guest", "zone", "link", "link_cycle", "required", "guest_event_case", "taken_id"}
 
 
 def _checks(validated: Validated) -> list[tuple[str, str]]:

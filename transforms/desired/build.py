@@ -5,7 +5,7 @@ Every row of the events SELECT gets exactly one disposition: due, cancelled, qua
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from schemas.frames import REJECT_COLUMNS, REMEDIES, Events, Invitations, empty_
 from transforms.arrow.columns import find_positions, is_among, same_text, take_text
 from transforms.arrow.rows import sort_rows
 from transforms.desired.dispositions import _dispose, _Places
-from transforms.desired.guests import _custom_fields, _held, _merge_guests, _name_hosts, build_guests
+from transforms.desired.guests import _custom_fields, _held, _merge_guests, _name_hosts, build_guests, set_aside_taken
 from transforms.desired.link import Linked, link_events
 from transforms.naming.naming import Naming, name_by
 from transforms.validate import people
@@ -45,7 +45,7 @@ class Desired:
 
 
 def build_desired(
-    sources: list[Validated],
+    sources: Sequence[Validated],
     guest_numbers: Mapping[str, Mapping[str, int]],
     config: Config,
     *,
@@ -60,12 +60,13 @@ def build_desired(
     """
     notes: dict[str, int] = {}
     naming = naming or name_by(config)
+    sources, taken, taken_ids = zip(*(set_aside_taken(v, naming) for v in sources), strict=True)
     records = pd.concat([_records(v, config.sources[v.source], naming) for v in sources], ignore_index=True)
     quarantined = {v.source: _quarantined_ids(v, naming) for v in sources}
     all_quarantined = set().union(*quarantined.values()) if quarantined else set()
     linked = link_events(records, confirmed=confirmed, quarantined=all_quarantined, naming=naming)
     shared = config.essentry.invitation_ids == "shared"
-    of_source = [build_guests(v, guest_numbers.get(v.source, {}), config, naming, shared=shared) for v in sources]
+    of_source = [build_guests(v, guest_numbers.get(v.source, {}), config, naming, shared=shared, as_of=as_of) for v in sources]
     counts = [len(frame) for frame in of_source]
     guests = pd.concat(of_source, ignore_index=True)
     del of_source
@@ -96,6 +97,10 @@ def build_desired(
                 for source, ids in quarantined.items()
                 if ids
             ),
+            *(
+                ids.assign(source_id=ids["own_id"], source=v.source, disposition="quarantined")
+                for v, ids in zip(sources, taken_ids, strict=True)
+            ),
         ],
         ignore_index=True,
     ).astype("str")
@@ -108,11 +113,19 @@ def build_desired(
         invitations=Invitations.validate(invitations) if len(invitations) < 100_000 else invitations,
         dispositions=dispositions,
         held_guests=held,
-        rejects=rejects,
-        held_targets=linked.held_targets | link_ids,
+        rejects=pd.concat([frame for frame in (rejects, *taken) if len(frame)] or [rejects], ignore_index=True),
+        held_targets=linked.held_targets | link_ids | _other_spellings(naming, dispositions),
         outside_guests=outside,
         notes={key: value for key, value in notes.items() if value},
     )
+
+
+def _other_spellings(naming: Naming, dispositions: pd.DataFrame) -> set[str]:
+    """Ids that essentry has of an event in a second spelling of its key: while the source shows the event, they are not deleted."""
+    if not naming.spellings:
+        return set()
+    shown = set(dispositions["own_id"])
+    return {other for first, *others in naming.spellings.values() if first in shown for other in others}
 
 
 def _records(validated: Validated, config: SourceConfig, naming: Naming) -> pd.DataFrame:

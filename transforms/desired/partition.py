@@ -44,8 +44,8 @@ def split_frames(frames: Frames, count: int, *, linked: pd.Series) -> list[dict[
 
 
 def _name_records(sources: pd.Series | str, keys: pd.Series) -> pd.Series:
-    """A text for each record: its source and its key as validation reads it."""
-    key = pc.utf8_trim_whitespace(to_arrow(keys))
+    """A text for each record: its source and its key as validation reads it, without regard to capitals, for validation looks at these together."""
+    key = to_arrow(people.fold_keys(people.clean_key(keys)))
     source = pa.scalar(sources, TEXT) if isinstance(sources, str) else to_arrow(sources)
     return to_series(pc.binary_join_element_wise(source, key, pa.scalar("\n", TEXT)), keys.index)
 
@@ -67,7 +67,7 @@ def find_pointing(source: str, events: pd.DataFrame, naming: Naming) -> pd.Serie
     if not {"linked_source", "linked_event_id"} <= set(events.columns):
         return no_text(pd.RangeIndex(0))
     owners = {prefix: name for name, prefix in naming.prefixes.items()}
-    to_source, to_key = people.clean_text(events["linked_source"]), people.clean_text(events["linked_event_id"])
+    to_source, to_key = people.clean_text(events["linked_source"]), people.clean_key(events["linked_event_id"])
     to_source = map_distinct(to_source, by=lambda name: owners.get(naming.prefix_of(name), name))
     pointing = (to_source.notna() & to_key.notna()).to_numpy(dtype=bool)
     found = [_name_records(source, events["source_event_id"][pointing]), _name_records(to_source[pointing], to_key[pointing])]

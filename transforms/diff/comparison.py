@@ -23,7 +23,9 @@ from transforms.desired.payload import FINGERPRINT_VERSION, fingerprint, list_gu
 from transforms.diff.body import build_body, dump_payload
 from transforms.diff.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, order_changes, type_changes, unite_diffs
 from transforms.diff.fates import Event, Fate, decide_fate, find_doubt
+from transforms.diff.same_people import are_composed, keep_writing, match_known, name_guests
 from transforms.diff.unions import Records, is_missing, keep_content, list_members, list_sources, read_members
+from transforms.naming.ids import plain_id
 from transforms.naming.naming import Naming, name_by
 
 _COPIED = ["source_id", "source", "location_id", "starts_at", "ends_at", "name", "members"]
@@ -295,6 +297,10 @@ class Comparison:
         known = {} if reappeared else confirmed | dict(unanswered)
         guests = self._keep_guests(source_id, event.source, known, list_guests(after))
         text = after_text
+        if not are_composed(before_text, after_text):
+            after = keep_writing({key: value for key, value in before.items() if key != "invitations"}, after)
+            guests = {key: keep_writing(confirmed.get(key), guest) for key, guest in guests.items()}
+            text = dump_payload(after)
         if list(guests.values()) != after.get("invitations"):
             after["invitations"] = list(guests.values())
             text = dump_payload(after)
@@ -354,16 +360,13 @@ class Comparison:
 
     def _keep_guests(self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict]) -> dict[str, dict]:
         """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4)."""
-        guests = dict(wanted)
-        loose = {key: guest for key, guest in sorted(known.items()) if key not in wanted}
-        for key in [key for key in wanted if key not in known and loose]:
-            old = next((other for other, guest in loose.items() if _same_person(guest, wanted[key])), None)
-            if old is not None:
-                del loose[old]
-                guests[old] = {**guests.pop(key), "sourceId": old}
-                self.rebound += 1
         frozen = source_id in self.frozen or source in self.frozen_sources
-        kept = set(known) if frozen else self.held_guests.get(source_id, set()) & set(known)
+        held = {plain_id(key) for key in self.held_guests.get(source_id, ())}
+        held = {key for key in known if plain_id(key) in held} if held else set()
+        matched = match_known(known, wanted, held=held, frozen=frozen)
+        self.rebound += sum(key != old for key, old in matched.items())
+        guests = name_guests(known, wanted, matched)
+        kept = set(known) if frozen else held
         for key in kept - set(guests):
             guests[key] = known[key]
         return dict(sorted(guests.items()))
@@ -498,11 +501,3 @@ def _settled(base: dict, action: str, reason: str) -> dict:
         "starts_at": base["starts_at"], "ends_at": base["ends_at"], "name": base.get("name"), "members_json": base["members_json"],
         "ignore_missing": True, "guests": base["guests"],
     }  # fmt: skip
-
-
-def _same_person(one: dict, other: dict) -> bool:
-    """Whether two invitations of an event are the same person: one address and no two names, or one name and no address."""
-    names = [f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip().casefold() for guest in (one, other)]
-    if one.get("email", "") != other.get("email", ""):
-        return False
-    return names[0] == names[1] != "" or (bool(one.get("email")) and "" in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 _HEX_DIGITS = 13
@@ -17,3 +17,14 @@ def digest_guest_keys(keys: Sequence[str], salt: str) -> list[str]:
 def derive_number(digest: str) -> int:
     """The number that a new guest's digest asks for. It rests on the digest alone, so a restored backup, however old, gives it again."""
     return int(digest[:_HEX_DIGITS], 16)
+
+
+def find_older_digests(texts: Sequence[str], digests: Sequence[str], salt: str) -> Mapping[str, str]:
+    """Digest → the digest under which an older release knew the guest, whose text was the address alone.
+
+    texts: with the name, as `list_guest_keys` gives them now, and their digests.
+    """
+    addresses = [text.rpartition("|name:")[0] for text in texts]
+    mailed = [(digest, address) for address, digest in zip(addresses, digests, strict=True) if address]
+    older = digest_guest_keys([address for _, address in mailed], salt)
+    return dict(zip((digest for digest, _ in mailed), older, strict=True))

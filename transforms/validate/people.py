@@ -6,8 +6,11 @@ at one by one, each distinct one once, by the rule that is written in Python.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.essentry import LANGUAGES
+from schemas.source import FLAG_WORDS
 from transforms.arrow.columns import TEXT, Bytes, Mask, has_bytes, map_distinct, mend_rows, to_arrow, to_mask, to_series
 
 TEXT_LIMIT = 255
@@ -44,7 +48,14 @@ _ADDRESS_FAST = _ADDRESS.pattern.replace(r"\s", r"\t\n\v\f\r ")
 _BLANKS = r"[\s\x00-\x1f\x7f\u200b\ufeff]+"
 # what `clean_text` must look at: anything of _BLANKS that is not a single plain blank
 _ODD_BLANKS = r"[\x00-\x1f\x7f\x{85}\x{a0}\x{1680}\x{2000}-\x{200b}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]|  "
-_ODD_ADDRESS = r"[^\x21-\x7e]|[<>:]"
+_ODD_ADDRESS = r"[^\x21-\x7e]|[<>:;,\"'`]"
+_ODD_KEY = r"[\x00-\x1f]|[^\x00-\x7e]|  |^ | $"
+# characters that no reader sees: soft hyphen, zero width, direction marks, joiners
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_NAMED_ADDRESS = re.compile(r"([^<>]*)<\s*(?:mailto:)?([^<>\s]+@[^<>\s]+)\s*>", re.IGNORECASE)
+_QUOTES = " \t\"'`“”„‚‘’«»"
+UNREADABLE = "\ufffd"
+"""What stands in a text for bytes that are no text."""
 
 
 def _may_be_odd_blanks(content: Bytes) -> Mask:
@@ -55,7 +66,10 @@ def _may_be_odd_blanks(content: Bytes) -> Mask:
 
 
 def _may_be_odd_address(content: Bytes) -> Mask:
-    return (content < 0x21) | (content > 0x7E) | (content == 0x3A) | (content == 0x3C) | (content == 0x3E)
+    odd = (content < 0x21) | (content > 0x7E)
+    for byte in b"<>:;,\"'`":
+        odd |= content == byte
+    return odd
 
 
 def _is_missing(array: pa.Array) -> bool:
@@ -67,8 +81,16 @@ def _null_where(array: pa.Array, condition: pa.Array) -> pa.Array:
     return pc.if_else(condition, pa.scalar(None, TEXT), array) if pc.any(condition).as_py() else array
 
 
+def compose(array: pa.Array) -> pa.Array:
+    """Texts in the one Unicode form that is compared and sent, NFC; what has no character that could differ is not looked at."""
+    if not has_bytes(array, lambda content: content >= 0xCC):  # from U+0300 on, where combining characters begin
+        return array
+    odd = pc.fill_null(pc.match_substring_regex(array, r"[^\x{0}-\x{2ff}]"), False)
+    return pc.replace_with_mask(array, odd, pc.utf8_normalize(array.filter(odd), form="NFC"))
+
+
 def clean_text(values: pd.Series) -> pd.Series:
-    """Blanks and control characters folded to one blank and trimmed; an empty text is missing."""
+    """Blanks and control characters folded to one blank and trimmed, in NFC; an empty text is missing."""
     array = to_arrow(values)
     if _is_missing(array):
         return to_series(array, values.index)
@@ -76,15 +98,40 @@ def clean_text(values: pd.Series) -> pd.Series:
         array = mend_rows(array, pc.match_substring_regex(array, _ODD_BLANKS), by=lambda text: re.sub(_BLANKS, " ", text))
     if pc.any(pc.or_(pc.starts_with(array, " "), pc.ends_with(array, " "))).as_py():
         array = pc.ascii_trim(array, characters=" ")
-    return to_series(_null_where(array, pc.equal(array, "")), values.index)
+    return to_series(_null_where(compose(array), pc.equal(array, "")), values.index)
+
+
+def normalise_key(text: str) -> str:
+    """The one spelling of a key: NFC, blanks and control characters folded to one blank, none around it, nothing that cannot be seen.
+
+    Capitals stay: keys of some systems differ by them alone.
+    """
+    return re.sub(_BLANKS, " ", _UNSEEN.sub("", unicodedata.normalize("NFC", text))).strip()
 
 
 def clean_key(values: pd.Series) -> pd.Series:
-    """A key without the blanks around it; an empty one is missing."""
+    """Keys in their one spelling; one that is empty, or holds bytes that are no text, is missing."""
     array = to_arrow(values)
     if has_bytes(array, lambda content: (content <= 0x20) | (content >= 0x7F)):
-        array = pc.utf8_trim_whitespace(array)
+        array = mend_rows(array, pc.match_substring_regex(array, _ODD_KEY), by=normalise_key)
+        array = _null_where(array, pc.match_substring(array, UNREADABLE))
     return to_series(_null_where(array, pc.equal(array, "")), values.index)
+
+
+def fold_keys(keys: pd.Series) -> pd.Series:
+    """Keys without regard to capitals."""
+    return to_series(pc.utf8_lower(to_arrow(keys)), keys.index)
+
+
+def find_unreadable(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """For each row the first of these columns with bytes that are no text; missing where all is text."""
+    found = pa.nulls(len(frame), TEXT)
+    for name in columns:
+        array = to_arrow(frame[name])
+        if has_bytes(array, lambda content: content == 0xEF):
+            bad = pc.and_(pc.fill_null(pc.match_substring(array, UNREADABLE), False), pc.is_null(found))
+            found = pc.if_else(bad, pa.scalar(name, TEXT), found)
+    return to_series(found, frame.index)
 
 
 def cut_text(values: pd.Series, *, limit: int = TEXT_LIMIT) -> pd.Series:
@@ -94,17 +141,28 @@ def cut_text(values: pd.Series, *, limit: int = TEXT_LIMIT) -> pd.Series:
 
 
 def clean_addresses(values: pd.Series) -> pd.Series:
-    """E-mail addresses trimmed and case-folded (in Python: databases fold ASCII alone); `n/a` and its like are missing."""
+    """E-mail addresses as `clean_address` has them; `n/a` and its like are missing."""
     array = to_arrow(values)
     if _is_missing(array):
         return to_series(array, values.index)
-
-    def clean(value: str) -> str:
-        return value.strip().strip("<>").removeprefix("mailto:").strip().lower()
-
     odd = has_bytes(array, _may_be_odd_address)
-    folded = mend_rows(pc.ascii_lower(array), pc.match_substring_regex(array, _ODD_ADDRESS), by=clean) if odd else pc.ascii_lower(array)
+    folded = pc.ascii_lower(array)
+    if odd:
+        folded = mend_rows(folded, pc.match_substring_regex(array, _ODD_ADDRESS), by=clean_address)
     return to_series(_null_where(folded, pc.is_in(folded, value_set=pa.array(sorted(_NO_ADDRESS), type=TEXT))), values.index)
+
+
+def clean_address(text: str) -> str:
+    """An address in small letters (in Python: databases fold ASCII alone), in NFC, without what mail programs put around it.
+
+    Two addresses stay two, and so are none.
+    """
+    text = re.sub(_BLANKS, " ", _UNSEEN.sub("", unicodedata.normalize("NFC", text))).strip().rstrip(";, ")
+    named = _NAMED_ADDRESS.fullmatch(text)
+    if named and ("@" not in named[1] or named[1].strip(_QUOTES).lower() == named[2].lower()):
+        text = named[2]
+    text = text.strip("<>").strip(_QUOTES).lower()
+    return text.removeprefix("mailto:").strip(_QUOTES)
 
 
 def are_addresses(values: pd.Series) -> pd.Series:
@@ -146,14 +204,40 @@ def split_names(full: pd.Series) -> tuple[pd.Series, pd.Series]:
     return first, map_distinct(full, by=lambda name: name.rpartition(" ")[2])
 
 
-def read_flags(values: pd.Series) -> pd.Series:
-    """Truth of a database's flag as text: 1, true, t, yes, y, on; everything else, and missing, is false."""
-    array = to_arrow(values)
-    if _is_missing(array):
-        return pd.Series(False, index=values.index)
-    folded = pc.utf8_lower(pc.utf8_trim_whitespace(array))
-    yes = pa.array(["1", "true", "t", "yes", "y", "on", "1.0"], type=TEXT)
-    return pd.Series(to_mask(pc.is_in(folded, value_set=yes)), index=values.index)
+@dataclass(frozen=True)
+class Flags:
+    """`yes`: the flag says so. `known`: it says yes or no, or is missing."""
+
+    yes: pd.Series
+    known: pd.Series
+
+
+def read_flags(values: pd.Series, words: Mapping[str, bool] | None = None, *, any_number: bool = False) -> Flags:
+    """A database's flags, as they came: the words of FLAG_WORDS and `words`, 0 and 1 as numbers and as bits.
+
+    any_number: every other number is a yes.
+    """
+    known = FLAG_WORDS | dict(words or {})
+
+    def read(value: str) -> str | None:
+        if value and not value.strip("\x00\x01"):
+            return "yes" if "\x01" in value else "no"
+        text = normalise_key(value).casefold()
+        if not text:
+            return None
+        if text in known:
+            return "yes" if known[text] else "no"
+        try:
+            number = float(text)
+        except ValueError:
+            return "?"
+        if number in (0, 1) or (any_number and math.isfinite(number)):
+            return "yes" if number else "no"
+        return "?"
+
+    told = to_arrow(map_distinct(values, by=read))
+    yes, unknown = to_mask(pc.equal(told, "yes")), to_mask(pc.equal(told, "?"))
+    return Flags(pd.Series(yes, index=values.index), pd.Series(~unknown, index=values.index))
 
 
 def name_people(first_name: pd.Series, last_name: pd.Series) -> pd.Series:
@@ -161,8 +245,18 @@ def name_people(first_name: pd.Series, last_name: pd.Series) -> pd.Series:
     joined = pc.binary_join_element_wise(
         pc.fill_null(to_arrow(first_name), ""), pc.fill_null(to_arrow(last_name), ""), pa.scalar(" ", TEXT)
     )
-    name = to_series(pc.utf8_trim_whitespace(joined), first_name.index)
-    return map_distinct(name.mask(name == ""), by=lambda value: "name:" + value.casefold())
+    name = _null_where(pc.utf8_trim_whitespace(joined), pc.equal(pc.utf8_trim_whitespace(joined), ""))
+    plain = pc.ascii_lower(name)
+    if has_bytes(name, lambda content: content >= 0x80):
+        plain = mend_rows(plain, pc.match_substring_regex(name, r"[^\x00-\x7f]"), by=fold_name)
+    named = pc.binary_join_element_wise(pa.scalar("name:", TEXT), plain, pa.scalar("", TEXT))
+    return to_series(named, first_name.index)
+
+
+def fold_name(name: str) -> str:
+    """A name to compare by: NFC, without regard to capitals, to what cannot be seen and to how its blanks are written."""
+    text = unicodedata.normalize("NFC", _UNSEEN.sub("", name)).casefold()
+    return unicodedata.normalize("NFC", re.sub(_BLANKS, " ", text)).strip()
 
 
 def identify_people(email: pd.Series, first_name: pd.Series, last_name: pd.Series) -> pd.Series:

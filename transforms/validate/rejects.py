@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pandera.errors
 
 from schemas.frames import REJECT_COLUMNS, REMEDIES, empty_frame
 from transforms.arrow.columns import Mask, map_distinct
-from transforms.masking import mask_address
+from transforms.masking import mask_address, mask_name
 
 
 def _check(schema: object, frame: pd.DataFrame) -> tuple[Mask, pd.DataFrame]:
@@ -32,7 +34,8 @@ _VALUE_COLUMN = {
     "unique_key": "source_event_id", "problem": "problem", "start": "starts_at_text", "end": "ends_at_text", "end_after_start": "ends_at_text",
     "zone": "timezone", "status": "status", "host": "host_email", "host_address": "host_email", "host_active": "host_email",
     "place": "site_key", "location": "site_key", "unique_guest": "guest_key", "guest_identity": "email", "guest_address": "email",
-    "access_profiles": "access_profiles",
+    "access_profiles": "access_profiles", "length": "ends_at_text", "private_flag": "private_text", "host_active_flag": "host_active",
+    "internal_flag": "internal_text", "readable_text": "unreadable",
 }  # fmt: skip
 
 
@@ -44,6 +47,14 @@ def _named(source: str, part: str, failures: pd.DataFrame, frame: pd.DataFrame) 
     return pd.concat(pieces, ignore_index=True) if pieces else empty_frame(REJECT_COLUMNS)
 
 
+def _mask_addresses(value: str) -> str:
+    """What stands in a field for one address, which may be several, without a person in it."""
+    pieces = re.split(r"([\s,;:/|<>()\[\]\"]+)", value)
+    return "".join(
+        piece if number % 2 else mask_address(piece) if "@" in piece else mask_name(piece) for number, piece in enumerate(pieces)
+    )
+
+
 def _rejects(source: str, part: str, rows: pd.DataFrame, column: str, check: str) -> pd.DataFrame:
     """One line a rejected row, its value masked when it can name a person."""
     reason, remedy = REMEDIES[check]
@@ -51,7 +62,7 @@ def _rejects(source: str, part: str, rows: pd.DataFrame, column: str, check: str
     if check == "location":
         values = ("room " + rows["room_key"].fillna("-") + ", site " + rows["site_key"].fillna("-")).astype("str")
     if column in ("host_email", "email"):
-        values = map_distinct(values, by=mask_address)
+        values = map_distinct(values, by=_mask_addresses)
     guest = rows["guest_id"] if "guest_id" in rows else pd.Series(pd.NA, index=rows.index, dtype="str")
     return pd.DataFrame(
         {

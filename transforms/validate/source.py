@@ -9,14 +9,19 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
-from schemas.config import SourceConfig
+from schemas.config import SourceConfig, WindowConfig
 from schemas.frames import REJECT_COLUMNS, SourceEvents, SourceGuests, empty_frame
-from transforms.arrow.columns import Mask, is_among
+from transforms.arrow.columns import Mask, is_among, to_arrow
 from transforms.arrow.rows import pick_rows, sort_rows
+from transforms.validate.people import fold_keys
 from transforms.validate.rejects import _check, _named, _rejects
 from transforms.validate.typed import _drop_copies, _type_events, _type_guests
+
+LONGEST_HOURS = int(WindowConfig.model_fields["longest_hours"].default)
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,14 @@ class Validated:
     odd_times: list[dict[str, str]] = field(default_factory=list)
 
 
-def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFrame, config: SourceConfig) -> Validated:
-    """Type and check both frames of one source; `config.times` must be set. See `Validated`."""
+def validate_source(
+    source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFrame, config: SourceConfig, *, longest_hours: int = LONGEST_HOURS
+) -> Validated:
+    """Type and check both frames of one source; `config.times` must be set. See `Validated`. longest_hours: of an event."""
     beside = ThreadPoolExecutor(1, thread_name_prefix="guests")  # Arrow's kernels let the other thread run meanwhile
     job = beside.submit(_type_guests, raw_guests, config)
     beside.shutdown(wait=False)
-    typed, notes, odd_times = _type_events(raw_events, config)
+    typed, notes, odd_times = _type_events(raw_events, config, longest_hours=longest_hours)
     keyless = typed["source_event_id"].isna()
     rejects = [_rejects(source, "events", typed[keyless], "source_event_id", "key")]
     keyed = _drop_copies(pick_rows(typed, ~keyless.to_numpy(dtype=bool)), ["source_event_id"])
@@ -62,13 +69,19 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     rejects.append(_named(source, "events", failures, checked))
     good = pick_rows(checked, ~bad)
     events = pd.concat([sure, good], ignore_index=True) if len(sure) else good
-    events = sort_rows(events.drop(columns=["starts_at_text", "ends_at_text"]), ["source_event_id"])
+    events = sort_rows(events.drop(columns=["starts_at_text", "ends_at_text", "private_text", "unreadable"]), ["source_event_id"])
 
     guests, eventless = job.result()
     rejects.append(_rejects(source, "guests", eventless, "source_event_id", "guest_event_key"))
     bad_guests, guest_failures = _check(SourceGuests, guests)
     rejects.append(_named(source, "guests", guest_failures, guests))
     held = guests.loc[bad_guests, ["source_event_id", "guest_key"]].reset_index(drop=True)
+    strangers, other_case = _find_eventless(guests["source_event_id"], typed["source_event_id"], notes)
+    if other_case.any():
+        rejects.append(_rejects(source, "guests", pick_rows(guests, other_case & ~bad_guests), "source_event_id", "guest_event_case"))
+        held = pd.concat([held, _hold_by_case(pick_rows(guests, other_case), typed["source_event_id"])], ignore_index=True)
+        bad_guests |= other_case
+    notes["guests_of_no_event"] = int(strangers.sum())
     notes["copies_dropped"] = copies
     all_rejects = pd.concat([frame for frame in rejects if len(frame)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
     return Validated(
@@ -96,3 +109,28 @@ def _surely_cancelled(keyed: pd.DataFrame) -> Mask:
     called_off = keyed.loc[cancelled, "source_event_id"]
     unsure = called_off[is_among(called_off, keyed.loc[~cancelled, "source_event_id"])]
     return cancelled & ~is_among(keyed["source_event_id"], unsure)
+
+
+def _find_eventless(guest_keys: pd.Series, event_keys: pd.Series, notes: dict[str, int]) -> tuple[Mask, Mask]:
+    """Guests whose event the events SELECT does not show; and those of them whose key it shows in other capitals.
+
+    A database that compares without regard to capitals joins the latter; here they would vanish without a word.
+    """
+    known = event_keys.dropna()
+    folded = fold_keys(known)
+    changed = not pc.all(pc.equal(to_arrow(folded), to_arrow(known))).as_py()
+    notes["event_keys_by_case"] = len(known.drop_duplicates()) - folded.nunique() if changed else 0
+    strangers = ~is_among(guest_keys, known)
+    other_case = np.zeros(len(strangers), dtype=bool)
+    if strangers.any():
+        other_case[strangers] = is_among(fold_keys(guest_keys[strangers]), folded)
+    return strangers & ~other_case, other_case
+
+
+def _hold_by_case(guests: pd.DataFrame, event_keys: pd.Series) -> pd.DataFrame:
+    """The guests as held guests of the events that they may be of."""
+    events = pd.DataFrame({"event": event_keys.dropna().drop_duplicates()})
+    events = events.assign(folded=fold_keys(events["event"]))
+    mine = guests[["source_event_id", "guest_key"]].assign(folded=fold_keys(guests["source_event_id"]))
+    both = mine.merge(events, on="folded", how="inner", validate="m:m")
+    return pd.DataFrame({"source_event_id": both["event"], "guest_key": both["guest_key"]}).astype("str")

@@ -19,7 +19,11 @@ from transforms.arrow.columns import to_arrow, to_mask
 from transforms.arrow.rows import number_groups
 
 INSTANT = "datetime64[us, UTC]"
-_OFFSET = r"(?:[zZ]|[+-]\d{2}:?\d{2})$"
+_OFFSET = r"(?:[zZ]|[+-]\d{2}:\d{2}|[ tT]\d.*[+-]\d{1,2}(?::?\d{2})*)\s*$"
+_DATED = r"^\d{4}-?\d{2}-?\d{2}(?:[ tT]|$)"
+"""What an instant must begin with: a date, and no word such as `now`, which pandas would read from the clock."""
+_FIRST, _LAST = pd.Timestamp("1900-01-01"), pd.Timestamp("2200-01-01")
+"""Outside lie the placeholders of systems (0001-01-01, 9999-12-31), which are no instants."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ def _read_distinct(values: pd.Series, *, times: str, zones: pd.Series) -> Instan
         seconds = seconds.where(seconds.abs() < 1e11)  # year 5138; milliseconds would be read as far future
         micros = (seconds * 1_000_000).round()
         at = pd.to_datetime(micros.astype("Float64").astype("Int64"), unit="us", utc=True, errors="coerce")
-        return Instants(at.astype(INSTANT), none, none)
+        return Instants(_without_placeholders(at.astype(INSTANT)), none, none)
+    text = text.where(pd.Series(to_mask(pc.match_substring_regex(to_arrow(text), _DATED)), index=text.index))
     own = have_offsets(text)
     if times == "utc" or own.all():
         return Instants(_parse_utc(text), none, none)
@@ -76,11 +81,16 @@ def have_offsets(text: pd.Series) -> pd.Series:
 
 
 def _parse_utc(text: pd.Series) -> pd.Series:
-    return pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce").astype(INSTANT)
+    return _without_placeholders(pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce").astype(INSTANT))
 
 
 def _parse_wall(text: pd.Series) -> pd.Series:
-    return pd.to_datetime(text, format="ISO8601", errors="coerce").astype("datetime64[us]")
+    """Wall-clock times; the texts have no offset, so UTC is but a form in which they are read, and one odd text does not fail all."""
+    return _parse_utc(text).dt.tz_localize(None)
+
+
+def _without_placeholders(at: pd.Series) -> pd.Series:
+    return at.where((at >= _FIRST.tz_localize("UTC")) & (at < _LAST.tz_localize("UTC")))
 
 
 def _localise(wall: pd.Series, zone: str) -> tuple[pd.Series, pd.Series, pd.Series]:

@@ -9,7 +9,7 @@ import orjson
 import pandas as pd
 
 from schemas.config import SiteConfig, SourceConfig
-from schemas.source import CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS
+from schemas.source import ACTIVE_WORDS, CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS, INTERNAL_WORDS, PRIVATE_WORDS
 from transforms.arrow.columns import is_among, look_up, map_distinct, no_text
 from transforms.arrow.rows import are_repeated, pick_rows
 from transforms.validate import people, times
@@ -23,17 +23,31 @@ def _column(raw: pd.DataFrame, name: str) -> pd.Series:
     return raw[name].astype("str") if name in raw.columns else no_text(raw.index)
 
 
-def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame, dict[str, int], list[dict[str, str]]]:
+_EVENT_TEXTS = (
+    *("name", "room_key", "site_key", "host_email", "host_first_name", "host_last_name", "host_phone"),
+    *("creator_first_name", "creator_last_name", "creator_phone"),
+)
+_GUEST_TEXTS = ("guest_id", "email", "first_name", "last_name", "full_name", "company_name", "access_profiles")
+"""The columns whose bytes must be text: what is sent by name, and what things are found by. A description may have lost a letter."""
+
+
+def _type_events(
+    raw: pd.DataFrame, config: SourceConfig, *, longest_hours: int
+) -> tuple[pd.DataFrame, dict[str, int], list[dict[str, str]]]:
     raw = raw.reset_index(drop=True)
     columns = {name: people.clean_text(_column(raw, name)) for name in EVENT_COLUMNS if name not in ("source_event_id", "description")}
     out = pd.DataFrame({"source_event_id": people.clean_key(_column(raw, "source_event_id")), **columns})
-    description = _column(raw, "description").str.replace("\r\n", "\n").str.strip()
+    description = _column(raw, "description").str.replace("\r\n", "\n").str.strip().str.replace("\x00", "")
     out["description"] = description.mask(description == "")
     for name in [column for column in raw.columns if column.startswith(CUSTOM_PREFIX)]:
         out[name] = people.clean_text(raw[name])
+    out["linked_event_id"] = people.clean_key(_column(raw, "linked_event_id"))
     out["status"] = map_distinct(out["status"].fillna("confirmed"), by=lambda status: _STATUS.get(status.lower(), status.lower()))
     for role in ("host", "creator"):
-        out[f"{role}_email"] = people.clean_addresses(out[f"{role}_email"])
+        out[f"{role}_email"] = people.clean_addresses(_column(raw, f"{role}_email"))
+    customs = [column for column in out.columns if column.startswith(CUSTOM_PREFIX)]
+    out["unreadable"] = people.find_unreadable(out, [*_EVENT_TEXTS, *customs])
+    out["text_is_read"] = out["unreadable"].isna()
     site, room = map_places(out["room_key"], out["site_key"], config)
     zones = (
         out["timezone"].fillna(site["timezone"]).fillna(config.timezone) if config.timezone else out["timezone"].fillna(site["timezone"])
@@ -55,15 +69,20 @@ def _type_events(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame,
     out["starts_at_text"], out["ends_at_text"] = out["starts_at"], out["ends_at"]
     out["starts_at"], out["ends_at"], out["updated_at"] = start.at, end.at.where(~no_end, default_end), updated.at
     out["ends_after_start"] = ~(out["ends_at"] <= out["starts_at"])
+    out["short_enough"] = no_end | ~(out["ends_at"] - out["starts_at"] > pd.Timedelta(hours=longest_hours))
     out["key_is_unique"] = True
     out["usable"] = out["problem"].isna()
     out["has_host"] = out["host_email"].notna()
     out["host_address_ok"] = people.are_addresses(out["host_email"])
-    out["host_is_active"] = out["host_active"].isna() | people.read_flags(out["host_active"])
+    active = people.read_flags(_column(raw, "host_active"), ACTIVE_WORDS)
+    given = (_column(raw, "host_active").notna() & (_column(raw, "host_active") != "")).astype(bool)
+    out["host_is_active"] = active.yes | ~active.known | ~given
+    out["host_active_is_read"] = active.known
     out["has_place"] = out["room_key"].notna() | out["site_key"].notna()
     out["place_mapped"] = room["location_id"].notna() | ~out["has_place"]
     out["location_id"], out["entrance_id"], out["by_room"] = room["location_id"], room["entrance_id"], room["by_room"]
-    out["private"] = people.read_flags(out["private"])
+    private = people.read_flags(_column(raw, "private"), PRIVATE_WORDS, any_number=True)
+    out["private_text"], out["private"], out["private_is_read"] = out["private"].mask(private.known), private.yes, private.known
     bad_creator = ~people.are_addresses(out["creator_email"])
     for part in ("email", "first_name", "last_name", "phone"):
         out[f"creator_{part}"] = out[f"creator_{part}"].mask(bad_creator | out["creator_email"].isna())
@@ -109,13 +128,18 @@ def _type_guests(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame,
     out = pd.DataFrame({name: (people.clean_key if name in keys else people.clean_text)(_column(raw, name)) for name in GUEST_COLUMNS})
     for name in [column for column in raw.columns if column.startswith(CUSTOM_PREFIX)]:
         out[name] = people.clean_text(raw[name])
-    out["email"] = people.clean_addresses(out["email"])
+    out["email"] = people.clean_addresses(_column(raw, "email"))
+    customs = [column for column in out.columns if column.startswith(CUSTOM_PREFIX)]
+    out["unreadable"] = people.find_unreadable(out.assign(guest_id=_column(raw, "guest_id")), [*_GUEST_TEXTS, *customs])
+    out["text_is_read"] = out["unreadable"].isna()
     first, last = people.split_names(out["full_name"])
     nameless = out["first_name"].isna() & out["last_name"].isna()
     out["first_name"] = out["first_name"].mask(nameless, first)
     out["last_name"] = out["last_name"].mask(nameless, last)
     out["language"] = people.map_languages(out["language"])
-    out["internal"] = people.read_flags(out["internal"])
+    internal = people.read_flags(_column(raw, "internal"), INTERNAL_WORDS)
+    out["internal_text"], out["internal"] = out["internal"].mask(internal.known), internal.yes
+    out["internal_is_read"] = internal.known
     out["identity"] = people.identify_people(out["email"], out["first_name"], out["last_name"])
     out["has_identity"] = out["identity"].notna()
     out["address_ok"] = people.are_addresses(out["email"])
