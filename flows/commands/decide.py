@@ -73,6 +73,7 @@ def retire(
     from flows.night.lease import hold_lease
     from flows.night.run import new_run
     from flows.night.session import open_state
+    from transforms.diff.unions import find_united_with
     from transforms.words import plural
 
     settings = load_settings(config)
@@ -82,12 +83,15 @@ def retire(
         )
     with open_state(settings, migrate=False) as state:
         known = state.read_fingerprints()
-        count = int((known["source"] == source).sum())
+        united = find_united_with(known, source)
+        count = int(((known["source"] == source) | known["source_id"].isin(united)).sum())
         if not count:
             raise ConfigurationError(
                 f"the state holds no events of a source {source!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
             )
         question = f"forget {plural(count, 'event')} of {source}? essentry keeps them, and they are no longer updated or cancelled"
+        if united:
+            question += f"; {plural(len(united), 'meeting')} with another source go on, and keep the guests that {source} gave them"
         _agreed(question, yes=yes, kept=f"{source} is kept")
         with hold_lease(state, new_run(), settings):  # a run at work would write its rows again
             count = state.retire_source(source)

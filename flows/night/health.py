@@ -10,8 +10,10 @@ from flows.state.store import State
 from schemas.config import Config
 from transforms.desired.build import Desired
 from transforms.diff.changes import SourceHealth
+from transforms.diff.unions import spread_sources
 from transforms.guards.findings import Finding
 from transforms.guards.health import judge_health
+from transforms.naming.naming import name_by
 from transforms.validate.source import Validated
 
 
@@ -24,6 +26,8 @@ def judge_sources(
     """
     last = state.last_good_reads()
     held = upcoming.groupby("source")["guests"].agg(events="size", guests="sum").to_dict("index")
+    for name, count in spread_sources(upcoming, name_by(config))["source"].value_counts().items():  # S21: of every record of a united meeting
+        held.setdefault(str(name), {"guests": 0})["events"] = int(count)
     health: dict[str, SourceHealth] = {name: SourceHealth(read=False, events=False, guests=False) for name in failed}
     findings: list[Finding] = []
     reads: dict[str, dict[str, int]] = {}

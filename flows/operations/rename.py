@@ -5,13 +5,14 @@ from __future__ import annotations
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import ConfigurationError
-from transforms.naming.ids import parse_event_id
+from transforms.diff.unions import find_united_with, read_members
 
 
 def check_rename(config: Config, state: State, old: str, new: str) -> None:
     """Raise ConfigurationError, with the remedy, unless the ids of `old` are those that the configuration builds for `new`."""
     known = state.read_fingerprints()
-    if not state.knows_source(old):
+    united = find_united_with(known, old)
+    if not state.knows_source(old) and not united:
         raise ConfigurationError(
             f"the state holds nothing of a source {old!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
         )
@@ -23,11 +24,12 @@ def check_rename(config: Config, state: State, old: str, new: str) -> None:
         raise ConfigurationError(f"the state holds events of {new!r} already: two sources do not become one, their ids would meet")
     adopted = set(state.adopted()["event"].values())
     prefixes = set()
-    for source_id in known.loc[(known["source"] == old) & ~known["source_id"].isin(adopted), "source_id"]:
-        try:
-            prefixes.add(parse_event_id(source_id).source)
-        except ValueError:  # shortened; its beginning is whole
-            prefixes.add(source_id.partition("-")[0])
+    others = {entry.id_prefix or name for name, entry in config.sources.items() if name != new}
+    rows = known.loc[((known["source"] == old) & ~known["source_id"].isin(adopted)) | known["source_id"].isin(united)]
+    for source_id, members in rows[["source_id", "members_json"]].itertuples(index=False, name=None):
+        # the beginning of a shortened id is whole; a united meeting may carry another source's id
+        found = {record.partition("-")[0] for record in (source_id, *read_members(members))}
+        prefixes |= found - others if isinstance(members, str) else found
     built = config.sources[new].id_prefix or new
     if (prefixes or {old}) != {built}:
         wanted = sorted(prefixes or {old})[0]

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pandas as pd
 import sqlalchemy as sa
 
 from flows.state import tables as t
 from flows.state.bulk import insert_rows
+from transforms.diff.unions import read_members
 
 NAMED = (t.snapshot_events, t.plan_changes, t.rejections, t.source_reads, t.guest_keys, t.quarantine, t.adopted_ids)
 """The tables whose rows name their source."""
@@ -26,8 +28,9 @@ class Sources:
         def _read(self) -> AbstractContextManager[sa.Connection]: ...
 
     def retire_source(self, source: str) -> int:
-        """Forget a source without a call: its events stay in essentry as they are. Returns how many rows it had.
+        """Forget a source without a call: its events stay in essentry as they are. Returns how many rows it had, those with others included.
 
+        It leaves the meetings that it has in common with other sources, whose records keep the ids: the guests that it gave stay there.
         Plans that wait are superseded: they may name its events. Numbers of its guests stay, so that they never name another guest.
         """
         with self._begin() as connection:
@@ -35,8 +38,36 @@ class Sources:
             is_open = t.plan_changes.c.state.in_(["sending", "unknown"])
             connection.execute(t.plan_changes.update().where(t.plan_changes.c.source == source, is_open).values(state="superseded"))
             connection.execute(t.rejections.delete().where(t.rejections.c.source == source))
+            count += self._leave_unions(connection, source)
             connection.execute(t.plans.update().where(t.plans.c.status.in_(t.WAITING)).values(status="superseded"))
         return count
+
+    @staticmethod
+    def _leave_unions(connection: sa.Connection, source: str) -> int:
+        """Take a source's records out of the meetings of other sources. One whose id such a meeting carries leaves it to another record of it."""
+        left = 0
+        for table in (t.snapshot_events, t.plan_changes):
+            c, keys = table.c, list(table.primary_key.columns)
+            query = sa.select(*keys, c.source_id, c.source, c.members_json).where(c.members_json.is_not(None), c.source != source)
+            if table is t.plan_changes:
+                query = query.where(t.OPEN)
+            for row in connection.execute(query).mappings().all():  # united meetings are few
+                members = read_members(row["members_json"])
+                rest = [member for member in members if member.partition("-")[0] != source]
+                carried = row["source_id"].partition("-")[0] == source
+                if rest == members and not carried:
+                    continue
+                mine = [c[key.name] == row[key.name] for key in keys]
+                if carried and rest and table is t.snapshot_events:
+                    heir = min([m for m in rest if m.partition("-")[0] == row["source"]] or rest)
+                    rest.remove(heir)
+                    ids = {"own_id": heir, "kind": "event", "adopted_id": row["source_id"], "source": row["source"]}
+                    connection.execute(t.adopted_ids.delete().where(t.adopted_ids.c.own_id == heir, t.adopted_ids.c.kind == "event"))
+                    connection.execute(t.adopted_ids.insert().values(**ids))
+                text = orjson.dumps(rest).decode() if rest else None
+                connection.execute(table.update().where(*mine).values(members_json=text))
+                left += table is t.snapshot_events
+        return left
 
     def rename_source(self, old: str, new: str) -> int:
         """Move the rows of a source to another name; their ids stay. Returns how many events it had. Plans that wait are superseded."""

@@ -90,7 +90,9 @@ class Comparison:
         self.held_guests: dict[str, set[str]] = {}
         self.frozen: set[str] = set(held_guests.loc[held_guests["invitation_id"].isna(), "source_id"])
         self.held_records = set(held_guests["own_id" if "own_id" in held_guests else "source_id"])
+        self.doubts: dict[str, str] = {}
         self.incomplete: set[str] = set()
+        self.prefixes, self.taken_over = set(self.naming.prefixes.values()), set(self.naming.guests.values())
         for event, guest in held_guests.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
             self.held_guests.setdefault(event, set()).add(guest)
         self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
@@ -183,7 +185,7 @@ class Comparison:
             missing = [own for own, words in said.items() if is_missing(words)]
             if doubt is not None and isinstance(old, str):
                 self.frozen.add(source_id)
-                self.kept[source_id] = doubt
+                self.doubts[source_id] = doubt
             if missing and isinstance(old, str):
                 self.incomplete.add(source_id)
             joined = {*missing} - {source_id, *read_members(now)}
@@ -295,7 +297,14 @@ class Comparison:
         confirmed = list_guests(before)
         reappeared = event.state == "deleted"  # its guests were cancelled: none is kept, and those of old go by name
         known = {} if reappeared else confirmed | dict(unanswered)
-        guests = self._keep_guests(source_id, event.source, known, list_guests(after))
+        retired = {key for key in known if "-" in key and key.partition("-")[0] not in self.prefixes} - self.taken_over
+        if retired:
+            self.held_guests.setdefault(source_id, set()).update(retired)
+        wanted = list_guests(after)
+        guests = self._keep_guests(source_id, event.source, known, wanted)
+        if len(guests) > len(wanted):
+            why = "guests of a retired source" if retired >= set(guests) - set(wanted) else "guests unreadable"
+            self.kept[source_id] = self.doubts.get(source_id, why)
         text = after_text
         if not are_composed(before_text, after_text):
             after = keep_writing({key: value for key, value in before.items() if key != "invitations"}, after)

@@ -28,7 +28,10 @@ def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None) -> 
         inside &= changes["source"].isin(pilot.sources)
         united = changes["members_json"].notna()
         some = changes.loc[united, ["source_id", "source", "members_json"]]
-        inside[united] = [set(list_sources(*row, naming)) <= set(pilot.sources) for row in some.itertuples(index=False, name=None)]
+        inside[united] = [
+            set(list_sources(source_id, source, members, naming)) <= set(pilot.sources)
+            for source_id, source, members in some.itertuples(index=False, name=None)
+        ]
     if pilot.sites:
         places = [
             [name, entry.sites[key].location_id] for name, entry in config.sources.items() for key in pilot.sites if key in entry.sites

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
+import numpy as np
 import orjson
 import pandas as pd
 
@@ -39,6 +40,32 @@ def list_sources(source_id: str, source: str, members_json: object, naming: Nami
     if not isinstance(members_json, str):
         return [source]
     return sorted({source, *(naming.find_source(record) for record in (source_id, *read_members(members_json)))})
+
+
+def find_united_with(snapshot: pd.DataFrame, source: str) -> set[str]:
+    """The events of other sources that records of this one are part of, by what their ids begin with."""
+    some = snapshot.loc[snapshot["members_json"].notna() & (snapshot["source"] != source), ["source_id", "members_json"]]
+    return {
+        source_id
+        for source_id, members in some.itertuples(index=False, name=None)
+        if any(record.partition("-")[0] == source for record in (source_id, *read_members(members)))
+    }
+
+
+def spread_sources(frame: pd.DataFrame, naming: Naming) -> pd.DataFrame:
+    """The rows of events, a united one once more for every other source of its records. Columns source_id, source and members_json are asked."""
+    if "members_json" not in frame or not frame["members_json"].notna().any():
+        return frame
+    united = np.flatnonzero(frame["members_json"].notna().to_numpy(dtype=bool))
+    facts = frame[["source_id", "source", "members_json"]].iloc[united].astype("object").itertuples(index=False, name=None)
+    more = [
+        (place, name)
+        for place, (source_id, source, members) in zip(united, facts, strict=True)
+        for name in list_sources(source_id, source, members, naming)
+        if name != source
+    ]
+    copies = frame.iloc[[place for place, _ in more]].assign(source=[name for _, name in more])
+    return pd.concat([frame.assign(source=frame["source"].astype("str")), copies], ignore_index=True)
 
 
 class Records:

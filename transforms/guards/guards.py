@@ -15,8 +15,10 @@ from schemas.config import Config, GuardsConfig, PeopleLimit, ScopedLimit
 from transforms.arrow.codes import to_texts
 from transforms.arrow.columns import is_among
 from transforms.diff.changes import Diff
+from transforms.diff.unions import spread_sources
 from transforms.guards.findings import CAUSES, Finding, count_largest, find_over, tell_largest
 from transforms.masking import mask_address, mask_name
+from transforms.naming.naming import name_by
 from transforms.words import plural
 
 DELETE_COUNT = ScopedLimit(run=50, source=50, location=25)
@@ -43,7 +45,7 @@ def check_guards(
     differ, in words.
     """
     guards = config.guards
-    findings = [*_check_deletes(diff, snapshot, guards, as_of), *_check_people(diff, guards, full=full), *_check_removals(diff, guards)]
+    findings = [*_check_deletes(diff, snapshot, config, as_of), *_check_people(diff, guards, full=full), *_check_removals(diff, guards)]
     text = "ids seem to have changed (same start, place, host and guests)"
     findings += find_over("max_churn", "run", len(churn), guards.max_churn, text, causes=lambda: churn)
     if first_run and guards.approve_first_run and len(diff.changes):
@@ -61,14 +63,17 @@ def check_guards(
     return findings
 
 
-def _check_deletes(diff: Diff, snapshot: pd.DataFrame, guards: GuardsConfig, as_of: pd.Timestamp) -> list[Finding]:
+def _check_deletes(diff: Diff, snapshot: pd.DataFrame, config: Config, as_of: pd.Timestamp) -> list[Finding]:
+    guards, naming = config.guards, name_by(config)
     deletes = diff.changes[diff.changes["action"] == "delete"]
     upcoming = snapshot[(snapshot["state"] == "active") & (snapshot["ends_at"] > as_of)]
     counts, shares = _scoped(guards.max_deletes, DELETE_COUNT), _scoped(guards.max_delete_share, DELETE_SHARE)
     scopes: list[tuple[str, str, pd.DataFrame, int]] = [("run", "run", deletes, len(upcoming))]
     for kind, column in (("source", "source"), ("location", "location_id")):
-        sizes = upcoming[column].value_counts()
-        scopes += [(kind, f"{kind} {key}", rows, int(sizes.get(key, 0))) for key, rows in deletes.groupby(column)]
+        # a united meeting is one of every source that has a record of it
+        mine, all_there = (spread_sources(frame, naming) if kind == "source" else frame for frame in (deletes, upcoming))
+        sizes = all_there[column].value_counts()
+        scopes += [(kind, f"{kind} {key}", rows, int(sizes.get(key, 0))) for key, rows in mine.groupby(column)]
     findings: list[Finding] = []
     for kind, scope, rows, size in scopes:
         if rows.empty:
