@@ -41,7 +41,8 @@ class Diff:
     """`changes`: CHANGE_COLUMNS, what is sent or settled; `decisions`: what became of every event in source or snapshot.
 
     `mails`: a row a guest and event that would be mailed, kind invited, updated or cancelled. `absent_now`: ids counted absent;
-    `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION.
+    `refreshed`: id → fingerprint of events whose content is as it was, under a new FINGERPRINT_VERSION. `uncleared`: (source_id, invitation
+    id or None, field) of what would still not surely be taken away when the changes are done, of the events that are due (S22).
     """
 
     changes: pd.DataFrame
@@ -50,6 +51,7 @@ class Diff:
     absent_now: list[str] = field(default_factory=list)
     rebound: int = 0
     refreshed: dict[str, str] = field(default_factory=dict)
+    uncleared: list[tuple[str, str | None, str]] = field(default_factory=list)
 
     def slim(self) -> Diff:
         """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
@@ -66,7 +68,8 @@ class Known:
     """What is known of essentry. `snapshot`: read_fingerprints with unanswered creates added and `dirty` marked.
 
     `payloads`: reads the confirmed canonical JSON of ids. `unanswered`: id → guests of requests whose answer was lost.
-    `rejections`: source_id, fingerprint, next_at of events that essentry rejected. `removals`: id → guests whom such a request removes.
+    `rejections`: source_id, fingerprint, next_at, code of events that essentry rejected. `removals`: id → guests whom such a request removes.
+    `sent`: id → payloads of such requests. `former`: reads the guests whom essentry confirmed as removed from an event, as they were.
     """
 
     snapshot: pd.DataFrame
@@ -74,6 +77,8 @@ class Known:
     unanswered: Mapping[str, Mapping[str, dict]]
     rejections: pd.DataFrame
     removals: Mapping[str, set[str]] = field(default_factory=dict)
+    sent: Mapping[str, list[dict]] = field(default_factory=dict)
+    former: Callable[[str], list[dict]] = lambda source_id: []
 
 
 def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
@@ -83,6 +88,7 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     """
     sizes = [len(part.changes) for part in parts]
     absent = [source_id for part in parts for source_id in part.absent_now]
+    uncleared = [mark for part in parts for mark in part.uncleared]
     rebound, refreshed = sum(part.rebound for part in parts), {key: text for part in parts for key, text in part.refreshed.items()}
     frames = {
         name: [frame for part in parts if len(frame := getattr(part, name))] or [getattr(parts[0], name)]
@@ -91,7 +97,7 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     parts.clear()
     mails, decisions, changes = (unite_frames(frames.pop(name)) for name in ("mails", "decisions", "changes"))
     order = find_order(changes)
-    return Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed), np.repeat(np.arange(len(sizes)), sizes)[order]
+    return Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed, uncleared), np.repeat(np.arange(len(sizes)), sizes)[order]
 
 
 def code_mails(mails: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 from schemas.frames import MAIL_COLUMNS
 from transforms.desired.payload import list_guests, name_person
 
-COMPLETE = ("unknown outcome", "full")
+COMPLETE = ("unknown outcome", "full", "sent whole", "cleared")
 
 
 def needs_payload(changes: pd.DataFrame) -> pd.Series:
