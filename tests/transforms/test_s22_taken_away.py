@@ -201,3 +201,76 @@ def test_s22_after_any_night_what_is_held_is_what_is_wanted_or_stands_by_name(cl
         if not strict:
             assert (life.rejections, life.open) == ({}, {}), (payload, kind, custom)
             assert life.night(*meetings.values()).changes.empty
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_s22_every_field_of_the_api_has_a_row() -> None:
+    people = {f"{role}.{part}" for role in ("host", "creator") for part in Employee.__annotations__}
+    event = set(Event.__annotations__) - {"sourceId", "invitations", "updatedAt", "deletedAt", "host"} | people
+    of_guest = set(Invitation.__annotations__) - {"sourceId", "deletedAt"}
+    rows = [(field.part, field.path) for field in FIELDS]
+    assert len(set(rows)) == len(rows)
+    assert set(rows) == {("event", path) for path in event} | {("guest", path) for path in of_guest}
+
+
+@pytest.mark.parametrize("field", [field for field in FIELDS if field.empty is not None], ids=lambda field: f"{field.part} {field.path}")
+def test_s22_the_empty_value_of_a_field_is_of_its_type(field: Any) -> None:
+    path = field.path + ".5" if field.path == "customFields" else field.path
+    name, _, inner = path.partition(".")
+    part = {name: {inner: field.empty} if inner else field.empty}
+    event = part if field.part == "event" else {"invitations": [{"sourceId": "g"} | part]}
+    assert parse_events_request(orjson.dumps({"agentToken": AGENT, "events": [{"sourceId": "a"} | event]}))
+
+
+@pytest.mark.parametrize("clearing", ["unproven", "empty", "null"])
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("field", [f for f in FIELDS if f.nullable or f.empty is not None or "Name" in f.path], ids=lambda f: f"{f.part} {f.path}")
+def test_s22_a_lost_value_is_sent_away_for_sure_or_stands(field: Any, refused: bool, clearing: str) -> None:
+    """Of every field, and as often as the event is looked at again; it stands no more when it has a value."""
+    name, _, inner = (field.path + ".5" if field.path == "customFields" else field.path).partition(".")
+    value: Any = [{"partitionId": 1, "sourceId": "d"}] if name == "accessProfiles" else 7 if name == "entranceId" else "DE"
+    base: dict[str, Any] = {"name": "V", "host": {"email": "h@c.example"}, "creator": {"email": "c@c.example"}}
+    who = "" if field.part == "event" else "g"
+    if field.path == "creator":
+        base.pop("creator")
+        inner, value = "email", "c@c.example"
+    part = {name: base.get(name, {}) | {inner: value} if inner else value}
+    full = {**base, "invitations": [{"sourceId": "g"}]} | (part if not who else {"invitations": [{"sourceId": "g"} | part]})
+    lost = {**base, "invitations": [{"sourceId": "g"}]}
+    path = f"{name}.{inner}" if inner and field.path != "creator" else name
+    first = clear_lost([full], lost, clearing=clearing, refused=refused)
+    sent = path in first.values.get(who, {})
+    marked = (who, path) in {(key, path) for key, path, _ in first.after.get(UNCLEARED, ())}
+    proven = clearing == "null" and field.nullable or clearing == "empty" and field.empty is not None
+    assert (sent, marked) == (proven or (clearing == "unproven" and field.empty is not None and not refused), not proven)
+    again = clear_lost([first.after], lost, clearing=clearing, refused=refused)
+    assert (again.after, again.values) == (first.after, {})
+    assert UNCLEARED not in clear_lost([first.after], full, clearing=clearing).after
+    assert find_field(who or None, path).meaning
+
+
+def test_s22_what_was_asked_without_an_answer_may_stand() -> None:
+    """The confirmed event never had the description; the request whose answer was lost may have brought it."""
+    plain = {"name": "V", "invitations": []}
+    cleared = clear_lost([plain, plain | {"description": "d"}], plain, clearing="unproven")
+    assert (cleared.values, cleared.after[UNCLEARED]) == ({"": {"description": ""}}, [["", "description", "empty"]])
+
+
+def test_s22_a_null_that_is_proven_later_takes_away_what_stood() -> None:
+    before, after = meeting("hr-1", guest("a"), entrance_id=7), meeting("hr-1", guest("a"))
+    first = compare(desire(after), know(before))
+    assert first.uncleared == [("hr-1", None, "entranceId")]
+    believed = [dict(row) | {"payload": row["after"], "state": "active"} for row in first.changes.to_dict("records")]
+    same = compare(desire(after), known_of(believed))
+    assert (same.changes.empty, same.uncleared) == (True, first.uncleared)
+    diff = compare(desire(after), known_of(believed), settings=config(essentry={"clearing": "null"}))
+    body = orjson.loads(diff.changes.loc[0, "body"])
+    assert (body["entranceId"], diff.uncleared, diff.changes.loc[0, "reason"], len(diff.mails)) == (None, [], "cleared", 1)
+
+
+def test_s22_another_host_has_another_phone() -> None:
+    before = {"host": {"email": "a@c.example", "phoneNumber": "1"}, "invitations": []}
+    after = {"host": {"email": "b@c.example"}, "invitations": []}
+    assert clear_lost([before], after, clearing="unproven").after == after
