@@ -28,7 +28,7 @@ def read_empties(event: Event, settings: SandboxSettings) -> Event:
 
 
 def _read(part: dict[str, Any], settings: SandboxSettings) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in part.items():
         if key == "invitations" and value is not None:
             found[key] = [_read(guest, settings) for guest in value]

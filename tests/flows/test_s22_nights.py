@@ -101,7 +101,8 @@ def test_s22_an_entrance_that_stands_is_named(found_firm: Callable[..., Firm]) -
     assert (_event(firm)["locationId"], _event(firm)["entranceId"]) == (12, 21)
     assert _named(firm) == [("rooms-m", None, "entranceId")]
     firm.sections["essentry"] = {"clearing": "empty"}
-    assert firm.night() and _named(firm) == [("rooms-m", None, "entranceId")]
+    assert firm.night()
+    assert _named(firm) == [("rooms-m", None, "entranceId")]
 
 
 def test_s22_a_guests_own_custom_field_falls_back_to_the_events(found_firm: Callable[..., Firm]) -> None:

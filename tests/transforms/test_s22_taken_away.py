@@ -52,7 +52,9 @@ class Life:
             plain,
             rejections=plain.rejections.assign(code=codes),
             sent={key: [after for after, _ in texts] for key, texts in self.open.items()},
-            removals={k: {g["sourceId"] for _, body in v for g in body.get("invitations", []) if "deletedAt" in g} for k, v in self.open.items()},
+            removals={
+                k: {g["sourceId"] for _, body in v for g in body.get("invitations", []) if "deletedAt" in g} for k, v in self.open.items()
+            },
             former=lambda key: self.history.get(key, []),
         )
 
@@ -145,12 +147,11 @@ def _some_fields(rng: random.Random) -> str | None:
 
 def _some_guest(rng: random.Random, key: str) -> dict:
     first, last = rng.choice(["Ann", "Bo"]), rng.choice(["Ng", "Ek"])
-    row = guest(
+    return guest(
         key, _maybe(rng, f"{key}@a.example", f"{key}@b.example"), first_name=_maybe(rng, first), last_name=f"{last} {key}",
         company_name=_maybe(rng, "A", "B"), language=_maybe(rng, "DE", "EN"), custom_fields=_some_fields(rng),
         access_profiles=_maybe(rng, *DOORS),
     )  # fmt: skip
-    return row
 
 
 def _some_meeting(rng: random.Random, key: str) -> dict:
@@ -195,7 +196,9 @@ def test_s22_after_any_night_what_is_held_is_what_is_wanted_or_stands_by_name(cl
                 fresh = _some_meeting(rng, key)
                 columns = list(fresh) if rng.random() < 0.5 else rng.sample(CHANGING, 1)  # one alone, as it mostly is
                 meetings[key] = meetings[key] | {column: fresh[column] for column in columns}
-        for _ in range(0 if strict else 3):  # and once nothing changes, everything goes through: what is refused goes without what was refused
+        for _ in range(
+            0 if strict else 3
+        ):  # and once nothing changes, everything goes through: what is refused goes without what was refused
             life.night(*meetings.values())
             assert life.find_silent() == [], (payload, kind, custom)
         if not strict:
@@ -226,7 +229,9 @@ def test_s22_the_empty_value_of_a_field_is_of_its_type(field: Any) -> None:
 
 @pytest.mark.parametrize("clearing", ["unproven", "empty", "null"])
 @pytest.mark.parametrize("refused", [False, True])
-@pytest.mark.parametrize("field", [f for f in FIELDS if f.nullable or f.empty is not None or "Name" in f.path], ids=lambda f: f"{f.part} {f.path}")
+@pytest.mark.parametrize(
+    "field", [f for f in FIELDS if f.nullable or f.empty is not None or "Name" in f.path], ids=lambda f: f"{f.part} {f.path}"
+)
 def test_s22_a_lost_value_is_sent_away_for_sure_or_stands(field: Any, refused: bool, clearing: str) -> None:
     """Of every field, and as often as the event is looked at again; it stands no more when it has a value."""
     name, _, inner = (field.path + ".5" if field.path == "customFields" else field.path).partition(".")
@@ -243,7 +248,7 @@ def test_s22_a_lost_value_is_sent_away_for_sure_or_stands(field: Any, refused: b
     first = clear_lost([full], lost, clearing=clearing, refused=refused)
     sent = path in first.values.get(who, {})
     marked = (who, path) in {(key, path) for key, path, _ in first.after.get(UNCLEARED, ())}
-    proven = clearing == "null" and field.nullable or clearing == "empty" and field.empty is not None
+    proven = (clearing == "null" and field.nullable) or (clearing == "empty" and field.empty is not None)
     assert (sent, marked) == (proven or (clearing == "unproven" and field.empty is not None and not refused), not proven)
     again = clear_lost([first.after], lost, clearing=clearing, refused=refused)
     assert (again.after, again.values) == (first.after, {})

@@ -143,7 +143,7 @@ def _marks_of(payload: dict, key: str) -> dict[str, str]:
 
 def _values_of(part: dict) -> dict[str, Any]:
     """The fields with a value, `host.phoneNumber`, `customFields.7`; of an event without its guests."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in part.items():
         if name in ("sourceId", "invitations", UNCLEARED):
             continue
@@ -198,9 +198,7 @@ class _Clearing:
         """The guest with own custom fields that were sent empty: they are known to be the guest's when the event gets a value again."""
         given, values = guest.get("customFields", {}), self.values.get(key, {})
         paths = {name: f"customFields.{name}" for name in own if name not in given}
-        empty = {
-            name: "" for name, path in paths.items() if values.get(path, "") is not None and self.marks.get((key, path)) != "kept"
-        }
+        empty = {name: "" for name, path in paths.items() if values.get(path, "") is not None and self.marks.get((key, path)) != "kept"}
         return {**guest, "customFields": _in_order({**given, **empty})} if empty else guest
 
 

@@ -22,8 +22,8 @@ from transforms.arrow.rows import pick_rows
 from transforms.desired.build import Desired
 from transforms.desired.payload import FINGERPRINT_VERSION, fingerprint, list_guests, name_person
 from transforms.diff.body import build_body, dump_payload
-from transforms.diff.clearing import CONTACT, UNCLEARED, clear_lost, list_marks
 from transforms.diff.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, order_changes, type_changes, unite_diffs
+from transforms.diff.clearing import CONTACT, UNCLEARED, clear_lost, list_marks
 
 _COPIED = ["source_id", "source", "location_id", "starts_at", "ends_at", "name", "members"]
 """What a change takes from its event as it stands."""
@@ -263,7 +263,9 @@ class Comparison:
         fields = [{"field": k, "before": before.get(k), "after": after.get(k)} for k in keys if before.get(k) != after.get(k)]
         changed = {
             "added": [guest for key, guest in guests.items() if key not in confirmed],
-            "changed": [{"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and (confirmed[k] != g or k in values)],
+            "changed": [
+                {"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and (confirmed[k] != g or k in values)
+            ],
             "removed": [{**people.get(key, {}), "sourceId": key} for key in sorted(removed)],
         }
         reason = "unknown outcome" if event.dirty else "full" if self.full and not fields and not any(changed.values()) else None
