@@ -77,6 +77,11 @@ class EssentryConfig(Section):
     )
     send_updated_at: bool = Field(False, description="send updatedAt; what essentry does with an old one is not documented")
     payload: Literal["full", "partial"] = Field("full", description="all fields of a changed event, or only the changed ones")
+    clearing: Literal["unproven", "empty", "null"] = Field(
+        "unproven",
+        description="how a value is taken away, which essentry does not document: unproven: sent empty, and named as what may still stand; "
+        "empty, null: that an empty value, or null, takes it away was tried at your essentry",
+    )
     invitation_ids: Literal["per-event", "shared", "sealed"] = Field(
         "per-event",
         description="an invitation an event, or a contact for all; sealed: as per-event, and new ones end in a seal that nobody can guess",

@@ -7,8 +7,10 @@ API, API reference v2.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Literal, NotRequired, get_args
+from typing import Annotated, Any, Literal, NotRequired, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
@@ -138,14 +140,14 @@ _REQUEST = TypeAdapter(EventsRequest)
 _RESPONSE = TypeAdapter(EventsResponse)
 
 
-def parse_events_request(body: bytes) -> EventsRequest:
-    """Parse a body of PUT /events in one pass.
+def parse_events_request(body: bytes, *, nulls: bool = False) -> EventsRequest:
+    """Parse a body of PUT /events in one pass. nulls: null is allowed wherever a field may be left out, and stays in the parsed request.
 
     Raises ShapeError on anything that rejects the whole request: no JSON, a wrong shape, an event's sourceId twice, an
     invitation's sourceId twice in one event.
     """
     try:
-        request = _REQUEST.validate_json(body)
+        request = _parse_with_nulls(body) if nulls else _REQUEST.validate_json(body)
     except ValidationError as error:
         raise ShapeError.of(error) from None
     events = request["events"]
@@ -158,6 +160,42 @@ def parse_events_request(body: bytes) -> EventsRequest:
             if len(set(ids)) != len(ids):
                 raise ShapeError([(f"events.{index}.invitations", "a sourceId occurs more than once in the event")])
     return request
+
+
+def _parse_with_nulls(body: bytes) -> EventsRequest:
+    value = json.loads(body) if _is_json(body) else None
+    if not isinstance(value, dict) or not isinstance(value.get("events"), list):
+        return _REQUEST.validate_json(body)
+    nulls = list(_find_nulls(value["events"], ()))
+    for path in nulls:
+        del _follow(value["events"], path[:-1])[path[-1]]
+    request = _REQUEST.validate_json(json.dumps(value))
+    for path in nulls:
+        _follow(request["events"], path[:-1])[path[-1]] = None
+    return request
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
+
+
+def _find_nulls(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """Places of null in objects, but for ids and deletions, which null cannot mean."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        if item is None and isinstance(value, dict) and key not in ("sourceId", "deletedAt", "invitations"):
+            yield (*path, key)
+        else:
+            yield from _find_nulls(item, (*path, key))
+
+
+def _follow(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
 
 
 def parse_events_response(body: bytes) -> EventsResponse:

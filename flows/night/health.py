@@ -26,7 +26,9 @@ def judge_sources(
     """
     last = state.last_good_reads()
     held = upcoming.groupby("source")["guests"].agg(events="size", guests="sum").to_dict("index")
-    for name, count in spread_sources(upcoming, name_by(config))["source"].value_counts().items():  # S21: of every record of a united meeting
+    for name, count in (
+        spread_sources(upcoming, name_by(config))["source"].value_counts().items()
+    ):  # S21: of every record of a united meeting
         held.setdefault(str(name), {"guests": 0})["events"] = int(count)
     health: dict[str, SourceHealth] = {name: SourceHealth(read=False, events=False, guests=False) for name in failed}
     findings: list[Finding] = []

@@ -76,6 +76,7 @@ def load_known(state: State) -> Known:
     unanswered: dict[str, dict[str, dict]] = {}
     removals: dict[str, set[str]] = {}
     latest: dict[str, dict] = {}
+    sent: dict[str, list[dict]] = {}
     for intent in intents.to_dict("records"):
         guests = unanswered.setdefault(intent["source_id"], {})
         for text in (intent["after"], intent["body"]):
@@ -85,6 +86,8 @@ def load_known(state: State) -> Known:
                         removals.setdefault(intent["source_id"], set()).add(key)
                     else:
                         guests.setdefault(key, guest)
+        if isinstance(intent["after"], str):
+            sent.setdefault(intent["source_id"], []).append(orjson.loads(intent["after"]))
         latest[intent["source_id"]] = intent
     snapshot = _join_unanswered(snapshot.assign(dirty=is_among(snapshot["source_id"], list(latest))), intents)
     asked = snapshot[snapshot["dirty"]]  # few
@@ -106,7 +109,10 @@ def load_known(state: State) -> Known:
         stored = dict(state.read_payloads([key for key in ids if key not in ghosts]))
         return stored | {key: "{}" for key in ids if key in ghosts}
 
-    return Known(snapshot, payloads, unanswered, state.rejections(), removals, state.list_own_deletes())
+    def former(source_id: str) -> list[dict]:
+        return [orjson.loads(text) for text in state.read_sent(source_id)]
+
+    return Known(snapshot, payloads, unanswered, state.rejections(), removals, state.list_own_deletes(), sent, former)
 
 
 def _join_unanswered(snapshot: pd.DataFrame, intents: pd.DataFrame) -> pd.DataFrame:

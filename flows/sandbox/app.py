@@ -117,7 +117,7 @@ class _App:
         if settings.max_bytes is not None and len(body) > settings.max_bytes:
             raise HTTPException(413, f"the body is larger than {settings.max_bytes} bytes")
         try:
-            parsed = parse_events_request(body)
+            parsed = parse_events_request(body, nulls=settings.null != "refused")
         except ShapeError as error:
             return _answer_problems(error)
         events = parsed["events"]

@@ -27,6 +27,14 @@ class SandboxSettings:
     """What a deleted sourceId does when it is sent again: not documented. `error`: ERROR_EVENT_DELETED; `update`: SUCCESS,
     but the event stays deleted and nobody is mailed; `resurrect`: it is live again and all its guests are invited. A
     second deletion is SUCCESS without mails, except with `error`."""
+    empty_text: Literal["clears", "ignored", "refused"] = "clears"
+    """What "" does in a field: not documented. `clears`: it is the value; `refused`: ERROR_EMPTY_VALUE for the event."""
+    empty_list: Literal["clears", "ignored", "refused"] = "clears"
+    """What an empty list of access profiles does: not documented. An empty list of invitations is the complete list."""
+    null: Literal["clears", "ignored", "refused"] = "refused"
+    """What null does in a field: not documented. `refused`: 400 for the whole request, as for any value of a wrong type."""
+    custom_fields: Literal["replaced", "merged"] = "replaced"
+    """Whether the object of custom fields that is sent takes the place of the old one, or is laid over it: not documented."""
     persist_path: Path | None = None
     """SQLite file that keeps the state over a restart."""
     count_only: bool = False

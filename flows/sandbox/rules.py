@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
+from flows.sandbox.empties import ERROR_EMPTY_VALUE, EmptyRefused, merge_fields, read_empties
 from flows.sandbox.records import Mail, SandboxSettings, StoredContact, StoredEvent, StoredGuest, parse_instant
 from flows.sandbox.store import SandboxStore
 from schemas.essentry import STATUS_CANNOT_HOST, STATUS_SUCCESS, Event, EventsRequest, EventStatus, Invitation
@@ -138,11 +139,17 @@ class SandboxState:
         dead = stored is not None and stored.deleted_at is not None
         if dead and self.settings.on_deleted == "error":
             return ERROR_EVENT_DELETED
+        try:
+            event = read_empties(event, self.settings)
+        except EmptyRefused:
+            return ERROR_EMPTY_VALUE
         before: dict[str, Any] = stored.fields if stored is not None else {}
-        after = before | {key: value for key, value in event.items() if key not in _NO_FIELD}
+        fields = {key: value for key, value in event.items() if key not in _NO_FIELD}
         for role in ("host", "creator"):
-            if role in event and role in before and _email_of(after[role]) == _email_of(before[role]):
-                after[role] = before[role] | after[role]
+            person: Any = fields.get(role)
+            if person and role in before and _email_of(person) == _email_of(before[role]):
+                fields[role] = before[role] | person
+        after = merge_fields(before, fields, self.settings)
         problem = self._find_problem(after)
         if problem is not None:
             return problem
@@ -154,7 +161,7 @@ class SandboxState:
             stored.fields, stored.updated_at = after, now
         self._touched.add(("event", source_id))
         for role in ("host", "creator"):
-            if role in event:
+            if role in event and role in after:
                 self._store_employee(after[role])
         kept = set(stored.guests)
         added, updated, removed = self._apply_guests(source_id, stored, event.get("invitations"), ignore_missing, number, now)
@@ -239,10 +246,10 @@ class SandboxState:
             own = {name: invitation[name] for name in _GUEST_FIELDS if name in invitation}  # type: ignore[literal-required]
             guest = guests.get(key)
             if guest is None:
-                guests[key] = StoredGuest(self._new_id(), invitation.get("sourceId"), own, now, now)
+                guests[key] = StoredGuest(self._new_id(), invitation.get("sourceId"), merge_fields({}, own, self.settings), now, now)
                 added.append(key)
-            elif fresh or any(guest.fields.get(name) != value for name, value in own.items()):
-                guest.fields, guest.updated_at = guest.fields | own, now
+            elif fresh or merge_fields(guest.fields, own, self.settings) != guest.fields:
+                guest.fields, guest.updated_at = merge_fields(guest.fields, own, self.settings), now
                 updated.append(key)
             self.contacts[key].events.add(source_id)
         if not ignore_missing:
@@ -265,12 +272,12 @@ class SandboxState:
         fields = {name: invitation[name] for name in _CONTACT_FIELDS if name in invitation}  # type: ignore[literal-required]
         contact = self.contacts.get(key)
         if contact is None:
-            self.contacts[key] = StoredContact(self._new_id(), fields)
+            self.contacts[key] = StoredContact(self._new_id(), merge_fields({}, fields, self.settings))
             self._touched.add(("contact", key))
             return False
         if all(contact.fields.get(name) == value for name, value in fields.items()):
             return False
-        contact.fields |= fields
+        contact.fields = merge_fields(contact.fields, fields, self.settings)
         self._touched.add(("contact", key))
         for other in sorted(contact.events - {elsewhere_than}):
             if self.events[other].deleted_at is None:
@@ -407,8 +414,8 @@ def _person_of(guest: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _differs(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether any field differs; instants are compared as instants, whatever their offset."""
-    for key, value in after.items():
-        old = before.get(key)
-        if value != old and not (key in _INSTANT_FIELDS and old is not None and parse_instant(old) == parse_instant(value)):
+    for key in {**before, **after}:
+        old, value = before.get(key), after.get(key)
+        if value != old and not (key in _INSTANT_FIELDS and old and value and parse_instant(old) == parse_instant(value)):
             return True
     return False

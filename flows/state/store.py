@@ -328,6 +328,20 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
                 found.update((row[0], row[1] or "{}") for row in connection.execute(query.where(t.snapshot_events.c.source_id.in_(wanted))))
         return found
 
+    def read_sent(self, source_id: str) -> list[str]:
+        """Canonical JSON of every create and update of an event that was sent, and not refused; as far back as the ledger goes."""
+        c = t.plan_changes.c
+        sent = c.state.in_(["sending", "unknown", "confirmed", "superseded"]) & c.after.is_not(None)
+        with self._read() as connection:
+            return list(connection.scalars(sa.select(c.after).where(c.source_id == source_id, sent)))
+
+    def read_uncleared(self) -> dict[str, str]:
+        """The canonical JSON of active events of which something may still stand in essentry; see transforms.diff.clearing."""
+        c = t.snapshot_events.c
+        query = sa.select(c.source_id, c.payload).where(c.state == "active", c.payload.like('%"uncleared":[%'))
+        with self._read() as connection:
+            return {row.source_id: row.payload for row in connection.execute(query)}
+
     def open_intents(self) -> pd.DataFrame:
         """Changes whose outcome is not known, oldest first."""
         return self._frame(sa.select(t.plan_changes).where(t.OPEN).order_by(t.plan_changes.c.sent_at, t.plan_changes.c.seq))

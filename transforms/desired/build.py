@@ -138,7 +138,7 @@ def _records(validated: Validated, config: SourceConfig, naming: Naming) -> pd.D
         source=source,
         name=name.mask(events["private"], config.private_title),
         description=events["description"].mask(events["private"]),
-        custom_fields=_custom_fields(events, config.custom_fields),
+        custom_fields=_custom_fields(events, config.custom_fields).mask(events["private"]),
         name_cut=(events["name"].str.len() > people.TEXT_LIMIT).fillna(False).astype(bool),
         status=events["status"].mask((events["status"] == "pending") & (config.pending == "send"), "confirmed"),
     )[

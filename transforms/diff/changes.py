@@ -45,6 +45,8 @@ class Diff:
     its source no longer names. `rejoined`: id → members_json of events whose records differ, and whose content does not. `conditions`: event,
     kind, other: what must hold when its change is sent, see `transforms.diff.moves`. `awaited`: MAIL_COLUMNS of guests whom an event that is held
     would invite. `removing`: events whose update does nothing but remove guests.
+    `uncleared`: (source_id, invitation id or None, field) of what would still not surely be taken away when the changes are
+    done, of the events that are due (S22).
     """
 
     changes: pd.DataFrame
@@ -58,6 +60,7 @@ class Diff:
     conditions: list[tuple[str, str, str]] = field(default_factory=list)
     awaited: pd.DataFrame = field(default_factory=lambda: empty_frame(MAIL_COLUMNS))
     removing: frozenset[str] = frozenset()
+    uncleared: list[tuple[str, str | None, str]] = field(default_factory=list)
 
     def slim(self) -> Diff:
         """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
@@ -75,8 +78,9 @@ class Known:
     """What is known of essentry. `snapshot`: read_fingerprints with unanswered creates added and `dirty` marked.
 
     `payloads`: reads the confirmed canonical JSON of ids. `unanswered`: id → guests of requests whose answer was lost.
-    `rejections`: source_id, fingerprint, next_at of events that essentry rejected. `removals`: id → guests whom such a request removes.
-    `ours`: id → reason of our own delete, of events that are deleted.
+    `rejections`: source_id, fingerprint, next_at, code of events that essentry rejected. `removals`: id → guests whom such a request removes.
+    `ours`: id → reason of our own delete, of events that are deleted. `sent`: id → payloads of requests whose answer was lost.
+    `former`: reads the guests whom essentry confirmed as removed from an event, as they were.
     """
 
     snapshot: pd.DataFrame
@@ -85,6 +89,8 @@ class Known:
     rejections: pd.DataFrame
     removals: Mapping[str, set[str]] = field(default_factory=dict)
     ours: Mapping[str, str] = field(default_factory=dict)
+    sent: Mapping[str, list[dict]] = field(default_factory=dict)
+    former: Callable[[str], list[dict]] = lambda source_id: []
 
 
 def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
@@ -94,6 +100,7 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     """
     sizes = [len(part.changes) for part in parts]
     absent = [source_id for part in parts for source_id in part.absent_now]
+    uncleared = [mark for part in parts for mark in part.uncleared]
     rebound, refreshed = sum(part.rebound for part in parts), {key: text for part in parts for key, text in part.refreshed.items()}
     kept, rejoined = ({key: text for part in parts for key, text in getattr(part, name).items()} for name in ("kept", "rejoined"))
     conditions, removing = [row for part in parts for row in part.conditions], frozenset().union(*(part.removing for part in parts))
@@ -104,7 +111,9 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     parts.clear()
     mails, awaited, decisions, changes = (unite_frames(frames.pop(name)) for name in list(frames))
     order = find_order(changes)
-    diff = Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed, kept, rejoined, conditions, awaited, removing)
+    diff = Diff(
+        pick_rows(changes, order), decisions, mails, absent, rebound, refreshed, kept, rejoined, conditions, awaited, removing, uncleared
+    )
     return diff, np.repeat(np.arange(len(sizes)), sizes)[order]
 
 

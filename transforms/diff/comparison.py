@@ -14,6 +14,7 @@ import orjson
 import pandas as pd
 
 from schemas.config import Config
+from schemas.essentry import STATUS_CANNOT_HOST
 from schemas.frames import DECISION_COLUMNS, MAIL_COLUMNS, empty_frame
 from transforms.arrow.columns import Mask, Positions, find_positions, is_among, no_text, same_text, take_text, to_list
 from transforms.arrow.instants import format_instants
@@ -22,6 +23,7 @@ from transforms.desired.build import Desired
 from transforms.desired.payload import FINGERPRINT_VERSION, fingerprint, list_guests, name_person
 from transforms.diff.body import build_body, dump_payload
 from transforms.diff.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, order_changes, type_changes, unite_diffs
+from transforms.diff.clearing import CONTACT, UNCLEARED, clear_lost, list_marks
 from transforms.diff.fates import Event, Fate, decide_fate, find_doubt
 from transforms.diff.same_people import are_composed, keep_writing, match_known, name_guests
 from transforms.diff.unions import Records, is_missing, keep_content, list_members, list_sources, read_members
@@ -98,6 +100,8 @@ class Comparison:
         self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
         waiting = known.rejections
         self.waiting = dict(zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True))
+        content = waiting[waiting["fingerprint"].notna()].reindex(columns=["source_id", "code"])  # of a delete there is none
+        self.refused = {event: code for event, code in content.itertuples(index=False) if code != STATUS_CANNOT_HOST}
         snapshot = known.snapshot
         self.active = (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False)
         self.deleted = (snapshot["state"] == "deleted").to_numpy(dtype=bool, na_value=False)
@@ -124,6 +128,7 @@ class Comparison:
         self.conditions: list[tuple[str, str, str]] = []
         self.awaited: list[tuple[str, str, str, str]] = []
         self.removing: set[str] = set()
+        self.uncleared: list[tuple[str, str | None, str]] = []
 
     # -- events that the sources have -------------------------------------------------------------------------------
 
@@ -300,60 +305,71 @@ class Comparison:
         retired = {key for key in known if "-" in key and key.partition("-")[0] not in self.prefixes} - self.taken_over
         if retired:
             self.held_guests.setdefault(source_id, set()).update(retired)
-        wanted = list_guests(after)
-        guests = self._keep_guests(source_id, event.source, known, wanted)
-        if len(guests) > len(wanted):
-            why = "guests of a retired source" if retired >= set(guests) - set(wanted) else "guests unreadable"
+        listed = list_guests(after)
+        guests = self._keep_guests(source_id, event.source, known, listed)
+        if len(guests) > len(listed):
+            why = "guests of a retired source" if retired >= set(guests) - set(listed) else "guests unreadable"
             self.kept[source_id] = self.doubts.get(source_id, why)
-        text = after_text
+        text, wanted, refused = after_text, after.get("invitations"), source_id in self.refused
         if not are_composed(before_text, after_text):
             after = keep_writing({key: value for key, value in before.items() if key != "invitations"}, after)
             guests = {key: keep_writing(confirmed.get(key), guest) for key, guest in guests.items()}
+            wanted = None  # the text is another, whatever the guests are
+        held = [before, *self.known.sent.get(source_id, ()), *self._find_former(source_id, guests.keys() - confirmed.keys())]
+        clearing = self.config.essentry.clearing
+        after, values = clear_lost(held, after | {"invitations": list(guests.values())}, clearing=clearing, refused=refused)
+        guests = list_guests(after)
+        if UNCLEARED in after or after["invitations"] != wanted:
             text = dump_payload(after)
-        if list(guests.values()) != after.get("invitations"):
-            after["invitations"] = list(guests.values())
-            text = dump_payload(after)
+        standing = list_marks(source_id, after, clearing=clearing)
         content = fingerprint(text)
         if event.state == "active" and not event.dirty and not self.full and after == before:
             stale_print = content != event.fingerprint or event.fingerprint_version != FINGERPRINT_VERSION
             if stale_print:
                 self.refreshed[source_id] = content
             self._decide_one(source_id, event.source, "unchanged", "refingerprinted" if stale_print else None)
+            self.uncleared += standing
             return None
         if self._waits(source_id, content):
+            self.uncleared += list_marks(source_id, before, clearing=clearing)
             self._decide_one(source_id, event.source, "held", "rejected before")
             new = [guest for key, guest in guests.items() if reappeared or key not in confirmed]
             self.awaited += [(source_id, event.source, name_person(guest), "invited") for guest in new]
             return None
         removed = {*confirmed, *unanswered, *self.known.removals.get(source_id, ())} - set(guests)
-        complete = event.dirty or self.full or reappeared
+        complete = event.dirty or self.full or reappeared or refused
+        self.uncleared += standing
         body = build_body(
             before or None,
             after,
             complete=complete,
             additive=self.additive,
-            partial=self.config.essentry.payload == "partial" and not event.dirty,
+            partial=self.config.essentry.payload == "partial",
             removed=removed,
             deleted_at=self.deleted_at,
+            values=values,
             updated_at=event.updated_at,
         )
         people = {**confirmed, **unanswered}
         confirmed = {} if reappeared else confirmed
-        keys = [key for key in {**before, **after} if key != "invitations"]
+        keys = [key for key in {**before, **after} if key not in ("invitations", UNCLEARED)]
         fields = [{"field": k, "before": before.get(k), "after": after.get(k)} for k in keys if before.get(k) != after.get(k)]
         changed = {
             "added": [guest for key, guest in guests.items() if key not in confirmed],
-            "changed": [{"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and confirmed[k] != g],
+            "changed": [
+                {"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and (confirmed[k] != g or k in values)
+            ],
             "removed": [{**people.get(key, {}), "sourceId": key} for key in sorted(removed)],
         }
         reason = "unknown outcome" if event.dirty else "full" if self.full and not fields and not any(changed.values()) else None
+        reason = reason or ("sent whole" if refused else "cleared" if "" in values and not fields else None)
         reason = {"expired": "rescheduled", "deleted": "reappeared"}.get(event.state, reason)
         action = "create" if reappeared else "update"
         if reason is None and not complete and not fields and not changed["added"] and not changed["changed"]:
             self.removing.add(source_id)
         self._decide_one(source_id, event.source, action, reason)
         # S12: a change of the event may mail every guest of it; so may a complete list
-        everyone = bool(fields) or complete
+        everyone = bool(fields) or complete or "" in values
         changed_ids = {item["after"]["sourceId"] for item in changed["changed"]}
         for key, guest in guests.items():
             if key not in confirmed:
@@ -366,6 +382,14 @@ class Comparison:
             "action": action, "reason": reason, "fingerprint": content, "fields_json": orjson.dumps(fields).decode(),
             "guests_json": orjson.dumps(changed).decode(), "after": text, "body": orjson.dumps(body).decode(), "guests": len(guests),
         }  # fmt: skip
+
+    def _find_former(self, source_id: str, added: set[str]) -> list[dict]:
+        """What was sent earlier of guests who are new in the event: one who comes again is the same contact, with what it had."""
+        found = []
+        for payload in self.known.former(source_id) if added else ():
+            contacts = [{k: v for k, v in guest.items() if k in CONTACT} for key, guest in list_guests(payload).items() if key in added]
+            found.append({"invitations": contacts})
+        return found
 
     def _keep_guests(self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict]) -> dict[str, dict]:
         """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4)."""
@@ -472,6 +496,7 @@ class Comparison:
         diff = Diff(
             changes, decisions.astype("str"), all_mails, self.absent_now, self.rebound, self.refreshed,
             self.kept, self.rejoined, self.conditions, pd.DataFrame(self.awaited, columns=MAIL_COLUMNS).astype("str"), frozenset(self.removing),
+            self.uncleared,
         )  # fmt: skip
         self._start_part()
         return diff

@@ -16,6 +16,7 @@ from transforms.arrow.codes import to_texts
 from transforms.arrow.columns import to_arrow
 from transforms.arrow.instants import format_instants
 from transforms.desired.payload import list_guests
+from transforms.diff.clearing import UNCLEARED
 from transforms.masking import mask_record, mask_value
 from transforms.report.words import Wording, describe_change
 from transforms.words import plural
@@ -63,7 +64,9 @@ def list_changes(changes: pd.DataFrame, payloads: Mapping[int, str], wording: Wo
         if row["action"] == "create" and row["seq"] in payloads:
             payload = orjson.loads(payloads[row["seq"]])
             fields = [
-                {"field": k, "before": None, "after": v} for k, v in payload.items() if k not in ("sourceId", "invitations", "updatedAt")
+                {"field": k, "before": None, "after": v}
+                for k, v in payload.items()
+                if k not in ("sourceId", "invitations", "updatedAt", UNCLEARED)
             ]
             guests = {"added": list(list_guests(payload).values())}
         record |= {"fields": fields, **{kind: guests.get(kind) or [] for kind in ("added", "changed", "removed")}}
