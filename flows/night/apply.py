@@ -15,8 +15,8 @@ import pandas as pd
 
 from flows.essentry.client import EssentryClient
 from flows.essentry.items import Item
-from flows.night.confirm import find_confirmed, find_still_there
-from flows.night.load import LoadResult, send_changes
+from flows.night.confirm import Looks, SecondLook, find_confirmed, find_still_there
+from flows.night.load import LoadResult, Proven, send_changes
 from flows.night.pages import digest_stored, read_pages
 from flows.night.run import Run
 from flows.state.store import State
@@ -109,12 +109,20 @@ def apply_plan(
     state.set_plan_status(plan["plan_id"], "applying")
     client = EssentryClient(config.essentry, token=token, agent_token=agent_token, stop=stop)
 
-    def confirm(items: Sequence[Item]) -> set[int]:
+    absent_ids = [
+        source_id
+        for seq, source_id in zip(deletes["seq"], deletes["source_id"], strict=True)
+        if reasons[seq] == "absent" and seq not in over and source_id not in doubted
+    ]
+    looks = Looks(lambda: find_still_there(config, state, absent_ids, plan["plan_id"]))
+
+    def confirm(items: Sequence[Item]) -> Proven:
         """S2: an absent event is deleted only when a second look does not find it. S17: what is over by now is not cancelled."""
         items = [item for item in items if item.seq not in over and item.source_id not in doubted]
         absent = [item for item in items if reasons.get(item.seq) == "absent"]
-        still = find_still_there(config, state, [item.source_id for item in absent])
-        return {item.seq for item in items} - {item.seq for item in absent if item.source_id in still}
+        look = looks.now() if absent else SecondLook()
+        doubts = {item.seq: look.tell(item.source_id) for item in absent if item.source_id in look}
+        return Proven({item.seq for item in items} - set(doubts), doubts)
 
     tries = look_up(open_rows["source_id"], state.list_unanswered()["source_id"].value_counts().to_dict(), "Int64").fillna(0)
     result = send_changes(

@@ -68,6 +68,7 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     plan_id, sealed = run.run_id, PlanDigest()
     for page in merge_pages(compared.pages, compared.order):
         state.save_changes(plan_id, seal(sealed, page))
+    state.save_looks(plan_id, {source.source: (source.event_rows, source.sample_keys) for source in sources})
     state.save_plan(
         {
             "plan_id": plan_id,
