@@ -57,6 +57,7 @@ def load_known(state: State) -> Known:
     unanswered: dict[str, dict[str, dict]] = {}
     removals: dict[str, set[str]] = {}
     latest: dict[str, dict] = {}
+    perhaps_deleted: dict[str, str] = {}
     for intent in intents.to_dict("records"):
         guests = unanswered.setdefault(intent["source_id"], {})
         for text in (intent["after"], intent["body"]):
@@ -67,6 +68,8 @@ def load_known(state: State) -> Known:
                     else:
                         guests.setdefault(key, guest)
         latest[intent["source_id"]] = intent
+        if intent["action"] == "delete":
+            perhaps_deleted[intent["source_id"]] = intent["reason"]
     snapshot = snapshot.assign(dirty=is_among(snapshot["source_id"], list(latest)))
     asked = snapshot[snapshot["dirty"]]  # few
     active = set(asked.loc[asked["state"] == "active", "source_id"])
@@ -87,4 +90,4 @@ def load_known(state: State) -> Known:
         stored = dict(state.read_payloads([key for key in ids if key not in ghosts]))
         return stored | {key: "{}" for key in ids if key in ghosts}
 
-    return Known(snapshot, payloads, unanswered, state.rejections(), removals)
+    return Known(snapshot, payloads, unanswered, state.rejections(), removals, perhaps_deleted)

@@ -67,7 +67,11 @@ REFUSED: list[Row] = [
     *((f"{status} No", HTML, PAGE, ["unknown"] * 2, False, True) for status in (409, 412, 423, 424)),
 ]
 EVERYBODY: list[Row] = [
-    *((f"{status} No", kind, body, ["planned"] * 2, True, False) for status in (401, 403, 407) for kind, body in ((PLAIN, b"no"), (HTML, PAGE))),
+    *(
+        (f"{status} No", kind, body, ["planned"] * 2, True, False)
+        for status in (401, 403, 407)
+        for kind, body in ((PLAIN, b"no"), (HTML, PAGE))
+    ),
     *(
         (f"{status} No", kind, body, ["planned"] * 2, True, kind == HTML)
         for status in (404, 405, 410)
@@ -92,7 +96,9 @@ AGAIN: list[Row] = [
 TABLE = [*OK, *OTHER_2XX, *REDIRECTS, *REFUSED, *EVERYBODY, *AGAIN]
 
 
-def send(answers: Sequence[bytes], items: Sequence[Item], *, budget: float = 0.05, **options: object) -> tuple[list[Outcome], EssentryClient]:
+def send(
+    answers: Sequence[bytes], items: Sequence[Item], *, budget: float = 0.05, **options: object
+) -> tuple[list[Outcome], EssentryClient]:
     """Send to a socket that gives these answers one after the other, the last of them for ever."""
     given = list(answers)
 

@@ -27,13 +27,18 @@ SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "finge
 
 @dataclass(frozen=True)
 class SourceHealth:
-    """What a source's reads allow. `read`: it was read to the end; the other two: rows and shares are as usual (S4)."""
+    """What a source's reads allow. `read`: it was read to the end; the other two: rows and shares are as usual (S4).
+
+    events_limited, guests_limited: the SELECT leaves rows out by their number, so what it does not show is not gone (S23).
+    """
 
     read: bool = True
     events: bool = True
     guests: bool = True
     unreadable_event_keys: int = 0
     unreadable_guest_events: int = 0
+    events_limited: bool = False
+    guests_limited: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Known:
 
     `payloads`: reads the confirmed canonical JSON of ids. `unanswered`: id → guests of requests whose answer was lost.
     `rejections`: source_id, fingerprint, next_at of events that essentry rejected. `removals`: id → guests whom such a request removes.
+    `perhaps_deleted`: id → reason of a cancellation whose answer was lost: essentry may have the event or not.
     """
 
     snapshot: pd.DataFrame
@@ -74,6 +80,7 @@ class Known:
     unanswered: Mapping[str, Mapping[str, dict]]
     rejections: pd.DataFrame
     removals: Mapping[str, set[str]] = field(default_factory=dict)
+    perhaps_deleted: Mapping[str, str] = field(default_factory=dict)
 
 
 def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:

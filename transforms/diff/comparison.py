@@ -82,12 +82,13 @@ class Comparison:
         self.frozen: set[str] = set(held_guests.loc[held_guests["invitation_id"].isna(), "source_id"])
         for event, guest in held_guests.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
             self.held_guests.setdefault(event, set()).add(guest)
-        self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
+        self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events or h.guests_limited}
         waiting = known.rejections
         self.waiting = dict(zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True))
         snapshot = known.snapshot
         self.active = (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False)
         self.deleted = (snapshot["state"] == "deleted").to_numpy(dtype=bool, na_value=False)
+        self.deleted |= is_among(snapshot["source_id"], list(known.perhaps_deleted))  # S8: what may be deleted comes back as what is
         current = (snapshot["fingerprint_version"] == FINGERPRINT_VERSION).to_numpy(dtype=bool, na_value=False)
         self.current = self.active & current & ~snapshot["dirty"].to_numpy(dtype=bool)
         self.seen = np.zeros(len(snapshot), dtype=bool)
@@ -215,7 +216,8 @@ class Comparison:
         after = orjson.loads(after_text)
         unanswered = self.known.unanswered.get(source_id, {})
         confirmed = list_guests(before)
-        reappeared = event.state == "deleted"  # its guests were cancelled: none is kept, and those of old go by name
+        perhaps = source_id in self.known.perhaps_deleted
+        reappeared = event.state == "deleted" or perhaps  # its guests were cancelled: none is kept, and those of old go by name
         known = {} if reappeared else confirmed | dict(unanswered)
         guests = self._keep_guests(source_id, event.source, known, list_guests(after))
         text = after_text
@@ -254,7 +256,7 @@ class Comparison:
             "removed": [{**people.get(key, {}), "sourceId": key} for key in sorted(removed)],
         }
         reason = "unknown outcome" if event.dirty else "full" if self.full and not fields and not any(changed.values()) else None
-        reason = {"expired": "rescheduled", "deleted": "reappeared"}.get(event.state, reason)
+        reason = {"expired": "rescheduled", "deleted": "reappeared"}.get("deleted" if perhaps else event.state, reason)
         action = "create" if reappeared else "update"
         self._decide_one(source_id, event.source, action, reason)
         # S12: a change of the event may mail every guest of it; so may a complete list
@@ -338,6 +340,8 @@ class Comparison:
                 return "expire", "over"
             if not health.events:
                 return "held", "source unhealthy"
+            if health.events_limited:
+                return "held", "the SELECT has a LIMIT"
             if health.unreadable_event_keys:
                 return "held", "unreadable keys in the source"
             if source_id in self.held_targets:
