@@ -88,7 +88,8 @@ class Comparison:
         snapshot = known.snapshot
         self.active = (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False)
         self.deleted = (snapshot["state"] == "deleted").to_numpy(dtype=bool, na_value=False)
-        self.deleted |= is_among(snapshot["source_id"], list(known.perhaps_deleted))  # S8: what may be deleted comes back as what is
+        # S8: what may be deleted comes back as what is
+        self.deleted = self.deleted | is_among(snapshot["source_id"], list(known.perhaps_deleted))
         current = (snapshot["fingerprint_version"] == FINGERPRINT_VERSION).to_numpy(dtype=bool, na_value=False)
         self.current = self.active & current & ~snapshot["dirty"].to_numpy(dtype=bool)
         self.seen = np.zeros(len(snapshot), dtype=bool)
