@@ -45,7 +45,7 @@ def night_with(firm: Firm, between: Callable[[], None], *, by: str = "sync") -> 
 def codes(firm: Firm) -> dict[str, tuple[str, str | None]]:
     """Event → state and code of the last plan."""
     with open_state(firm.config) as state:
-        _, changes = state.load_plan("latest", columns=("source_id", "state", "code"))
+        _, changes = state.load_plan("latest", columns=("seq", "source_id", "state", "code"))
     return {row.source_id: (row.state, row.code) for row in changes.itertuples()}
 
 
@@ -82,6 +82,7 @@ TYPES: dict[str, list[tuple[str, str]]] = {  # kind of database → type of the 
     ],
 }  # fmt: skip
 KEYS = [(kind, *key) for kind, keys in TYPES.items() for key in keys]
+COLLEAGUE = {"e": {"email": "e@corp.example", "internal": "1"}}
 PLAIN = "SELECT k AS source_event_id, 'x' AS starts_at, '1' AS site_key, 'h' AS host_email FROM e"
 
 
@@ -215,7 +216,7 @@ def test_s23_the_only_visit_among_meetings_without_guests_can_be_cancelled(firm:
     """essentry holds nothing else of the source: the first look's own keys say that the second one can be believed."""
     firm.book("visit", "ada")
     for number in range(3):
-        firm.book(f"internal{number}", guests={})
+        firm.book(f"internal{number}", guests=COLLEAGUE)
     firm.night()
     firm.cancel("visit")
     night_with(firm, lambda: [firm.meetings["rooms"].pop("internal0"), firm.write()])
@@ -224,13 +225,13 @@ def test_s23_the_only_visit_among_meetings_without_guests_can_be_cancelled(firm:
 
 def test_s23_other_rows_than_the_first_look_showed_prove_nothing_though_essentry_holds_none(firm: Firm) -> None:
     firm.book("visit", "ada")
-    firm.book("internal", guests={})
+    firm.book("internal", guests=COLLEAGUE)
     firm.night()
     firm.cancel("visit")
 
     def another() -> None:
         firm.meetings["rooms"] = {}
-        firm.book("stranger", guests={})
+        firm.book("stranger", guests=COLLEAGUE)
         firm.write()
 
     night_with(firm, another)
