@@ -8,12 +8,16 @@ That is why a request whose answer was lost may simply be sent again. What an an
 | 200, SUCCESS for the sourceId                   | confirmed                                                        |
 | 200, ERROR_… for the sourceId                   | rejected; a delete with one of `delete_done_codes`: confirmed    |
 | 200, anything else, or nothing for the sourceId | unknown                                                          |
-| 400, 413, 422, other 4xx                        | halved until the refused event stands alone: rejected            |
+| another 2xx                                     | unknown                                                          |
+| 400, 413, 422; 409 and its like                 | halved until the refused event stands alone: rejected            |
 | 401, 403, 3xx, an untrusted certificate         | all sending stops; planned                                       |
+| 404, 405, 410 of a whole request                | all sending stops: the address is wrong; planned                 |
+| 407, 411, 415 and their like                    | all sending stops: it is how we ask; planned                     |
 | 408, 429, 5xx, HTML, time-out, lost connection  | tried again within the budget, then unknown                      |
 | no connection on any try                        | tried again within the budget, then planned: surely not sent     |
 
-`planned` is said only where no try of the event can have been applied; after one that may have been, it is `unknown`.
+Which status means what stands in `flows.essentry.answers.STATUS_MEANINGS`. `planned` and `rejected` are said only where no try of the event can
+have been applied; after one that may have been, it is `unknown`.
 Rate limits, `Retry-After` and the form of error bodies are not documented: all are tolerated.
 """
 
@@ -36,12 +40,15 @@ from flows.essentry.answers import (
     _BLANK,
     _EMAIL,
     MESSAGE_CHARS,
-    REFUSALS,
+    UNSURE_REDIRECTS,
+    Meaning,
     _http_date,
     _is_certificate,
     _is_html,
     _outcomes,
+    _refuse,
     _unsent,
+    read_meaning,
     read_statuses,
 )
 from flows.essentry.items import Item, Ping, Retry, _Batch, _Call, _NoAnswer
@@ -182,7 +189,7 @@ class EssentryClient:
             raise self._unreachable(lost) from None
         seconds = asyncio.get_running_loop().time() - started
         status = response.status_code
-        if (error := self._stopping_error(response)) is not None:
+        if read_meaning(response) in ("token", "elsewhere") and (error := self._stopping_error(response)) is not None:
             raise error
         if status >= 500 or (status >= 400 and location_id is not None):
             remedy = "check the location id and essentry.base_url" if status == 404 else "try again later"
@@ -199,17 +206,22 @@ class EssentryClient:
             response = await self._request(call, batch)
         except _NoAnswer as lost:
             batch.spent = True
+            if lost.stops:
+                self._fail(EssentryError(lost.stops))
             return _unsent(call, lost.code, self._clean(lost.words))
-        status = response.status_code
-        if 200 <= status < 300:
-            return self._judge(items, response)
+        status, meaning = response.status_code, read_meaning(response)
+        if meaning == "statuses":
+            return self._judge(call, response)
+        if meaning == "unknown":
+            return _outcomes(items, "unknown", f"HTTP_{status}", f"an answer that is not documented: {self._words(response)}")
         if (error := self._stopping_error(response)) is not None:
             self._fail(error)
+            call.tainted = call.tainted or status in UNSURE_REDIRECTS
             return _unsent(call, f"HTTP_{status}")
         if len(items) == 1:
             # An event too large by itself says nothing about the others.
             batch.refused += status != 413
-            return _outcomes(items, "rejected", f"HTTP_{status}", self._words(response))
+            return _refuse(call, items, f"HTTP_{status}", self._words(response))
         middle = len(items) // 2
         left = await self._deliver(_Call(items[:middle], call.tainted), batch)
         return left + await self._deliver(_Call(items[middle:], call.tainted), batch)
@@ -296,24 +308,39 @@ class EssentryClient:
     # What an answer means.
 
     def _transient(self, response: httpx.Response) -> _NoAnswer | None:
-        status = response.status_code
-        proxy = _is_html(response) and status not in REFUSALS and not 300 <= status < 400 and status not in (401, 403)
-        if not (proxy or status in (408, 429) or status >= 500):
+        """What makes an answer worth another try: a passing fault, or a page of HTML where essentry's own address should be."""
+        meaning, status = read_meaning(response), response.status_code
+        page = meaning == "address" and _is_html(response)
+        if meaning != "again" and not page:
             return None
-        return _NoAnswer(f"HTTP_{status}", self._words(response), retry_after=self._retry_after(response))
+        stops = self._everybodys_fault(status, "address") if page else None
+        return _NoAnswer(f"HTTP_{status}", self._words(response), sent=not page, retry_after=self._retry_after(response), stops=stops)
 
     def _stopping_error(self, response: httpx.Response) -> EssentryError | None:
-        status = response.status_code
-        if status in (401, 403):
+        status, meaning = response.status_code, read_meaning(response)
+        if meaning == "token":
             return EssentryUnauthorised(
                 f"essentry refused the token ({status}): check {_token_place(self.config)} and the integration's rights in essentry"
             )
-        if 300 <= status < 400:
+        if meaning == "elsewhere":
             return EssentryError(
                 f"{self.config.base_url} redirects elsewhere ({status}), which is not followed: "
                 "set essentry.base_url to the API's own address"
             )
+        if meaning in ("address", "manner"):
+            return EssentryError(self._everybodys_fault(status, meaning))
         return None
+
+    def _everybodys_fault(self, status: int, meaning: Meaning) -> str:
+        if meaning == "address":
+            return (
+                f"{self.config.base_url} answered {status} to a whole request, so no event of it is at fault and none was applied: "
+                "set essentry.base_url to the address of essentry's API"
+            )
+        return (
+            f"{self.config.base_url} refused the way of asking ({status}), so no event is at fault and none was applied: "
+            "check essentry.base_url, and the proxy between this machine and essentry"
+        )
 
     def _unreachable(self, lost: _NoAnswer) -> EssentryError:
         words = self._clean(lost.words)
@@ -321,12 +348,19 @@ class EssentryClient:
             f"essentry gave no answer at {self.config.base_url} ({words or lost.code}): check essentry.base_url and the network"
         )
 
-    def _judge(self, items: Sequence[Item], response: httpx.Response) -> list[Outcome]:
+    def _judge(self, call: _Call, response: httpx.Response) -> list[Outcome]:
         """Outcomes from the statuses of a 200, matched by sourceId and never by position."""
         statuses = read_statuses(response.content)
         if statuses is None:
-            return _outcomes(items, "unknown", "UNREADABLE", "the answer holds no statuses")
-        return [Outcome(item.seq, item.source_id, *self._judge_status(item.action, statuses.get(item.source_id))) for item in items]
+            return _outcomes(call.items, "unknown", "UNREADABLE", "the answer holds no statuses")
+        outcomes: list[Outcome] = []
+        for item in call.items:
+            state, code, message = self._judge_status(item.action, statuses.get(item.source_id))
+            if state == "rejected":
+                outcomes += _refuse(call, [item], str(code), message)
+            else:
+                outcomes.append(Outcome(item.seq, item.source_id, state, code, message))
+        return outcomes
 
     def _judge_status(self, action: str, given: str | None) -> tuple[OutcomeState, str | None, str | None]:
         if given == STATUS_SUCCESS:

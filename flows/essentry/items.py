@@ -41,11 +41,13 @@ class Ping:
 
 
 class _NoAnswer(Exception):
-    """A try without a usable answer. `sent`: the request may have been applied."""
+    """A try without a usable answer. `sent`: the request may have been applied; `stops`: why all sending stops when no other try does better."""
 
-    def __init__(self, code: str, words: str = "", *, sent: bool = True, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: str, words: str = "", *, sent: bool = True, retry_after: float | None = None, stops: str | None = None
+    ) -> None:
         super().__init__(code)
-        self.code, self.words, self.sent, self.retry_after = code, words, sent, retry_after
+        self.code, self.words, self.sent, self.retry_after, self.stops = code, words, sent, retry_after, stops
 
 
 @dataclass(slots=True)

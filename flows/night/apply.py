@@ -18,8 +18,8 @@ import pandas as pd
 
 from flows.essentry.client import EssentryClient
 from flows.essentry.items import Item
-from flows.night.confirm import find_still_there
-from flows.night.load import LoadResult, send_changes
+from flows.night.confirm import Looks, SecondLook, find_still_there
+from flows.night.load import LoadResult, Proven, send_changes
 from flows.night.pages import digest_stored, read_pages
 from flows.night.run import Run
 from flows.state.store import State
@@ -31,6 +31,7 @@ from transforms.arrow.rows import pick_rows
 from transforms.diff.moves import list_others
 from transforms.diff.pilot import dump_pilot
 from transforms.guards.policy import digest_policy
+from transforms.naming.naming import Naming
 
 _ASKED = ("seq", "source_id", "action", "reason", "base_fingerprint", "base_run", "ends_at", "state")
 CHANGED_SINCE = "CHANGED_SINCE"
@@ -113,6 +114,7 @@ def apply_plan(
     without_deletes: bool = False,
     stop: Callable[[], bool] | None = None,
     stale: Collection[int] = (),
+    naming: Naming | None = None,
 ) -> LoadResult:
     """Send a plan's open changes. The caller holds the lease; `stop` is asked before each batch and each request; true: send no more.
 
@@ -134,13 +136,20 @@ def apply_plan(
     conditions = state.read_conditions(plan["plan_id"])
     gone = list_others(conditions, "absent")
 
-    def confirm(items: Sequence[Item]) -> set[int]:
+    absent = {
+        source_id: gone.get(source_id, [source_id])
+        for seq, source_id in zip(deletes["seq"], deletes["source_id"], strict=True)
+        if reasons[seq] == "absent" and seq not in over
+    }
+    looks = Looks(lambda: find_still_there(config, state, absent, plan["plan_id"], naming))
+
+    def confirm(items: Sequence[Item]) -> Proven:
         """S2: an absent event is deleted only when a second look does not find it. S17: what is over by now is not cancelled."""
         items = [item for item in items if item.seq not in over]
-        absent = [item for item in items if reasons.get(item.seq) == "absent"]
-        records = {item.source_id: gone.get(item.source_id, [item.source_id]) for item in absent}
-        still = find_still_there(config, state, sorted({record for some in records.values() for record in some}))
-        return {item.seq for item in items} - {item.seq for item in absent if still & set(records[item.source_id])}
+        records = {item.source_id for item in items if reasons.get(item.seq) == "absent"}
+        look = looks.now() if records else SecondLook()
+        doubts = {item.seq: look.tell(item.source_id) for item in items if item.source_id in records and item.source_id in look}
+        return Proven({item.seq for item in items} - set(doubts), doubts)
 
     tries = look_up(open_rows["source_id"], state.list_unanswered()["source_id"].value_counts().to_dict(), "Int64").fillna(0)
 

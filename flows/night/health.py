@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 
+from flows.sources.limits import find_limits
 from flows.state.store import State
 from schemas.config import Config
 from transforms.desired.build import Desired
@@ -39,6 +41,8 @@ def judge_sources(
             source, last.get(source.source), outside, config.guards, confirmed=held.get(source.source)
         )
         findings += found
+        limits = find_limits(source.source, config.sources[source.source], root=config.root)
+        health[source.source] = replace(health[source.source], events_limited="events" in limits, guests_limited="guests" in limits)
         reads[source.source] = {
             "events": source.event_rows,
             "guests": source.guest_rows,

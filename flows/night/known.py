@@ -77,6 +77,7 @@ def load_known(state: State) -> Known:
     removals: dict[str, set[str]] = {}
     latest: dict[str, dict] = {}
     sent: dict[str, list[dict]] = {}
+    perhaps_deleted: dict[str, str] = {}
     for intent in intents.to_dict("records"):
         guests = unanswered.setdefault(intent["source_id"], {})
         for text in (intent["after"], intent["body"]):
@@ -89,6 +90,8 @@ def load_known(state: State) -> Known:
         if isinstance(intent["after"], str):
             sent.setdefault(intent["source_id"], []).append(orjson.loads(intent["after"]))
         latest[intent["source_id"]] = intent
+        if intent["action"] == "delete":
+            perhaps_deleted[intent["source_id"]] = intent["reason"]
     snapshot = _join_unanswered(snapshot.assign(dirty=is_among(snapshot["source_id"], list(latest))), intents)
     asked = snapshot[snapshot["dirty"]]  # few
     active = set(asked.loc[asked["state"] == "active", "source_id"])
@@ -112,7 +115,7 @@ def load_known(state: State) -> Known:
     def former(source_id: str) -> list[dict]:
         return [orjson.loads(text) for text in state.read_sent(source_id)]
 
-    return Known(snapshot, payloads, unanswered, state.rejections(), removals, state.list_own_deletes(), sent, former)
+    return Known(snapshot, payloads, unanswered, state.rejections(), removals, state.list_own_deletes(), sent, former, perhaps_deleted)
 
 
 def _join_unanswered(snapshot: pd.DataFrame, intents: pd.DataFrame) -> pd.DataFrame:

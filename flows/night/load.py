@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
+from flows.essentry.answers import REFUSED_AFTER_LOSS, tell_giving_up
 from flows.essentry.client import EssentryClient
 from flows.essentry.items import Item
 from flows.night.batches import SENT_ACTIONS, Change, build_batches
@@ -34,7 +35,16 @@ GRACE_SECONDS = 5.0
 SPARE_BATCHES = 2
 """So many more batches are at work than requests may be under way: they are read and recorded meanwhile."""
 
-ConfirmDelete = Callable[[Sequence[Item]], Collection[int]]
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Which deletes may be sent (seqs), and of others the code and the reason, where more is known than that nothing proves them."""
+
+    seqs: Collection[int]
+    doubts: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+
+
+ConfirmDelete = Callable[[Sequence[Item]], Collection[int] | Proven]
 Progress = Callable[[int, int | None, Sequence[Outcome]], None]
 _T = TypeVar("_T")
 
@@ -117,7 +127,7 @@ async def send_changes_async(
     `progress(done, total, outcomes)` is called for each batch after its outcomes are committed. `stop()` true: no further
     batch is begun; it is asked before each write that begins some. Ledger, `progress` and `stop` all run in one thread.
     `confirm_delete(items)` gets the deletes of a batch just before it is sent, in another thread, and returns the seqs
-    that may be sent; the others are held, as all are when it raises a SyncError.
+    that may be sent, or `Proven`; the others are held, as all are when it raises a SyncError.
 
     Sending stops early when the client has failed for good, and when `concurrency` (at least 2) batches in a row had no
     answer: what was not begun stays planned. Raises what the ledger or the pages raise, after the requests under way
@@ -145,6 +155,7 @@ class _Load:
     done: int = 0
     answered: int = 0
     unanswered_in_a_row: int = 0
+    last_codes: deque[str | None] = field(default_factory=lambda: deque(maxlen=4))
     stopped: bool = False
     error: EssentryError | None = None
     broken: BaseException | None = None
@@ -257,12 +268,14 @@ class _Load:
         deletes = [item for item in batch if item.action == "delete"]
         if self.confirm_delete is None or not deletes:
             return []
-        confirm, why = self.confirm_delete, "not shown to be absent from its source just before sending"
+        confirm, why = self.confirm_delete, ("NOT_CONFIRMED", "not shown to be absent from its source just before sending")
         try:
-            proven = set(await self._in_thread(self.source_thread, lambda: confirm(deletes)))
+            found = await self._in_thread(self.source_thread, lambda: confirm(deletes))
         except SyncError as error:
-            proven, why = set(), f"the source could not be asked again: {error}"
-        return [Outcome(item.seq, item.source_id, "held", "NOT_CONFIRMED", why) for item in deletes if item.seq not in proven]
+            found, why = (), ("LOOK_FAILED", f"the source could not be asked again: {error}")
+        proven = found if isinstance(found, Proven) else Proven(found)
+        sure = set(proven.seqs)
+        return [Outcome(i.seq, i.source_id, "held", *proven.doubts.get(i.seq, why)) for i in deletes if i.seq not in sure]
 
     # The ledger: what waits is written by its thread, as much at once as waits.
 
@@ -328,18 +341,21 @@ class _Load:
 
     def _watch(self, outcomes: Sequence[Outcome]) -> None:
         """Give up when nothing is answered any more; one batch without an answer may be that batch's own fault."""
-        if any(outcome.state in ("confirmed", "rejected") for outcome in outcomes):
+        if any(outcome.state in ("confirmed", "rejected") or outcome.code == REFUSED_AFTER_LOSS for outcome in outcomes):
             self.answered += 1
             self.unanswered_in_a_row = 0
+            self.last_codes.clear()
             return
         self.unanswered_in_a_row += 1
+        self.last_codes.append(outcomes[-1].code)
         if self.unanswered_in_a_row >= max(2, self.config.concurrency):
             self.error = self.error or self._no_answer()
 
     def _no_answer(self) -> EssentryError:
+        why = tell_giving_up(self.last_codes)
         return EssentryError(
-            f"essentry gave no usable answer at {self.config.base_url}: what was not sent stays planned; check the "
-            "network and essentry's state, then apply the plan again or wait for the next run"
+            f"essentry gave no usable answer at {self.config.base_url}{f' ({why})' if why else ''}: what was not sent stays planned; "
+            "check the network and essentry's state, then apply the plan again or wait for the next run"
         )
 
     async def _in_thread(self, thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:

@@ -53,6 +53,7 @@ class Planned:
     released: bool = False
     odd_times: list[dict[str, str]] = field(default_factory=list)
     stale: list[int] = field(default_factory=list)
+    naming: Naming | None = None
 
     @property
     def waits(self) -> bool:
@@ -79,6 +80,7 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     for page in merge_pages(compared.pages, compared.order):
         state.save_changes(plan_id, seal(sealed, page))
     state.save_conditions(plan_id, diff.conditions)
+    state.save_looks(plan_id, {source.source: (source.event_rows, source.sample_keys) for source in sources})
     state.save_plan(
         {
             "plan_id": plan_id,
@@ -111,6 +113,7 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
         night.full,
         approval is not None,
         gather_odd_times(compared),
+        naming=compared.naming,
     )
 
 

@@ -59,6 +59,7 @@ def recall_plan(night: Night, plan_id: str) -> Planned:
         full=night.full,
         odd_times=gather_odd_times(compared),
         released=stored["approved_at"] is not None,
+        naming=compared.naming,
         stale=still.loc[~asked, "seq"].tolist(),
     )
 

@@ -84,6 +84,7 @@ def send(session: Session, planned: Planned, *, progress: Callable[..., None] | 
         without_deletes=without_deletes,
         stop=lambda: not lease.is_ours(),
         stale=planned.stale,
+        naming=planned.naming,
     )
     lease.check()
     return result

@@ -20,6 +20,7 @@ from flows.essentry.client import EssentryClient
 from flows.essentry.items import Ping
 from flows.night.session import open_state, state_url
 from flows.parts.shelf import open_shelf
+from flows.sources.limits import find_limits
 from flows.sources.places import read_places
 from flows.sources.presets import complete_source
 from flows.sources.read import read_source
@@ -74,6 +75,12 @@ def _examine_source(name: str, entry: SourceConfig, *, root: Path) -> Iterator[L
         yield True, f"source {name}: the SELECT of {part} gives {len(frame):,} rows with {', '.join(frame.columns)}"
     if read.events.empty:
         yield True, f"source {name}: warning: no events at all; is this the right database?"
+    for part, words in find_limits(name, complete, root=root).items():
+        held = "no event" if part == "events" else "no guest"
+        yield (
+            True,
+            f"source {name}: warning: the SELECT of {part} leaves rows out ({words}): {held} is cancelled for not being in it; take the limit out",
+        )
     if entry.guests == "external" and not entry.internal_domains:
         yield (
             True,

@@ -1,48 +1,96 @@
-"""A source asked again for single events, just before something is sent about them."""
+"""A source asked again for single events, just before something is sent about them: by the SELECT and the reader of the first look (S23)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import sqlalchemy as sa
+import pyarrow as pa
 
-from flows.connections.urls import source_url
-from flows.sources.selects import _parameters, load_selects
-from flows.sources.text import to_text
-from flows.sources.transaction import open_snapshot
+from flows.sources.read import read_events, to_frame
 from schemas.config import SourceConfig
+from schemas.errors import SourceError
+from transforms.arrow.columns import is_among, to_series
+from transforms.validate.people import clean_key
+from transforms.words import plural
 
 
-def confirm_absent(name: str, config: SourceConfig, source_event_ids: Sequence[str], *, root: Path) -> set[str]:
-    """Which of these keys a fresh transaction still finds (S2): the user's SELECT as a derived table, filtered on its key."""
-    url = source_url(name, config, root=root)
-    selects = load_selects(name, config, root=root, dialect=url.get_backend_name())
-    found: set[str] = set()
-    kind = "CHAR" if url.get_backend_name() in ("mysql", "mariadb") else "TEXT"
-    key = f"TRIM(CAST(q.source_event_id AS {kind}))"
-    with open_snapshot(name, url) as connection:
-        for start in range(0, len(source_event_ids), 500):
-            wanted = [str(value) for value in source_event_ids[start : start + 500]]
-            query = sa.text(f"SELECT {key} FROM (\n{selects.events}\n) AS q WHERE {key} IN :keys").bindparams(
-                sa.bindparam("keys", expanding=True)
-            )
-            rows = connection.execute(query, {**_parameters(query, selects), "keys": wanted})
-            found.update(str(row[0]).strip() for row in rows)
-    return found
+@dataclass(frozen=True)
+class FirstLook:
+    """What a source surely shows: some of its keys, as they are compared, and how many rows it had.
+
+    may_miss: the share of both that may be missing; fewer than `at_least` missing ones are no share.
+    """
+
+    keys: Collection[str]
+    rows: int = 0
+    may_miss: float = 0.3
+    at_least: int = 5
+
+    def is_far_from(self, before: int, now: int) -> bool:
+        """Whether so much is missing that the look shows another source than the first one did."""
+        return before - now >= max(self.at_least, 1) and now < before * (1 - self.may_miss)
+
+
+def confirm_absent(
+    name: str,
+    config: SourceConfig,
+    source_event_ids: Sequence[str],
+    *,
+    root: Path,
+    first: FirstLook | None = None,
+    identify: Callable[[pd.Series], pd.Series] | None = None,
+) -> set[str]:
+    """Which of these keys a fresh transaction still finds (S2, S23).
+
+    The keys are read as the first look reads them and compared here; `identify` makes of a column of keys what they are compared by. first: without
+    enough of it the look proves nothing. Raises SourceError when the source cannot be asked, or the look proves nothing.
+    """
+    if not source_event_ids:
+        return set()
+    controls = set(first.keys) - set(source_event_ids) if first else set()
+    wanted = pd.Series(sorted({*source_event_ids, *controls}), dtype="str")
+
+    def look(batches: Iterator[pa.RecordBatch]) -> tuple[set[str], int]:
+        found: set[str] = set()
+        rows = 0
+        for batch in batches:
+            keys = clean_key(to_series(batch.column("source_event_id"), pd.RangeIndex(len(batch))))
+            keys = keys.dropna() if identify is None else identify(keys.dropna())
+            found.update(keys[is_among(keys, wanted)])
+            rows += len(batch)
+        return found, rows
+
+    found, rows = read_events(name, config, root=root, consume=look)
+    if first is not None:
+        _check_look(name, first, controls, found, rows)
+    return found & set(source_event_ids)
+
+
+def _check_look(name: str, first: FirstLook, controls: set[str], found: set[str], rows: int) -> None:
+    """Raise SourceError when a look does not show what was surely there."""
+    if rows == 0:
+        raise SourceError(f"source {name}: the second look at the events SELECT returned nothing")
+    if first.is_far_from(first.rows, rows):
+        raise SourceError(f"source {name}: the second look at the events SELECT returned {plural(rows, 'row')}; it had {first.rows:,}")
+    seen = len(controls & found)
+    if controls and (seen == 0 or first.is_far_from(len(controls), seen)):
+        raise SourceError(f"source {name}: the second look shows {seen} of {plural(len(controls), 'event')} that were surely there")
 
 
 def read_event_rows(name: str, config: SourceConfig, source_event_id: str, *, root: Path) -> pd.DataFrame:
-    """The rows of the events SELECT with this key, as text, by a look at that key alone. Raises as `read_source` does."""
-    url = source_url(name, config, root=root)
-    selects = load_selects(name, config, root=root, dialect=url.get_backend_name())
-    kind = "CHAR" if url.get_backend_name() in ("mysql", "mariadb") else "TEXT"
-    query = sa.text(f"SELECT * FROM (\n{selects.events}\n) AS q WHERE TRIM(CAST(q.source_event_id AS {kind})) IN :keys").bindparams(
-        sa.bindparam("keys", expanding=True)
-    )
-    with open_snapshot(name, url) as connection:
-        result = connection.execute(query, {**_parameters(query, selects), "keys": [source_event_id]})
-        columns = [column.lower() for column in result.keys()]  # noqa: SIM118
-        rows = [[to_text(value) for value in row] for row in result]
-    return pd.DataFrame(rows, columns=columns, dtype="str")
+    """The rows of the events SELECT with this key, as text. Raises as `read_source` does."""
+    wanted = clean_key(pd.Series([source_event_id], dtype="str"))
+
+    def look(batches: Iterator[pa.RecordBatch]) -> pd.DataFrame:
+        frames: list[pa.RecordBatch] = []
+        for batch in batches:
+            keys = clean_key(to_series(batch.column("source_event_id"), pd.RangeIndex(len(batch))))
+            mine = batch.filter(pa.array(is_among(keys, wanted)))
+            if len(mine) or not frames:
+                frames.append(mine)
+        return to_frame(frames)
+
+    return read_events(name, config, root=root, consume=look)

@@ -58,24 +58,35 @@ def read_parts(
     consume: gets `events` or `guests` and the rows in batches of text columns, at least one batch; it may be called again from the start, when the
     bulk way does not work. Raises as `read_source` does.
     """
+    events, guests = _read(name, config, ("events", "guests"), root=root, consume=consume)
+    return events, guests
+
+
+def read_events(name: str, config: SourceConfig, *, root: Path, consume: Callable[[Iterator[pa.RecordBatch]], T]) -> T:
+    """Read the events SELECT alone, as `read_parts` does, in a transaction of its own."""
+    return _read(name, config, ("events",), root=root, consume=lambda _, batches: consume(batches))[0]
+
+
+def _read(
+    name: str,
+    config: SourceConfig,
+    parts: Sequence[Literal["events", "guests"]],
+    *,
+    root: Path,
+    consume: Callable[[Literal["events", "guests"], Iterator[pa.RecordBatch]], T],
+) -> list[T]:
     url = source_url(name, config, root=root)
     selects = load_selects(name, config, root=root, dialect=url.get_backend_name())
-    events, guests = _prepare(name, selects, "events"), _prepare(name, selects, "guests")
+    queries = [_prepare(name, selects, part) for part in parts]
     _check_file(name, url)
     if can_read_in_bulk(url):
         try:
             with open_reader(url) as reader:
-                return (
-                    consume("events", _check_columns(read_in_bulk(reader, events), events)),
-                    consume("guests", _check_columns(read_in_bulk(reader, guests), guests)),
-                )
+                return [consume(query.part, _check_columns(read_in_bulk(reader, query), query)) for query in queries]
         except BulkReadError as error:
             _log.debug("source %s is read by rows, the bulk way does not work: %s", name, type(error.__cause__).__name__)
     with open_snapshot(name, url) as connection:
-        return (
-            consume("events", _check_columns(read_by_rows(connection, name, events), events)),
-            consume("guests", _check_columns(read_by_rows(connection, name, guests), guests)),
-        )
+        return [consume(query.part, _check_columns(read_by_rows(connection, name, query), query)) for query in queries]
 
 
 def read_sources(config: Config, *, read: Callable[[str, SourceConfig], T]) -> tuple[dict[str, T], dict[str, str]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
 import pandas as pd
 import sqlalchemy as sa
 from alembic import command
@@ -342,6 +343,13 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
         with self._read() as connection:
             return {row.source_id: row.payload for row in connection.execute(query)}
 
+    def list_upcoming(self, source: str, *, now: datetime, limit: int) -> list[str]:
+        """Some events of a source that essentry holds and that are not over, the latest first, none that was missing lately."""
+        c = t.snapshot_events.c
+        held = (c.source == source) & (c.state == "active") & (c.ends_at > now) & (sa.func.coalesce(c.absent_runs, 0) == 0)
+        with self._read() as connection:
+            return list(connection.execute(sa.select(c.source_id).where(held).order_by(c.ends_at.desc()).limit(limit)).scalars())
+
     def open_intents(self) -> pd.DataFrame:
         """Changes whose outcome is not known, oldest first."""
         return self._frame(sa.select(t.plan_changes).where(t.OPEN).order_by(t.plan_changes.c.sent_at, t.plan_changes.c.seq))
@@ -417,6 +425,23 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             waiting = t.plans.update().where(t.plans.c.status.in_(t.WAITING))
             connection.execute(waiting.values(status="superseded"))
             connection.execute(t.plans.insert().values(**plan))
+
+    def save_looks(self, plan_id: str, looks: Mapping[str, tuple[int, Sequence[str]]]) -> None:
+        """What the sources showed when a plan was made: source → rows of the events SELECT, and some of its keys."""
+        rows = [
+            {"plan_id": plan_id, "source": name, "events": events, "keys_json": orjson.dumps(list(keys)).decode()}
+            for name, (events, keys) in looks.items()
+        ]
+        if rows:
+            with self._begin() as connection:
+                connection.execute(t.plan_looks.insert(), rows)
+
+    def read_looks(self, plan_id: str) -> dict[str, tuple[int, list[str]]]:
+        """As `save_looks` took them; nothing of a plan from before there were any."""
+        query = sa.select(t.plan_looks).where(t.plan_looks.c.plan_id == plan_id)
+        with self._read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return {row["source"]: (int(row["events"] or 0), orjson.loads(row["keys_json"] or "[]")) for row in rows}
 
     def load_plan(
         self, plan_id: str, *, columns: Sequence[str] = CHANGE_FACTS, coded: Collection[str] = ()
@@ -534,6 +559,7 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             connection.execute(changes.delete().where(changes.c.plan_id.not_in(sa.select(plans.c.plan_id)), ~is_open))
             connection.execute(plans.delete().where(plans.c.created_at < ancient, plans.c.plan_id.not_in(kept)))
             connection.execute(t.plan_conditions.delete().where(t.plan_conditions.c.plan_id.not_in(sa.select(plans.c.plan_id))))
+            connection.execute(t.plan_looks.delete().where(t.plan_looks.c.plan_id.not_in(sa.select(plans.c.plan_id))))
             connection.execute(reads.delete().where(reads.c.read_at < ancient, reads.c.run_id.not_in(measures)))
             gone = (runs.c.started_at < ancient) & (runs.c.status != "running")
             ids = sa.select(runs.c.run_id).where(gone)

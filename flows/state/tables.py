@@ -75,6 +75,10 @@ plans = _table(
     _text("approved_by"), _instant("approved_at"), _text("approve_reason"), _text("approval_of"),
     _text("pilot_json"),
 )  # fmt: skip
+plan_looks = _table(
+    "plan_looks", _text("plan_id", primary_key=True), _text("source", primary_key=True), _number("events"), _text("keys_json")
+)
+"""What each source showed when the plan was made: its rows, and some keys that a second look must find (S23)."""
 plan_changes = _table(
     "plan_changes", _text("plan_id", primary_key=True), sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     _text("source_id", nullable=False), _text("source"), _number("location_id"), _text("action"), _text("reason"), _text("base_fingerprint"),

@@ -165,10 +165,12 @@ def test_outcomes_agree_with_essentry_whatever_goes_wrong(sandbox: SandboxServer
     there = sandbox.state()["events"].keys()
     assert result.error is None
     assert sum(result.counts.values()) == 400
-    assert by_state["rejected"] == refused | {"rooms-77"}
+    bad = refused | {"rooms-77"}
+    after_loss = by_state["unknown"] & bad  # S8: refused after a try whose answer was lost
+    assert by_state["rejected"] | after_loss == bad
     assert by_state["confirmed"] <= there
     assert not by_state["rejected"] & there
-    assert by_state["unknown"] <= there  # the partial answers: they were applied
+    assert by_state["unknown"] - after_loss <= there  # the partial answers: they were applied
     assert result.retries >= 20
     assert sandbox.state()["mails"] == {"invited": len(there), "updated": 0, "cancelled": 0}
 

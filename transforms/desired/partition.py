@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import orjson
@@ -22,7 +23,7 @@ from transforms.arrow.rows import leave_no_rows, pick_rows
 from transforms.desired.build import Desired
 from transforms.naming.naming import Naming
 from transforms.validate import people
-from transforms.validate.source import Validated
+from transforms.validate.source import SAMPLE_KEYS, Validated
 
 Frames = Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
 """source → its raw events and guests, as extraction gives them."""
@@ -108,7 +109,9 @@ def unite_validated(parts: Sequence[Sequence[Validated]]) -> list[Validated]:
                 "unreadable_guest_events",
             )
         }
-        united.append(replace(leave_out_rows(same[0]), **numbers, rejects=pd.concat(rejects, ignore_index=True), notes=dict(notes)))
+        keys = list(dict.fromkeys(key for turn in zip_longest(*(v.sample_keys for v in same)) for key in turn if key is not None))
+        found = {"rejects": pd.concat(rejects, ignore_index=True), "notes": dict(notes), "sample_keys": keys[:SAMPLE_KEYS]}
+        united.append(replace(leave_out_rows(same[0]), **numbers, **found))
     return united
 
 

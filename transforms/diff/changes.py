@@ -27,13 +27,18 @@ SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "finge
 
 @dataclass(frozen=True)
 class SourceHealth:
-    """What a source's reads allow. `read`: it was read to the end; the other two: rows and shares are as usual (S4)."""
+    """What a source's reads allow. `read`: it was read to the end; the other two: rows and shares are as usual (S4).
+
+    events_limited, guests_limited: the SELECT leaves rows out by their number, so what it does not show is not gone (S23).
+    """
 
     read: bool = True
     events: bool = True
     guests: bool = True
     unreadable_event_keys: int = 0
     unreadable_guest_events: int = 0
+    events_limited: bool = False
+    guests_limited: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Known:
     `rejections`: source_id, fingerprint, next_at, code of events that essentry rejected. `removals`: id → guests whom such a request removes.
     `ours`: id → reason of our own delete, of events that are deleted. `sent`: id → payloads of requests whose answer was lost.
     `former`: reads the guests whom essentry confirmed as removed from an event, as they were.
+    `perhaps_deleted`: id → reason of a cancellation whose answer was lost: essentry may have the event or not.
     """
 
     snapshot: pd.DataFrame
@@ -91,6 +97,7 @@ class Known:
     ours: Mapping[str, str] = field(default_factory=dict)
     sent: Mapping[str, list[dict]] = field(default_factory=dict)
     former: Callable[[str], list[dict]] = lambda source_id: []
+    perhaps_deleted: Mapping[str, str] = field(default_factory=dict)
 
 
 def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:

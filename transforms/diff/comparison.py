@@ -97,7 +97,7 @@ class Comparison:
         self.prefixes, self.taken_over = set(self.naming.prefixes.values()), set(self.naming.guests.values())
         for event, guest in held_guests.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
             self.held_guests.setdefault(event, set()).add(guest)
-        self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events}
+        self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events or h.guests_limited}
         waiting = known.rejections
         self.waiting = dict(zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True))
         content = waiting[waiting["fingerprint"].notna()].reindex(columns=["source_id", "code"])  # of a delete there is none
@@ -105,6 +105,8 @@ class Comparison:
         snapshot = known.snapshot
         self.active = (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False)
         self.deleted = (snapshot["state"] == "deleted").to_numpy(dtype=bool, na_value=False)
+        # S8: what may be deleted comes back as what is
+        self.deleted = self.deleted | is_among(snapshot["source_id"], list(known.perhaps_deleted))
         current = (snapshot["fingerprint_version"] == FINGERPRINT_VERSION).to_numpy(dtype=bool, na_value=False)
         self.current = self.active & current & ~snapshot["dirty"].to_numpy(dtype=bool)
         ours = is_among(snapshot["source_id"], list(known.ours))
@@ -300,7 +302,8 @@ class Comparison:
             after_text = dump_payload(after)
         unanswered = self.known.unanswered.get(source_id, {})
         confirmed = list_guests(before)
-        reappeared = event.state == "deleted"  # its guests were cancelled: none is kept, and those of old go by name
+        perhaps = source_id in self.known.perhaps_deleted
+        reappeared = event.state == "deleted" or perhaps  # its guests were cancelled: none is kept, and those of old go by name
         known = {} if reappeared else confirmed | dict(unanswered)
         retired = {key for key in known if "-" in key and key.partition("-")[0] not in self.prefixes} - self.taken_over
         if retired:
@@ -363,7 +366,7 @@ class Comparison:
         }
         reason = "unknown outcome" if event.dirty else "full" if self.full and not fields and not any(changed.values()) else None
         reason = reason or ("sent whole" if refused else "cleared" if "" in values and not fields else None)
-        reason = {"expired": "rescheduled", "deleted": "reappeared"}.get(event.state, reason)
+        reason = {"expired": "rescheduled", "deleted": "reappeared"}.get("deleted" if perhaps else event.state, reason)
         action = "create" if reappeared else "update"
         if reason is None and not complete and not fields and not changed["added"] and not changed["changed"]:
             self.removing.add(source_id)

@@ -17,7 +17,8 @@ another record of this very event."""
 class Record(NamedTuple):
     """One record of the event. Each flag is a proof; without it the record is not understood.
 
-    `read`: its source was read to the end. `events`: that read is as usual. `keys`: it has no row without a key. `linked`: no unresolved link points
+    `read`: its source was read to the end. `events`: that read is as usual. `whole`: its SELECT
+    limits no rows. `keys`: it has no row without a key. `linked`: no unresolved link points
     at it. `guests`: the guests of its source are read as usual, and none of its own is unreadable. `followed`: the event that it is part of now is
     held by essentry with all its guests, or is sent before this one.
     """
@@ -25,6 +26,7 @@ class Record(NamedTuple):
     state: str
     read: bool = True
     events: bool = True
+    whole: bool = True
     keys: bool = True
     linked: bool = True
     guests: bool = True
@@ -72,6 +74,7 @@ CAUTION: tuple[Rule, ...] = (
     _rule("quarantined", "quarantined", to_come=False),
     _rule("pending", "pending", to_come=False),
     _rule("source unhealthy", "absent", lacks="events"),
+    _rule("the SELECT has a LIMIT", "absent", lacks="whole"),
     _rule("unreadable keys in the source", "absent", lacks="keys"),
     _rule("linked meeting not found", "absent", lacks="linked"),
     # nothing says that it is off: essentry still expects its guests

@@ -117,12 +117,13 @@ class Records:
         state = said
         if said in ("merged", "due") and target == source_id:
             state = "joined"
-        sure = health.read and health.guests and not health.unreadable_guest_events
+        sure = health.read and health.guests and not health.unreadable_guest_events and not health.guests_limited
         sure = sure and own not in self._held and own not in self._frozen and source_id not in self._frozen
         return Record(
             state,
             read=health.read,
             events=health.events,
+            whole=not health.events_limited,
             keys=not health.unreadable_event_keys,
             linked=own not in self._held_targets and source_id not in self._held_targets,
             guests=sure,

@@ -77,7 +77,9 @@ def find_solved(rejections: pd.DataFrame, decisions: pd.DataFrame, desired: Desi
     fate = rejections["source_id"].map(mine.drop_duplicates("source_id").set_index("source_id")["action"]).astype("str")
     unsure = desired.dispositions[desired.dispositions["disposition"] == "quarantined"]
     unsure_ids = {*unsure["source_id"], *unsure["own_id"], *desired.held_targets}
-    sure = [name for name, seen in health.items() if seen.read and seen.events and not seen.unreadable_event_keys]
+    sure = [
+        name for name, seen in health.items() if seen.read and seen.events and not seen.unreadable_event_keys and not seen.events_limited
+    ]
     unwanted = fate.isna() & rejections["source"].isin(sure) & ~rejections["source_id"].isin(unsure_ids)
     return rejections.loc[unwanted | (fate == "unchanged"), "source_id"].tolist()
 

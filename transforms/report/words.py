@@ -51,6 +51,12 @@ CODES: dict[str, tuple[str, str]] = {
         "the source asks for something else since the plan was made, so this change was not sent",
         "nothing: the next run plans it anew; or make a new plan now",
     ),
+    "REFUSED_AFTER_LOSS": ("essentry refused it after a try without an answer, which may have been applied", f"read the message; {_NEXT}"),
+    "STILL_THERE": ("its source shows it again, so the cancellation was not sent", "nothing"),
+    "LOOK_FAILED": (
+        "the second look at its source failed or showed too little, so the cancellation was not sent",
+        "read the message, see that the source answers (`doctor`), then wait for the next run",
+    ),
     "NOT_CONFIRMED": ("a second look at the source did not show it gone, so the cancellation was not sent", "nothing, unless it stays so"),
 }
 

@@ -22,6 +22,8 @@ from transforms.validate.rejects import _check, _named, _rejects
 from transforms.validate.typed import _drop_copies, _type_events, _type_guests
 
 LONGEST_HOURS = int(WindowConfig.model_fields["longest_hours"].default)
+SAMPLE_KEYS = 20
+"""So many keys of a source are kept for a second look."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Validated:
     `events`, `guests`: typed frames. `rejects`: a row a failed check. `held_guests`: source_event_id and guest_key (missing:
     unreadable, the whole guest list is frozen) of rejected guests. `unreadable_event_keys`: rows of the events SELECT without a
     key; `unreadable_guest_events`: guest rows that name no event. `odd_times`: source_event_id, value and what of the first 50 rows
-    whose clock time a change of clocks made ambiguous.
+    whose clock time a change of clocks made ambiguous. `sample_keys`: some keys of the events SELECT, which a second look must find.
     """
 
     source: str
@@ -47,6 +49,7 @@ class Validated:
     unreadable_guest_events: int = 0
     notes: dict[str, int] = field(default_factory=dict)
     odd_times: list[dict[str, str]] = field(default_factory=list)
+    sample_keys: list[str] = field(default_factory=list)
 
 
 def validate_source(
@@ -98,7 +101,14 @@ def validate_source(
         unreadable_guest_events=len(eventless),
         notes={key: value for key, value in notes.items() if value},
         odd_times=odd_times,
+        sample_keys=_sample_keys(keyed),
     )
+
+
+def _sample_keys(keyed: pd.DataFrame) -> list[str]:
+    """Keys from all over the rows, the latest starts first: a second look finds them unless it reads something else."""
+    spread = keyed[["source_event_id", "starts_at"]].iloc[:: max(1, len(keyed) // (10 * SAMPLE_KEYS))]
+    return spread.sort_values("starts_at", ascending=False, kind="stable")["source_event_id"].head(SAMPLE_KEYS).tolist()
 
 
 def _surely_cancelled(keyed: pd.DataFrame) -> Mask:
