@@ -31,6 +31,7 @@ from transforms.diff.comparison import Comparison, keep_dispositions
 from transforms.diff.pilot import limit_to_pilot
 from transforms.guards.churn import join_places, list_candidates
 from transforms.guards.findings import Finding
+from transforms.guards.strangers import count_hosts, unite_hosts
 from transforms.naming.naming import Naming, name_by
 from transforms.validate.source import Validated
 
@@ -41,7 +42,8 @@ class Compared:
 
     `desired`: without the rows of events and invitations; of its dispositions those that are asked for later. `diff`: its changes without their
     texts, which are in `pages`: runs that are sorted as `diff.changes` is, each row of which comes from the run that `order` says. `findings`: on
-    the health of the sources. `rows`: where the rows went, by disposition or action. `candidates`: see `find_churn`.
+    the health of the sources. `rows`: where the rows went, by disposition or action. `candidates`: see `find_churn`; `hosts`:
+    see `find_strangers`.
     """
 
     sources: list[Validated]
@@ -51,6 +53,7 @@ class Compared:
     pages: list[Pages]
     order: np.ndarray
     candidates: pd.DataFrame
+    hosts: pd.DataFrame
     rows: Mapping[str, int]
     health: dict[str, SourceHealth]
     findings: list[Finding]
@@ -116,11 +119,12 @@ def _diff_parts(
     diffs: list[Diff] = []
     pages: list[Pages] = []
     near: list[pd.DataFrame] = []
+    hosts: list[pd.DataFrame] = []
     kept: list[pd.DataFrame] = []
     rows: Counter[str] = Counter()
 
     def settle(diff: Diff, payloads: Payloads | None) -> Diff:
-        diff = limit_to_pilot(diff, config)
+        diff = limit_to_pilot(diff, config, None if payloads is None else payloads.events)
         pages.append(shelve_pages(night.shelf, diff.changes, payloads, send_updated_at=config.essentry.send_updated_at))
         diffs.append(diff.slim())
         return diff
@@ -135,6 +139,7 @@ def _diff_parts(
         diff = settle(work.compare(content.events, content.invitations, payload_of, place=place), payloads)
         rows.update(count_rows(content.dispositions, diff.decisions))
         near.append(list_candidates(diff, content.events, content.invitations, held))
+        hosts.append(count_hosts(diff, content.events))
         kept.append(keep_dispositions(content.dispositions, snapshot))
         release_memory()
     desired = replace(desired, dispositions=pd.concat(kept, ignore_index=True))
@@ -144,5 +149,14 @@ def _diff_parts(
     release_memory()
     candidates = pd.concat([frame for frame in near if len(frame)] or near[:1], ignore_index=True)
     return Compared(
-        known=known, desired=desired, diff=diff, pages=pages, order=order, candidates=candidates, rows=rows, health=health, **found
+        known=known,
+        desired=desired,
+        diff=diff,
+        pages=pages,
+        order=order,
+        candidates=candidates,
+        hosts=unite_hosts(hosts),
+        rows=rows,
+        health=health,
+        **found,
     )

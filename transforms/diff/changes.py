@@ -21,7 +21,7 @@ CHANGE_COLUMNS = [
     "starts_at", "ends_at", "name", "fields_json", "guests_json", "after", "body", "members_json", "ignore_missing", "guests",
 ]  # fmt: skip
 
-SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests"]
+SLIM_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests", "members_json"]
 """Of the changes what guards, approvals and reports ask for."""
 
 
@@ -55,7 +55,7 @@ class Diff:
         """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
         return replace(
             self,
-            changes=_code(self.changes[SLIM_COLUMNS], "source", "action", "reason"),
+            changes=_code(self.changes[SLIM_COLUMNS], "source", "action", "reason", "members_json"),
             decisions=_code(self.decisions, "source", "action", "reason"),
             mails=code_mails(self.mails),
         )

@@ -8,11 +8,16 @@ import orjson
 import pandas as pd
 
 from schemas.config import Config
+from transforms.arrow.columns import find_positions, take_text
 from transforms.diff.changes import SENT, Diff
 
 
-def limit_to_pilot(diff: Diff, config: Config) -> Diff:
-    """The diff without the changes outside `[pilot]`: by source, by the location of a site, by the domain of every guest."""
+def limit_to_pilot(diff: Diff, config: Config, sites: pd.DataFrame | None = None) -> Diff:
+    """The diff without the changes outside `[pilot]`: by source, by site, by the domain of every guest.
+
+    sites: source_id and site_key of the records that are here. What no record has any more is known by its location alone: it is inside when every
+    site of its source with that location is.
+    """
     pilot = config.pilot
     if not (pilot.sources or pilot.sites or pilot.recipient_domains):
         return diff
@@ -21,11 +26,7 @@ def limit_to_pilot(diff: Diff, config: Config) -> Diff:
     if pilot.sources:
         inside &= changes["source"].isin(pilot.sources)
     if pilot.sites:
-        places = [
-            [name, entry.sites[key].location_id] for name, entry in config.sources.items() for key in pilot.sites if key in entry.sites
-        ]
-        known = pd.MultiIndex.from_frame(pd.DataFrame(places, columns=["source", "location_id"]))
-        inside &= pd.MultiIndex.from_frame(changes[["source", "location_id"]].astype({"location_id": "object"})).isin(known)
+        inside &= _are_of_sites(changes, config, sites)
     if pilot.recipient_domains:
         outside = diff.mails.loc[~diff.mails["identity"].str.replace(r"^.*@", "", regex=True).isin(pilot.recipient_domains), "source_id"]
         inside &= ~changes["source_id"].isin(outside)
@@ -46,6 +47,24 @@ def limit_to_pilot(diff: Diff, config: Config) -> Diff:
         decisions=decisions,
         mails=diff.mails[~diff.mails["source_id"].isin(left_out)].reset_index(drop=True),
     )
+
+
+def _are_of_sites(changes: pd.DataFrame, config: Config, sites: pd.DataFrame | None) -> pd.Series:
+    """True for changes of the pilot's sites."""
+    wanted = set(config.pilot.sites)
+    sure, doubtful = set(), set()
+    for name, entry in config.sources.items():
+        for key, place in entry.sites.items():
+            (sure if key in wanted else doubtful).add((name, getattr(place, "location_id", None)))
+        # a room says a place of its own, and nothing of a site
+        doubtful |= {(name, getattr(place, "location_id", None)) for place in entry.rooms.values()}
+    places = changes[["source", "location_id"]].astype({"source": "str", "location_id": "object"}).itertuples(index=False, name=None)
+    by_place = pd.Series([place in sure - doubtful for place in places], index=changes.index, dtype=bool)
+    if sites is None:
+        return by_place
+    position = find_positions(changes["source_id"], sites["source_id"])
+    site = take_text(sites["site_key"], position, changes.index)
+    return by_place.where(position < 0, site.isin(wanted).astype(bool))
 
 
 def _all_of(payload: dict, domains: list[str]) -> bool:
