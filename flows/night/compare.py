@@ -71,7 +71,9 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     naming = name_by(config, state.adopted())
     confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
     raw = _divide(night, extracted, confirmed, naming)
-    validated = map_parts("validate", validate_part, [RawPart(frames, config, night.shelf) for frames in raw])
+    last = state.last_good_reads()
+    since = {name: pd.Timestamp(read["as_of"]) for name, read in last.items()}
+    validated = map_parts("validate", validate_part, [RawPart(frames, config, night.shelf, night.run.clock, since) for frames in raw])
     del raw
     numbers = number_guests(state, [part.keyless for part in validated])
     sources = unite_validated([part.found for part in validated])
@@ -88,7 +90,7 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     release_memory()
     desired = unite_desired([part.found for part in built])
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > night.run.clock)]
-    health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
+    health, findings, reads = judge_sources(sources, desired, failed, last, config, upcoming)
     return _diff_parts(night, known, built, sources=sources, desired=desired, health=health, findings=findings, reads=reads)
 
 

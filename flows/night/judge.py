@@ -62,7 +62,8 @@ def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, fu
     }
     health = _name_causes(compared.findings, diff, snapshot)
     findings = health + check(diff, unasked, compared.hosts, **flags)
-    policy = settle_policy(*saved, config, asked=asked, **_list_unseen(config, compared))
+    unseen, left_out = _list_unseen(config, compared)
+    policy = settle_policy(*saved, config, asked=asked, unseen=unseen, left_out=left_out)
     standing = state.standing_approval(now=run.started_at, hours=config.guards.plan_max_age_hours) if findings else None
     if standing is None:
         return Judged(findings, None, policy)
@@ -84,16 +85,14 @@ def list_prefixes(config: Config) -> list[str]:
     return [entry.id_prefix or name for name, entry in config.sources.items()]
 
 
-def _list_unseen(config: Config, compared: Compared) -> dict[str, set[str]]:
-    """Of which sources a plan shows nothing, or not all, of what a setting does."""
+def _list_unseen(config: Config, compared: Compared) -> tuple[set[str], set[str]]:
+    """The prefixes of sources that were not read or are unhealthy, and of those of which the pilot leaves changes out."""
     names = dict(zip(config.sources, list_prefixes(config), strict=True))
     healthy = {name for name, health in compared.health.items() if health.read and health.events and health.guests}
     decisions = compared.diff.decisions
     left_out = set(decisions.loc[(decisions["reason"] == "pilot").to_numpy(dtype=bool, na_value=False), "source"])
-    return {
-        "unseen": {prefix for name, prefix in names.items() if name not in healthy},
-        "left_out": {prefix for name, prefix in names.items() if name in left_out},
-    }
+    unseen = {prefix for name, prefix in names.items() if name not in healthy}
+    return unseen, {prefix for name, prefix in names.items() if name in left_out}
 
 
 def _name_causes(findings: list[Finding], diff: Diff, snapshot: pd.DataFrame) -> list[Finding]:

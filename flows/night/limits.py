@@ -28,7 +28,8 @@ def read_earlier(state: State, run: Run, *, hours: float) -> tuple[Diff, dict[st
     The clock is that of the runs. A change that an approval of another plan let pass, and that was no part of that plan, is without a word.
     """
     since = run.as_of - timedelta(hours=max(hours - SLACK_HOURS, hours / 2))
-    unasked, released = [_nothing()], {}
+    unasked = [_nothing()]
+    released: dict[str, list[Diff]] = {}
     for plan, changes in state.read_recent(since=since, besides=run.run_id):
         asked = _are_asked(state, plan, changes)
         if asked.any():
@@ -58,7 +59,8 @@ def _read_diff(state: State, plan_id: str, changes: pd.DataFrame) -> Diff:
 
 
 def _nothing() -> Diff:
-    return Diff(pd.DataFrame(columns=_COLUMNS), pd.DataFrame(), code_mails(list_mails(pd.DataFrame(columns=["seq", "source_id", "source", "guests_json"]), {})))
+    no_mails = list_mails(pd.DataFrame(columns=["seq", "source_id", "source", "guests_json"]), {})
+    return Diff(pd.DataFrame(columns=_COLUMNS), pd.DataFrame(), code_mails(no_mails))
 
 
 def unite_earlier(parts: list[Diff]) -> Diff:

@@ -89,15 +89,15 @@ class ReportReads:
         """How many events, at most so many, essentry has or had of a host, or with a guest, at this domain."""
         payload = t.snapshot_events.c.payload
         named = domain.replace("/", "//").replace("%", "/%").replace("_", "/_")
-        if of == "guest":
-            there = payload.like(f'%"invitations":[%@{named}"%', escape="/")
+        some = sa.select(sa.literal(1)).select_from(t.snapshot_events).limit(most)
+        if of == "guest":  # the guests are the last member of the canonical JSON
+            some = some.where(payload.like(f'%"invitations":[%@{named}"%', escape="/"))
         else:
             sqlite = self.engine.dialect.name == "sqlite"
             host = sa.func.json_extract(payload, "$.host.email") if sqlite else sa.cast(payload, sa.JSON)["host"]["email"].as_string()
-            there = payload.like(f'%@{named}"%', escape="/") & host.like(f"%@{named}", escape="/")
-        some = sa.select(sa.literal(1)).select_from(t.snapshot_events).where(there).limit(most).subquery()
+            some = some.where(payload.like(f'%@{named}"%', escape="/"), host.like(f"%@{named}", escape="/"))
         with self._read() as connection:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar() or 0)
+            return int(connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar() or 0)
 
     def count_visits(self: Store, begin: datetime, end: datetime) -> pd.DataFrame:
         """starts_at (UTC, quarters of an hour), events and guests of the active events that start in [begin, end)."""

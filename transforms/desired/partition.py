@@ -108,7 +108,8 @@ def unite_validated(parts: Sequence[Sequence[Validated]]) -> list[Validated]:
                 "unreadable_guest_events",
             )
         }
-        united.append(replace(leave_out_rows(same[0]), **numbers, rejects=pd.concat(rejects, ignore_index=True), notes=dict(notes)))
+        coming = {name: sum(v.coming[name] for v in same) for name in same[0].coming}
+        united.append(replace(leave_out_rows(same[0]), **numbers, coming=coming, rejects=pd.concat(rejects, ignore_index=True), notes=dict(notes)))
     return united
 
 
@@ -133,4 +134,5 @@ def unite_desired(parts: Sequence[Desired]) -> Desired:
         held_targets=set().union(*(desired.held_targets for desired in parts)),
         outside_guests={name: sum(desired.outside_guests[name] for desired in parts) for name in parts[0].outside_guests},
         notes=dict(sum((Counter(desired.notes) for desired in parts), Counter())),
+        coming_outside={name: sum(desired.coming_outside.get(name, 0) for desired in parts) for name in parts[0].outside_guests},
     )

@@ -52,7 +52,8 @@ def limit_to_pilot(diff: Diff, config: Config, sites: pd.DataFrame | None = None
 def _are_of_sites(changes: pd.DataFrame, config: Config, sites: pd.DataFrame | None) -> pd.Series:
     """True for changes of the pilot's sites."""
     wanted = set(config.pilot.sites)
-    sure, doubtful = set(), set()
+    sure: set[tuple[str, object]] = set()
+    doubtful: set[tuple[str, object]] = set()
     for name, entry in config.sources.items():
         for key, place in entry.sites.items():
             (sure if key in wanted else doubtful).add((name, getattr(place, "location_id", None)))

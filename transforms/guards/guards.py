@@ -68,10 +68,13 @@ def check_guards(
         created = int(((diff.changes["action"] == "create") & (diff.changes["source"] == source)).sum())
         if created >= max(guards.min_count, 1):
             invited = diff.mails[(diff.mails["kind"] == "invited") & (diff.mails["source"] == source)]
-            text = f"nothing was ever sent of source {source}: {plural(created, 'event')} would be created, with {len(invited):,} invitations"
+            text = (
+                f"nothing was ever sent of source {source}: {plural(created, 'event')} would be created, with {len(invited):,} invitations"
+            )
             findings.append(Finding("approve_first_run", f"source {source}", invited["identity"].nunique(), 0, text))
     if policy_changed and guards.approve_policy_change and len(diff.changes):
-        text = f"settings that decide who is invited have changed since the last run; {len(diff.changes):,} changes follow"
+        follow = f"{plural(len(diff.changes), 'change')} {'follows' if len(diff.changes) == 1 else 'follow'}"
+        text = f"settings that decide who is invited have changed since the last run; {follow}"
         causes = tuple(policy_changes)[:CAUSES]
         findings.append(Finding("approve_policy_change", "run", len(diff.changes), 0, text, causes=causes))
     return findings

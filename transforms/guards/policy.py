@@ -1,8 +1,8 @@
 """The settings that decide who or what is mailed, as a digest that the state store remembers, and the questions that a change of them asks. Pure.
 
-A setting is policy unless NOT_POLICY names it, so a new one is policy by default. What is kept is each source's own view of all of them: a question is
-open for a source and a setting, and it stays open until a plan that could show its effect was sent (S24). A quiet hour, a source that was not read or
-is unhealthy, and a pilot that leaves its events out answer nothing.
+A setting is policy unless NOT_POLICY names it, so a new one is policy by default. What is kept is each source's own view of all of
+them: a question is open for a source and a setting, and it stays open until a plan that could show its effect was sent (S24). A quiet
+hour, a source that was not read or is unhealthy, and a pilot that leaves its events out answer nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import orjson
 import pandas as pd
@@ -107,15 +107,11 @@ def list_fields(model: type[BaseModel] = Config, prefix: tuple[str, ...] = ()) -
     """Every setting of the configuration's model, `sources.*.guests`; of a table that is no policy as a whole its name alone."""
     for name, field in model.model_fields.items():
         path = (*prefix, name)
-        inner = _find_models(field.annotation)
-        if not inner or ".".join(path) in NOT_POLICY:
+        inner = [] if ".".join(path) in NOT_POLICY else _find_models(field.annotation)
+        if not inner or not _is_model(field.annotation):  # a plain value may stand there
             yield ".".join(path)
-            continue
-        if len(inner) != len([a for a in get_args(field.annotation) if a is not str]) and not _is_model(field.annotation):
-            yield ".".join(path)  # a table or a plain value
-        tables = str(field.annotation).startswith("dict[")
         for each in inner:
-            yield from list_fields(each, (*path, "*") if tables else path)
+            yield from list_fields(each, (*path, "*") if get_origin(field.annotation) is dict else path)
 
 
 @cache
@@ -171,7 +167,8 @@ def digest_url(url: str) -> str:
     scheme, slashes, rest = url.partition("://")
     rest, _, query = rest.partition("?")
     login, at, place = rest.rpartition("@")
-    shown = [part for part in query.split("&") if not any(word in part.partition("=")[0].lower() for word in ("pass", "pwd", "secret", "token"))]
+    secret = ("pass", "pwd", "secret", "token")
+    shown = [part for part in query.split("&") if not any(word in part.partition("=")[0].lower() for word in secret)]
     return _hash(f"{scheme}{slashes}{login.partition(':')[0]}{at}{place}?{'&'.join(sorted(shown))}")
 
 
@@ -200,8 +197,8 @@ def _dump(sources: Mapping[str, Any], answered: Mapping[str, Any]) -> str:
 def list_questions(saved_digest: str | None, saved_json: str | None, config: Config) -> list[Question]:
     """What differs between the settings that essentry was sent under and those of now, by source.
 
-    A setting that the kept form did not know yet is taken over without a question: nothing tells what it was. Where only a digest was kept, all of
-    the sources are asked about, unless the settings of that form are still the same.
+    A setting that the kept form did not know yet is taken over without a question: nothing tells what it was. Where only a digest
+    was kept, all of the sources are asked about, unless the settings of that form are still the same.
     """
     now = read_policy(config)
     if saved_digest is None or saved_digest == now.digest:
@@ -290,7 +287,8 @@ def count_shown(changes: pd.DataFrame, snapshot: pd.DataFrame, config: Config, n
         for row, text in joint["members_json"].items()  # united meetings are few
         for source in _name_owners(orjson.loads(str(text)), naming) - {facts.at[row, "source"]}
     ]
-    told = pd.concat([facts, *others], ignore_index=True).groupby("source").agg(change=("update", "size"), update=("update", "sum"), again=("again", "sum"))
+    by_source = pd.concat([facts, *others], ignore_index=True).groupby("source")
+    told = by_source.agg(change=("update", "size"), update=("update", "sum"), again=("again", "sum"))
     return {
         config.sources[source].id_prefix or source: Shown(int(row["change"]), int(row["update"]), int(row["again"]))
         for source, row in told.iterrows()
@@ -333,9 +331,9 @@ def settle_policy(
 ) -> tuple[str, str]:
     """Digest and JSON to remember once a plan is sent: what it answered is settled, every other question stays open.
 
-    asked: the questions that the plan's effect answers. unseen: prefixes of sources that were not read, or not healthy; left_out: prefixes of which
-    the pilot left changes out: there an answer holds while the pilot and the setting stay as they are. With nothing saved before, everything that
-    was seen is settled.
+    asked: the questions that the plan's effect answers. unseen: prefixes of sources that were not read, or not healthy; left_out:
+    prefixes of which the pilot left changes out: there an answer holds while the pilot and the setting stay as they are. With nothing
+    saved before, everything that was seen is settled.
     """
     now = read_policy(config)
     if saved_digest is None:
@@ -352,14 +350,14 @@ def settle_policy(
         if any(q.key == _NOT_KEPT for q in rest):
             return saved_digest, saved_json or ""
         saved = {"answered": {}}
-    sources = {name: dict(settings) for name, settings in now.sources.items()}
+    kept = {name: dict(settings) for name, settings in now.sources.items()}
     for question in rest:
         if question.key == _NEW:
-            del sources[question.source]
+            del kept[question.source]
         elif question.before is None and question.key not in saved["sources"][question.source]:
-            del sources[question.source][question.key]
+            del kept[question.source][question.key]
         else:
-            sources[question.source][question.key] = question.before
+            kept[question.source][question.key] = question.before
     marks = _marks(config)
     answered: dict[str, dict[str, str]] = {}
     for question in rest:
@@ -368,7 +366,7 @@ def settle_policy(
         known = saved.get("answered", {}).get(question.source, {}).get(question.key) == mark
         if known or (again and question.source in left_out and question.source not in unseen):
             answered.setdefault(question.source, {})[question.key] = mark
-    return _digest(sources), _dump(sources, answered)
+    return _digest(kept), _dump(kept, answered)
 
 
 def _marks(config: Config) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from transforms.arrow.codes import to_texts
 from transforms.arrow.columns import is_among
 from transforms.arrow.rows import pick_rows
 from transforms.diff.changes import Diff
-from transforms.guards.findings import CAUSES, Finding, find_over
+from transforms.guards.findings import Finding, find_over
 from transforms.validate import people
 from transforms.words import plural
 
@@ -76,9 +77,8 @@ def _check_hosts(hosts: pd.DataFrame, config: Config, precedents: Precedents) ->
         new = [(row.domain, int(row.changed)) for row in rows.itertuples(index=False) if not precedents.hosts(row.domain, 1)]
         text = "events have a host outside internal_domains, of a domain that never had one: its people count as guests"
         count = sum(number for _, number in new)
-        causes = tuple(f"{domain}: {plural(number, 'event')}" for domain, number in sorted(new, key=lambda item: (-item[1], item[0])))
-        scope = f"source {source}"
-        findings += find_over("max_outside_hosts", scope, count, config.guards.max_outside_hosts, text, causes=lambda causes=causes: causes)
+        named = partial(_name_domains, new, "event", "events")
+        findings += find_over("max_outside_hosts", f"source {source}", count, config.guards.max_outside_hosts, text, causes=named)
     return findings
 
 
@@ -107,7 +107,9 @@ def _check_crowds(
                 new.append((str(domain), people_of))
         text = "people of a host's own domain would be invited as guests: internal_domains seems to lack it"
         findings += _tell("max_host_domain_guests", str(source), sure, guards.max_host_domain_guests, text)
-        text = "people of one domain would be invited of which hardly anybody was before: see that internal_domains has every domain of yours"
+        text = (
+            "people of one domain would be invited of which hardly anybody was before: see that internal_domains has every domain of yours"
+        )
         findings += _tell("max_new_domain_guests", str(source), new, guards.max_new_domain_guests, text)
     return findings
 
@@ -115,9 +117,14 @@ def _check_crowds(
 def _tell(guard: str, source: str, crowds: list[tuple[str, int]], limit: int, text: str) -> list[Finding]:
     if not crowds:
         return []
-    crowds = sorted(crowds, key=lambda item: (-item[1], item[0]))
-    causes = tuple(f"{domain}: {count:,} people" for domain, count in crowds)[:CAUSES]
-    return find_over(guard, f"source {source}", crowds[0][1], limit, text, causes=lambda: causes)
+    named = partial(_name_domains, crowds, "person", "people")
+    return find_over(guard, f"source {source}", max(count for _, count in crowds), limit, text, causes=named)
+
+
+def _name_domains(counts: list[tuple[str, int]], noun: str, nouns: str) -> list[str]:
+    """The largest, by their domain: an address would name a person."""
+    ordered = sorted(counts, key=lambda item: (-item[1], item[0]))
+    return [f"{domain}: {plural(count, noun, nouns)}" for domain, count in ordered]
 
 
 def _count_invited(diff: Diff) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from schemas.config import SourceConfig
@@ -25,8 +26,9 @@ class Validated:
 
     `events`, `guests`: typed frames. `rejects`: a row a failed check. `held_guests`: source_event_id and guest_key (missing:
     unreadable, the whole guest list is frozen) of rejected guests. `unreadable_event_keys`: rows of the events SELECT without a
-    key; `unreadable_guest_events`: guest rows that name no event. `odd_times`: source_event_id, value and what of the first 50 rows
-    whose clock time a change of clocks made ambiguous.
+    key; `unreadable_guest_events`: guest rows that name no event. `coming`: events, guests, rejected_events and rejected_guests among
+    the rows that could be due, passed_events and passed_guests among those that could until lately; empty without a clock. `odd_times`:
+    source_event_id, value and what of the first 50 rows whose clock time a change of clocks made ambiguous.
     """
 
     source: str
@@ -42,10 +44,22 @@ class Validated:
     unreadable_guest_events: int = 0
     notes: dict[str, int] = field(default_factory=dict)
     odd_times: list[dict[str, str]] = field(default_factory=list)
+    coming: dict[str, int] = field(default_factory=dict)
 
 
-def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFrame, config: SourceConfig) -> Validated:
-    """Type and check both frames of one source; `config.times` must be set. See `Validated`."""
+def validate_source(
+    source: str,
+    raw_events: pd.DataFrame,
+    raw_guests: pd.DataFrame,
+    config: SourceConfig,
+    *,
+    as_of: pd.Timestamp | None = None,
+    since: pd.Timestamp | None = None,
+) -> Validated:
+    """Type and check both frames of one source; `config.times` must be set. See `Validated`.
+
+    as_of: the clock, to count the rows that could be due; since: that of the read they are measured by.
+    """
     beside = ThreadPoolExecutor(1, thread_name_prefix="guests")  # Arrow's kernels let the other thread run meanwhile
     job = beside.submit(_type_guests, raw_guests, config)
     beside.shutdown(wait=False)
@@ -69,6 +83,7 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     bad_guests, guest_failures = _check(SourceGuests, guests)
     rejects.append(_named(source, "guests", guest_failures, guests))
     held = guests.loc[bad_guests, ["source_event_id", "guest_key"]].reset_index(drop=True)
+    coming = {} if as_of is None else _count_coming(typed, checked, bad, guests, bad_guests, len(eventless), as_of=as_of, since=since)
     notes["copies_dropped"] = copies
     all_rejects = pd.concat([frame for frame in rejects if len(frame)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
     return Validated(
@@ -85,7 +100,45 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
         unreadable_guest_events=len(eventless),
         notes={key: value for key, value in notes.items() if value},
         odd_times=odd_times,
+        coming=coming,
     )
+
+
+def _count_coming(
+    typed: pd.DataFrame,
+    checked: pd.DataFrame,
+    bad: Mask,
+    guests: pd.DataFrame,
+    bad_guests: Mask,
+    eventless: int,
+    *,
+    as_of: pd.Timestamp,
+    since: pd.Timestamp | None,
+) -> dict[str, int]:
+    """S27: how many rows could be due, and how many were until the clock went past them. What cannot be read could be.
+
+    A guest's row could be due when its event could.
+    """
+    ends = _find_ends(typed)
+    due = (ends.isna() | (ends > as_of)).to_numpy(dtype=bool)
+    passed = ((ends <= as_of) & (ends > since)).to_numpy(dtype=bool) if since is not None else ~due & False
+    of_due = is_among(guests["source_event_id"], typed.loc[due, "source_event_id"].dropna())
+    of_passed = is_among(guests["source_event_id"], typed.loc[passed, "source_event_id"].dropna()) & ~of_due
+    rejected = _find_ends(checked[np.asarray(bad, dtype=bool)])
+    keyless = typed["source_event_id"].isna().to_numpy(dtype=bool)
+    return {
+        "events": int(due.sum()),
+        "guests": int(of_due.sum()) + eventless,
+        "rejected_events": int((rejected.isna() | (rejected > as_of)).sum()) + int((due & keyless).sum()),
+        "rejected_guests": int((of_due & np.asarray(bad_guests, dtype=bool)).sum()) + eventless,
+        "passed_events": int(passed.sum()),
+        "passed_guests": int(of_passed.sum()),
+    }
+
+
+def _find_ends(events: pd.DataFrame) -> pd.Series:
+    """When each row is surely over: a start alone is believed for a day, an end before its start for nothing."""
+    return events[["starts_at", "ends_at"]].max(axis=1).where(events["ends_at"].notna(), events["starts_at"] + pd.Timedelta(days=1))
 
 
 def _surely_cancelled(keyed: pd.DataFrame) -> Mask:
