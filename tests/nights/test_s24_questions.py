@@ -108,7 +108,7 @@ def test_s24_a_setting_of_all_sources_stays_open_for_the_one_that_failed(firm: F
 def test_s24_a_pilot_that_leaves_the_events_out_does_not_spend_the_question(firm: Firm) -> None:
     firm.sections["pilot"] = {"sites": ["1"]}
     firm.book("in", "i", site="1")
-    assert stops(firm) == ('pilot.sites: [] → ["1"]',)
+    assert stops(firm) == ('pilot.sites: [] → ["1"] (rooms)',)
     release(firm)
     firm.source_settings["rooms"] = dict(TYPO)
     book_employees(firm, site="2")
@@ -121,7 +121,7 @@ def test_s24_a_pilot_that_leaves_the_events_out_does_not_spend_the_question(firm
     firm.new_mails()
     firm.sections["pilot"] = {}
     causes = stops(firm)
-    assert 'pilot.sites: ["1"] → []' in causes
+    assert 'pilot.sites: ["1"] → [] (rooms)' in causes
     assert 'sources.rooms.internal_domains: ["corp.example"] → ["crop.example"]' in causes
 
 
@@ -132,7 +132,7 @@ def test_s24_authoritative_lists_are_asked_about_when_an_event_would_be_sent(fir
     assert firm.night().exit_code == 0  # a new event has no list of reception's
     firm.new_mails()
     firm.meetings["rooms"]["m"]["name"] = "New title"
-    assert stops(firm) == ("essentry.guest_list: additive → authoritative",)
+    assert stops(firm) == ("essentry.guest_list: additive → authoritative (rooms)",)
     release(firm)
     firm.meetings["rooms"]["m"]["name"] = "Newer title"
     assert firm.night().exit_code == 0
