@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
@@ -173,28 +173,18 @@ class SourceConfig(Section):
     rooms: dict[str, SiteConfig] = Field(default_factory=dict, description="room_key → essentry; tried first")
     custom_fields: dict[str, int] = Field(default_factory=dict, description="column custom_<name> → essentry custom field id")
     id_prefix: str | None = Field(None, description="first part of the ids instead of the name: after `rename`, the source's first name")
+    _found: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    @field_validator("internal_domains")
-    @classmethod
-    def _lower(cls, value: list[str]) -> list[str]:
-        return [domain.strip().lower().lstrip("@") for domain in value]
+    @property
+    def found(self) -> dict[str, str]:
+        """Digests of what `url`, `events_sql` and `guests_sql` lead to; of a source of a run at work."""
+        return self._found
 
-    @field_validator("custom_fields", mode="before")
-    @classmethod
-    def _field_ids(cls, value: object) -> object:
-        return {k: _dashboard_id("custom-fields")(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-    @model_validator(mode="after")
-    def _one_of(self) -> SourceConfig:
-        if sum(x is not None for x in (self.url, self.url_env, self.url_block)) != 1:
-            raise ValueError("needs exactly one of url, url_env and url_block")
-        if (self.preset is None) == (self.events_sql is None and self.guests_sql is None):
-            raise ValueError("needs either preset or both events_sql and guests_sql")
-        if self.preset is None and (self.events_sql is None or self.guests_sql is None):
-            raise ValueError("needs both events_sql and guests_sql")
-        if self.preset is None and self.times is None:
-            raise ValueError("needs times: utc, epoch or local")
-        return self
+    def with_found(self, found: dict[str, str]) -> SourceConfig:
+        """The same source with those digests."""
+        same = self.model_copy()
+        same._found = dict(found)
+        return same
 
 
 class WindowConfig(Section):
@@ -232,9 +222,17 @@ class GuardsConfig(Section):
     max_mails_per_guest: int = Field(10, ge=0)
     max_quarantine_share: Share = 0.2
     max_shrink_share: Share = 0.3
-    max_churn: int = Field(5, ge=0, description="deletes and creates that pair up by content under other ids")
+    max_update_share: Share | ScopedLimit = Field(
+        default_factory=lambda: ScopedLimit(run=0.5, source=0.5, location=0.75),
+        description="upcoming events whose guests are mailed a change",
+    )
+    max_churn: int = Field(0, ge=0, description="deletes and creates that pair up by content under other ids")
+    max_outside_hosts: int = Field(0, ge=0, description="events of hosts outside internal_domains, of domains that never had one before")
+    max_host_domain_guests: int = Field(5, ge=0, description="people invited who are of a host's domain; not with guests = all")
+    max_new_domain_guests: int = Field(50, ge=0, description="people invited of one domain of which hardly anybody was invited before")
     max_full_resend: int = Field(0, ge=0, description="people a --full run may mail without approval")
-    min_count: int = Field(5, ge=0, description="a share below so many deletes or rows does not fire, unless it is 0")
+    min_count: int = Field(5, ge=0, description="a share below so many deletes, updates or rows does not fire, unless it is 0")
+    limit_hours: float = Field(24, gt=0, description="limits count what was sent without a person's word in so many hours before, too")
     delete_after_runs: int = Field(1, ge=1, description="complete runs in which an event must be absent before it is deleted")
     approve_first_run: bool = True
     approve_policy_change: bool = True

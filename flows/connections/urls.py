@@ -14,6 +14,11 @@ from schemas.errors import ConfigurationError
 
 def source_url(name: str, config: SourceConfig, *, root: Path) -> sa.URL:
     """The database URL of a source; relative SQLite paths start at the configuration's folder."""
+    return parse_url(read_url(name, config), key=f"sources.{name}.url", root=root)
+
+
+def read_url(name: str, config: SourceConfig) -> str:
+    """The text of a source's database URL. Raises ConfigurationError when its variable or block cannot be read."""
     text = config.url
     if config.url_env:
         text = os.environ.get(config.url_env, "").strip()
@@ -23,7 +28,7 @@ def source_url(name: str, config: SourceConfig, *, root: Path) -> sa.URL:
         from flows.connections.secrets import read_block
 
         text = read_block(config.url_block)
-    return parse_url(str(text), key=f"sources.{name}.url", root=root)
+    return str(text)
 
 
 def parse_url(text: str, *, key: str, root: Path) -> sa.URL:

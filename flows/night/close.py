@@ -20,7 +20,6 @@ from flows.report.metrics import write_metrics
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
 from schemas.frames import REJECT_COLUMNS, empty_frame
 from transforms.desired.payload import FINGERPRINT_VERSION
-from transforms.guards.policy import digest_policy
 from transforms.report.changes import choose_listed
 from transforms.report.history import list_history, summarise_report
 from transforms.report.holds import find_new, list_holds
@@ -202,9 +201,10 @@ def _plan_facts(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _save_policy(session: Session, stored: Mapping[str, Any]) -> None:
-    """What was sent was sent under the settings of the plan."""
-    digest, policy = digest_policy(session.config)
-    session.state.save_policy(str(stored["policy_digest"]), policy if digest == stored["policy_digest"] else "")
+    """What was sent was sent under the settings of the plan, and answers what its effect could show of them (S24)."""
+    if stored["policy_json"]:
+        digest, policy = orjson.loads(stored["policy_json"])
+        session.state.save_policy(digest, policy)
 
 
 def _load_facts(session: Session) -> dict[str, Any] | None:

@@ -32,6 +32,7 @@ from transforms.diff.moves import find_moves, rewrite_pages
 from transforms.diff.pilot import limit_to_pilot
 from transforms.guards.churn import join_places, list_candidates
 from transforms.guards.findings import Finding
+from transforms.guards.strangers import count_hosts, unite_hosts
 from transforms.naming.naming import Naming, keep_spellings, name_by
 from transforms.validate.source import Validated
 
@@ -42,7 +43,8 @@ class Compared:
 
     `desired`: without the rows of events and invitations; of its dispositions those that are asked for later. `diff`: its changes without their
     texts, which are in `pages`: runs that are sorted as `diff.changes` is, each row of which comes from the run that `order` says. `findings`: on
-    the health of the sources. `rows`: where the rows went, by disposition or action. `candidates`: see `find_churn`.
+    the health of the sources. `rows`: where the rows went, by disposition or action. `candidates`: see `find_churn`; `hosts`:
+    see `find_strangers`.
     """
 
     sources: list[Validated]
@@ -53,6 +55,7 @@ class Compared:
     pages: list[Pages]
     order: np.ndarray
     candidates: pd.DataFrame
+    hosts: pd.DataFrame
     rows: Mapping[str, int]
     health: dict[str, SourceHealth]
     findings: list[Finding]
@@ -70,7 +73,9 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     check_sources(config, known.snapshot, naming)
     confirmed = known.snapshot.loc[known.snapshot["state"] == "active", ["source_id", "members_json"]]
     raw = _divide(night, extracted, confirmed, naming)
-    validated = map_parts("validate", validate_part, [RawPart(frames, config, night.shelf) for frames in raw])
+    last = state.last_good_reads()
+    since = {name: pd.Timestamp(read["as_of"]) for name, read in last.items()}
+    validated = map_parts("validate", validate_part, [RawPart(frames, config, night.shelf, night.run.clock, since) for frames in raw])
     del raw
     numbers = number_guests(state, [part.keyless for part in validated])
     sources = unite_validated([part.found for part in validated])
@@ -87,7 +92,7 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     release_memory()
     desired = unite_desired([part.found for part in built])
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > night.run.clock)]
-    health, findings, reads = judge_sources(sources, desired, failed, state, config, upcoming)
+    health, findings, reads = judge_sources(sources, desired, failed, last, config, upcoming)
     return _diff_parts(night, known, built, sources=sources, desired=desired, naming=naming, health=health, findings=findings, reads=reads)
 
 
@@ -118,12 +123,13 @@ def _diff_parts(
     diffs: list[Diff] = []
     pages: list[Pages] = []
     near: list[pd.DataFrame] = []
+    hosts: list[pd.DataFrame] = []
     kept: list[pd.DataFrame] = []
     rows: Counter[str] = Counter()
     followed: dict[str, str] = {}
 
     def settle(diff: Diff, payloads: Payloads | None) -> Diff:
-        diff = limit_to_pilot(diff, config, naming)
+        diff = limit_to_pilot(diff, config, naming, None if payloads is None else payloads.events)
         pages.append(shelve_pages(night.shelf, diff.changes, payloads, send_updated_at=config.essentry.send_updated_at))
         diffs.append(diff.slim())
         return diff
@@ -140,6 +146,7 @@ def _diff_parts(
         )
         rows.update(count_rows(content.dispositions, diff.decisions))
         near.append(list_candidates(diff, content.events, content.invitations, held))
+        hosts.append(count_hosts(diff, content.events))
         kept.append(keep_dispositions(content.dispositions, snapshot))
         followed |= list_followed(kept[-1], diff.decisions)
         release_memory()
@@ -161,6 +168,7 @@ def _diff_parts(
         pages=pages,
         order=order,
         candidates=candidates,
+        hosts=unite_hosts(hosts),
         rows=rows,
         health=health,
         **found,

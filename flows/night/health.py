@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
 from flows.sources.limits import find_limits
-from flows.state.store import State
 from schemas.config import Config
 from transforms.desired.build import Desired
 from transforms.diff.changes import SourceHealth
@@ -20,13 +20,17 @@ from transforms.validate.source import Validated
 
 
 def judge_sources(
-    sources: list[Validated], desired: Desired, failed: Mapping[str, str], state: State, config: Config, upcoming: pd.DataFrame
+    sources: list[Validated],
+    desired: Desired,
+    failed: Mapping[str, str],
+    last: Mapping[str, Mapping[str, Any]],
+    config: Config,
+    upcoming: pd.DataFrame,
 ) -> tuple[dict[str, SourceHealth], list[Finding], dict[str, dict[str, int]]]:
     """Health of every source against its last good read, what is wrong with it, and the counts to remember.
 
-    upcoming: source and guests of the events to come that essentry holds.
+    last: `State.last_good_reads`. upcoming: source and guests of the events to come that essentry holds.
     """
-    last = state.last_good_reads()
     held = upcoming.groupby("source")["guests"].agg(events="size", guests="sum").to_dict("index")
     for name, count in (
         spread_sources(upcoming, name_by(config))["source"].value_counts().items()
@@ -38,7 +42,12 @@ def judge_sources(
     for source in sources:
         outside = desired.outside_guests.get(source.source, 0)
         health[source.source], found = judge_health(
-            source, last.get(source.source), outside, config.guards, confirmed=held.get(source.source)
+            source,
+            last.get(source.source),
+            outside,
+            config.guards,
+            confirmed=held.get(source.source),
+            coming_outside=desired.coming_outside.get(source.source),
         )
         findings += found
         limits = find_limits(source.source, config.sources[source.source], root=config.root)
@@ -48,5 +57,8 @@ def judge_sources(
             "guests": source.guest_rows,
             "outside_guests": outside,
             "quarantined": source.rejected_events + source.rejected_guests,
+            "coming_events": source.coming.get("events", source.event_rows),
+            "coming_guests": source.coming.get("guests", source.guest_rows),
+            "coming_outside": desired.coming_outside.get(source.source, outside),
         }
     return health, findings, reads

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from flows.night.limits import read_earlier, unite_earlier
 from flows.state.store import State
 from schemas.config import Config
 from transforms.arrow.columns import is_among
@@ -15,42 +17,82 @@ from transforms.guards.approval import Approval, list_exceeding, take_unapproved
 from transforms.guards.churn import find_churn
 from transforms.guards.findings import Finding, count_largest
 from transforms.guards.guards import check_guards
-from transforms.guards.policy import digest_policy, list_policy_changes
+from transforms.guards.policy import choose_asked, count_shown, digest_policy, list_questions, name_questions, settle_policy
+from transforms.guards.strangers import Precedents, find_strangers
+from transforms.naming.naming import name_by
 
 if TYPE_CHECKING:
     from flows.night.compare import Compared
     from flows.night.run import Run
 
 
-def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, full: bool) -> tuple[list[Finding], Approval | None]:
-    """Every guard that trips, and the approval of an earlier plan if it covers them all."""
+@dataclass(frozen=True)
+class Judged:
+    """Every guard that trips; the approval of an earlier plan if it covers them all; and the policy to keep once the plan is sent: digest, JSON."""
+
+    findings: list[Finding]
+    approval: Approval | None
+    policy: tuple[str, str]
+
+
+def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, full: bool) -> Judged:
+    """Judge a plan by the guards, over the hours that limits look back."""
     diff, snapshot = compared.diff, compared.known.snapshot
-    digest, policy = digest_policy(config)
-    before = state.policy_digest()
-    first = snapshot.empty
+    sent = ((snapshot["fingerprint_version"] > 0) | snapshot["dirty"]).to_numpy(dtype=bool, na_value=False)
+    first = not sent.any()  # events that were taken over were never sent
+    new_sources = sorted(set(config.sources) - set(snapshot.loc[sent, "source"]))
+    saved = state.policy_digest(), state.policy_json()
+    questions = [] if first else list_questions(*saved, config)
+    shown = count_shown(diff.changes, snapshot, config, name_by(config, state.adopted())) if questions else {}
+    asked = choose_asked(questions, shown, config, saved[1])
+    unasked, released = read_earlier(state, run, hours=config.guards.limit_hours) if len(diff.mails) else (None, {})
+    precedents = Precedents(partial(state.count_holding, of="host"), partial(state.count_holding, of="guest"))
 
-    def check(part: Diff, **flags: Any) -> list[Finding]:
+    def check(part: Diff, earlier: Diff | None, hosts: pd.DataFrame, **flags: Any) -> list[Finding]:
         churn = find_churn(part, compared.candidates, snapshot, compared.known.payloads)
-        return check_guards(part, snapshot, config, as_of=run.clock, churn=churn, **flags)
+        found = check_guards(part, snapshot, config, as_of=run.clock, churn=churn, earlier=earlier, **flags)
+        return found + find_strangers(part, earlier, hosts, config, precedents, first_run=first)
 
-    findings = _name_causes(compared.findings, diff, snapshot) + check(
-        diff,
-        first_run=first,
-        policy_changed=before is not None and before != digest and not first,
-        policy_changes=list_policy_changes(state.policy_json(), policy),
-        full=full and not first,
-    )
+    flags = {
+        "first_run": first,
+        "new_sources": new_sources,
+        "policy_changed": bool(asked),
+        "policy_changes": name_questions(asked, list_prefixes(config)),
+        "full": full and not first,
+    }
+    health = _name_causes(compared.findings, diff, snapshot)
+    findings = health + check(diff, unasked, compared.hosts, **flags)
+    unseen, left_out = _list_unseen(config, compared)
+    policy = settle_policy(*saved, config, asked=asked, unseen=unseen, left_out=left_out)
     standing = state.standing_approval(now=run.started_at, hours=config.guards.plan_max_age_hours) if findings else None
     if standing is None:
-        return findings, None
+        return Judged(findings, None, policy)
     unapproved = take_unapproved(diff, standing)
-    too_much = list_exceeding(findings, check(unapproved), unapproved, standing)
-    if standing.policy_digest != digest:
+    # what the approval released already is a part of what it allowed
+    with_released = unite_earlier([part for part in (unasked, released.get(standing.plan_id)) if part is not None]) if unasked else None
+    ceiling = health + check(diff, with_released, compared.hosts, **flags)
+    too_much = list_exceeding(ceiling, check(unapproved, unasked, compared.hosts.iloc[:0]), unapproved, standing)
+    if standing.policy_digest != digest_policy(config)[0]:
         too_much.insert(0, "the settings have changed since")
     if not too_much:
-        return findings, standing
+        return Judged(findings, standing, policy)
     beyond = f"; the approval of {standing.plan_id} does not cover it: {too_much[0]}"
-    return [replace(finding, message=finding.message + beyond) for finding in findings], None
+    return Judged([replace(finding, message=finding.message + beyond) for finding in findings], None, policy)
+
+
+def list_prefixes(config: Config) -> list[str]:
+    """What the ids of each source begin with."""
+    return [entry.id_prefix or name for name, entry in config.sources.items()]
+
+
+def _list_unseen(config: Config, compared: Compared) -> tuple[set[str], set[str]]:
+    """The prefixes of sources that were not read or are unhealthy, and of those of which the pilot leaves changes out."""
+    names = dict(zip(config.sources, list_prefixes(config), strict=True))
+    healthy = {name for name, health in compared.health.items() if health.read and health.events and health.guests}
+    decisions = compared.diff.decisions
+    left_out = set(decisions.loc[(decisions["reason"] == "pilot").to_numpy(dtype=bool, na_value=False), "source"])
+    unseen = {prefix for name, prefix in names.items() if name not in healthy}
+    return unseen, {prefix for name, prefix in names.items() if name in left_out}
 
 
 def _name_causes(findings: list[Finding], diff: Diff, snapshot: pd.DataFrame) -> list[Finding]:

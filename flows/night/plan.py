@@ -72,7 +72,8 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     compared = compare_sources(night, extracted, failed)
     desired, diff, sources = compared.desired, compared.diff, compared.sources
     digest, _ = digest_policy(config)
-    findings, approval = judge_plan(config, state, run, compared, full=night.full)
+    judged = judge_plan(config, state, run, compared, full=night.full)
+    findings, approval = judged.findings, judged.approval
     rejects = gather_rejects(compared)
     balance = build_balance(compared.rows, diff.decisions, compared.known.snapshot, sources)
     release_memory()
@@ -88,11 +89,13 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
             "digest": sealed.hexdigest(),
             "created_at": run.started_at,
             "as_of": run.as_of,
-            "status": "empty" if diff.changes.empty else "waiting" if approval is None else "approved",
+            # what a guard says of a source is answered by an approval, whether the plan has a change or not
+            "status": "empty" if diff.changes.empty and not findings else "waiting" if approval is None else "approved",
             "full": night.full,
             "findings_json": orjson.dumps([finding.as_record() for finding in findings]).decode(),
             "balance_json": orjson.dumps(balance).decode(),
             "policy_digest": digest,
+            "policy_json": orjson.dumps(judged.policy).decode(),
             "pilot_json": dump_pilot(config),
             "changes": len(diff.changes),
         }

@@ -22,6 +22,7 @@ from flows.night.run import Run, check_clock, new_run
 from flows.parts.shelf import Shelf, open_shelf
 from flows.report.log import log_step, set_up_log
 from flows.report.metrics import check_metrics
+from flows.sources.contents import find_contents
 from flows.sources.presets import complete_config
 from flows.state.store import State
 from schemas.config import Config, read_secret
@@ -107,7 +108,7 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
     """Begin a run: state store, identity, clock, lease; lost requests of killed runs become unknown. Ends the lease after."""
     set_up_log(config.report.log)
     check_metrics(config.report.metrics_file)
-    config = complete_config(config)
+    config = find_contents(complete_config(config))
     agent_token = read_agent_token(config)
     if kind != "plan":
         read_tokens(config)  # a missing token ends the run before anything is read

@@ -17,6 +17,8 @@ from flows.night.close import finish
 from flows.night.pages import PAGE_ROWS
 from flows.night.plan import Planned
 from flows.night.session import Result, open_session, open_state
+from flows.sources.contents import find_contents
+from flows.sources.presets import complete_config
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import StateError
@@ -68,5 +70,5 @@ def apply_rebuild(config: Config, plan_id: str) -> Result:
     """Send the plan; afterwards diffing goes on under the configuration as it is."""
     result = nightly.run_apply(additive(config), plan_id)
     with open_state(config) as state:
-        state.save_policy(*digest_policy(config))
+        state.save_policy(*digest_policy(find_contents(complete_config(config))))
     return result

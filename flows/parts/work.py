@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from typing import Any, Protocol
 
@@ -23,11 +23,13 @@ from transforms.validate.source import Validated, validate_source
 
 @dataclass(frozen=True)
 class RawPart:
-    """What validation needs of one partition. It travels to the worker whole, and holds no secret."""
+    """What validation needs of one partition. It travels to the worker whole, and holds no secret. since: the clock of each source's measure."""
 
     frames: Place[Frames]
     config: Config
     shelf: Shelf
+    as_of: pd.Timestamp | None = None
+    since: Mapping[str, pd.Timestamp] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,26 @@ class MapParts(Protocol):
 
 def validate_part(part: RawPart) -> ValidatedPart:
     """Every source's rows of one partition typed and checked."""
-    validated = validate_frames(part.frames.take(), part.config)
+    validated = validate_frames(part.frames.take(), part.config, as_of=part.as_of, since=part.since)
     keyless = list_keyless(validated, part.config)
     return ValidatedPart(part.shelf.put(validated), [leave_out_rows(source) for source in validated], keyless)
 
 
-def validate_frames(frames: Frames, config: Config) -> list[Validated]:
+def validate_frames(
+    frames: Frames, config: Config, *, as_of: pd.Timestamp | None = None, since: Mapping[str, pd.Timestamp] | None = None
+) -> list[Validated]:
     """Every source, by name."""
-    longest = config.window.longest_hours
-    return [validate_source(name, *frames[name], config.sources[name], longest_hours=longest) for name in sorted(frames)]
+    return [
+        validate_source(
+            name,
+            *frames[name],
+            config.sources[name],
+            longest_hours=config.window.longest_hours,
+            as_of=as_of,
+            since=(since or {}).get(name),
+        )
+        for name in sorted(frames)
+    ]
 
 
 def list_keyless(validated: Sequence[Validated], config: Config) -> dict[str, list[str]]:

@@ -54,9 +54,6 @@ class Approvals:
                 return None
             # a plan that went under an earlier approval passes that one on, never its own numbers
             first = connection.execute(sa.select(t.plans).where(t.plans.c.plan_id == plan["approval_of"])).mappings().first() or plan
-        table = t.plan_changes.c
-        query = sa.select(table.seq, table.source_id, table.action, table.fingerprint).where(table.plan_id == first["plan_id"])
-        changes = self._read_rows(query, ordered_by="seq", coded=["action"])
         numbers = {(item["guard"], item["scope"]): float(item["number"]) for item in orjson.loads(first["findings_json"] or "[]")}
         return Approval(
             plan_id=first["plan_id"],
@@ -65,7 +62,7 @@ class Approvals:
             at=plan["approved_at"],
             policy_digest=first["policy_digest"] or "",
             numbers=numbers,
-            changes=key_changes(changes),
+            changes=self.approved_changes(first["plan_id"]),
         )
 
     def list_passed_over(self, plan: Mapping[str, Any]) -> list[str]:
@@ -81,6 +78,12 @@ class Approvals:
             if last is not None:
                 query = query.where(c.created_at > last)
             return list(connection.execute(query.order_by(c.created_at.desc())).scalars())
+
+    def approved_changes(self, plan_id: str) -> pd.Series:
+        """`key_changes` of a stored plan."""
+        table = t.plan_changes.c
+        query = sa.select(table.seq, table.source_id, table.action, table.fingerprint).where(table.plan_id == plan_id)
+        return key_changes(self._read_rows(query, ordered_by="seq", coded=["action"]))
 
     def plan_approval(self, plan_id: str) -> tuple[str, str, str]:
         """Where a plan stands, who approved it and why."""

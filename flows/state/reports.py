@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 import sqlalchemy as sa
@@ -16,6 +16,20 @@ CHUNK = 500
 TOLD_ROWS = 50_000
 CHANGE_FACTS = tuple(column.name for column in t.plan_changes.c if column.name not in ("after", "body"))
 """Every column of a plan's changes but the two large texts."""
+SENT = ("create", "update", "delete")
+RECENT_FACTS = (
+    "seq",
+    "source_id",
+    "source",
+    "location_id",
+    "action",
+    "reason",
+    "fingerprint",
+    "fields_json",
+    "guests_json",
+    "guests",
+    "sent_at",
+)
 _QUARTER = 900 * 1_000_000
 """Microseconds of a quarter of an hour: no zone's days begin in between."""
 LIFE_COLUMNS = [
@@ -66,6 +80,36 @@ class ReportReads:
         query = sa.select(*(c[name] for name in CHANGE_FACTS)).where(c.plan_id == plan_id)
         for first in range(1, max(count, 1) + 1, TOLD_ROWS):
             yield self._read_rows(query.where(c.seq.between(first, first + TOLD_ROWS - 1)), ordered_by="seq")
+
+    def read_recent(self: Store, *, since: datetime, besides: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+        """Each plan that runs after `since` sent something of, by their clock, and what essentry confirmed of it then."""
+        c, plans = t.plan_changes.c, t.plans.c
+        with self._read() as connection:
+            runs = connection.execute(
+                sa.select(t.runs.c.run_id, t.runs.c.plan_id).where(t.runs.c.as_of > since, t.runs.c.run_id != besides)
+            ).all()
+            recent = [row.run_id for row in runs]  # of a day
+            query = sa.select(t.plans).where(plans.plan_id.in_([row.plan_id for row in runs if row.plan_id]) | plans.run_id.in_(recent))
+            found = [dict(row) for row in connection.execute(query.order_by(plans.created_at, plans.plan_id)).mappings()]
+        for plan in found:
+            mine = (c.plan_id == plan["plan_id"]) & c.run_id.in_(recent) & (c.state == "confirmed") & c.action.in_(SENT)
+            changes = self._read_rows(sa.select(*(c[name] for name in RECENT_FACTS)).where(mine), ordered_by="seq")
+            if len(changes):
+                yield plan, changes
+
+    def count_holding(self: Store, domain: str, most: int, *, of: Literal["host", "guest"]) -> int:
+        """How many events, at most so many, essentry has or had of a host, or with a guest, at this domain."""
+        payload = t.snapshot_events.c.payload
+        named = domain.replace("/", "//").replace("%", "/%").replace("_", "/_")
+        some = sa.select(sa.literal(1)).select_from(t.snapshot_events).limit(most)
+        if of == "guest":  # the guests are the last member of the canonical JSON
+            some = some.where(payload.like(f'%"invitations":[%@{named}"%', escape="/"))
+        else:
+            sqlite = self.engine.dialect.name == "sqlite"
+            host = sa.func.json_extract(payload, "$.host.email") if sqlite else sa.cast(payload, sa.JSON)["host"]["email"].as_string()
+            some = some.where(payload.like(f'%@{named}"%', escape="/"), host.like(f"%@{named}", escape="/"))
+        with self._read() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar() or 0)
 
     def count_visits(self: Store, begin: datetime, end: datetime) -> pd.DataFrame:
         """starts_at (UTC, quarters of an hour), events and guests of the active events that start in [begin, end)."""

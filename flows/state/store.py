@@ -259,12 +259,14 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             with self._begin() as connection:
                 connection.execute(t.source_reads.insert(), rows)
 
-    def last_good_reads(self) -> dict[str, dict[str, int]]:
-        """Counts of the newest healthy read of each source."""
+    def last_good_reads(self) -> dict[str, dict[str, Any]]:
+        """Counts of the newest healthy read of each source, and the clock of its run as `as_of`."""
+        reads = t.source_reads.c
         query = (
-            sa.select(t.source_reads)
-            .where(t.source_reads.c.events_healthy, t.source_reads.c.guests_healthy)
-            .order_by(t.source_reads.c.read_at)
+            sa.select(t.source_reads, sa.func.coalesce(t.runs.c.as_of, reads.read_at, type_=t.Instant).label("as_of"))
+            .outerjoin(t.runs, t.runs.c.run_id == reads.run_id)
+            .where(reads.events_healthy, reads.guests_healthy)
+            .order_by(reads.read_at)
         )
         with self._read() as connection:
             return {row["source"]: dict(row) for row in connection.execute(query).mappings()}

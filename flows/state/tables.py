@@ -66,14 +66,15 @@ runs = _table(
 )  # fmt: skip
 source_reads = _table(
     "source_reads", _text("run_id", primary_key=True), _text("source", primary_key=True), _number("events"), _number("guests"),
-    _number("outside_guests"), _number("quarantined"), sa.Column("events_healthy", sa.Boolean), sa.Column("guests_healthy", sa.Boolean),
+    _number("outside_guests"), _number("quarantined"), _number("coming_events"), _number("coming_guests"), _number("coming_outside"),
+    sa.Column("events_healthy", sa.Boolean), sa.Column("guests_healthy", sa.Boolean),
     _instant("read_at"),
 )  # fmt: skip
 plans = _table(
     "plans", _text("plan_id", primary_key=True), _text("run_id"), _text("digest"), _instant("created_at"), _instant("as_of"), _text("status"),
     sa.Column("full", sa.Boolean), _text("findings_json"), _text("balance_json"), _text("policy_digest"), _number("changes"),
     _text("approved_by"), _instant("approved_at"), _text("approve_reason"), _text("approval_of"),
-    _text("pilot_json"),
+    _text("pilot_json"), _text("policy_json"),
 )  # fmt: skip
 plan_looks = _table(
     "plan_looks", _text("plan_id", primary_key=True), _text("source", primary_key=True), _number("events"), _text("keys_json")

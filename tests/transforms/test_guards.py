@@ -15,7 +15,7 @@ from transforms.guards.churn import find_churn, join_places, list_candidates
 from transforms.guards.findings import Finding
 from transforms.guards.guards import check_guards
 
-OFF = {"max_deletes": 10**6, "max_delete_share": 1.0, "max_churn": 10**6}
+OFF = {"max_deletes": 10**6, "max_delete_share": 1.0, "max_update_share": 1.0, "max_churn": 10**6}
 
 
 def _guards(**limits: Any) -> Config:
@@ -263,6 +263,7 @@ TABLE: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # key: (a limit that just
     "max_people_mailed.updated": ({"updated": 1}, {"updated": 0}, {}),
     "max_people_mailed.cancelled": ({"cancelled": 5}, {"cancelled": 4}, {}),
     "max_mails_per_guest": (2, 1, {}),
+    "max_update_share": (0.1, 0.09, {}),
     "max_churn": (1, 0, {"churn": ("a → b",)}),
     "max_full_resend": (7, 6, {"full": True}),
     "approve_first_run": (False, True, {"first_run": True}),
@@ -271,6 +272,9 @@ TABLE: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # key: (a limit that just
 }
 ELSEWHERE = {  # judged before there is a plan, or when one is sent
     "max_quarantine_share": "test_health", "max_shrink_share": "test_health", "delete_after_runs": "test_rules_at_night",
+    "max_outside_hosts": "test_s24_strangers",
+    "max_host_domain_guests": "test_s24_strangers", "max_new_domain_guests": "test_s24_strangers",
+    "limit_hours": "test_s27_limits",
     "on_trip": "test_guarded_nights", "plan_max_age_hours": "test_rules_at_night", "approval_wait_minutes": "test_waiting",
 }  # fmt: skip
 

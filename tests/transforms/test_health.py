@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
 from schemas.config import GuardsConfig
+from transforms.diff.changes import SourceHealth
 from transforms.guards.health import judge_health
 from transforms.validate.source import Validated
 
 
-def _read(events: int = 100, guests: int = 100, **columns: int) -> Validated:
+def _read(events: int = 100, guests: int = 100, **columns: Any) -> Validated:
     none = pd.DataFrame()
     return Validated("hr", none, none, none, none, events, guests, **columns)
 
@@ -84,3 +87,60 @@ def test_s04_findings_are_answered_by_holding_deletes_and_name_the_checks() -> N
     _, (finding,) = judge_health(read, LAST, 100, GuardsConfig())
     assert finding.about_deletes
     assert finding.causes == ("host: 20 rows", "start: 5 rows")
+
+
+# -- S27: rows that could be due -------------------------------------------------------------------------------------------------
+
+HISTORY = {"events": 20_000, "guests": 20_000, "outside_guests": 20_000, "coming_events": 30, "coming_guests": 30, "coming_outside": 30}
+COMING = {"events": 30, "guests": 30, "rejected_events": 0, "rejected_guests": 0, "passed_events": 0, "passed_guests": 0}
+
+
+def _judge(outside: int = 30, last: dict | None = HISTORY, **coming: int) -> tuple[SourceHealth, list[str]]:
+    read = _read(20_000, 20_000, rejected_events=9_000, coming=COMING | coming)
+    health, findings = judge_health(read, last, 20_000, GuardsConfig(), coming_outside=outside)
+    return health, [f.guard for f in findings]
+
+
+def test_s27_quarantined_history_is_no_doubt() -> None:
+    assert _judge()[1] == []
+    assert _judge(rejected_events=6)[1] == []
+    health, guards = _judge(rejected_events=7)
+    assert (health.events, health.guests, guards) == (False, True, ["max_quarantine_share"])
+
+
+@pytest.mark.parametrize("part", ["events", "guests"])
+def test_s27_what_is_to_come_does_not_hide_behind_history(part: str) -> None:
+    health, guards = _judge(**{part: 0}, outside=0 if part == "guests" else 30)
+    assert not getattr(health, part)
+    assert "max_shrink_share" in guards
+    assert _judge(**{part: 21})[1] == []
+
+
+@pytest.mark.parametrize("part", ["events", "guests"])
+def test_s27_what_went_by_is_not_missing(part: str) -> None:
+    assert _judge(events=2, guests=2, outside=2, passed_events=28, passed_guests=28)[1] == []
+    assert _judge(**{part: 2})[1] != []
+
+
+def test_s27_outside_guests_of_what_is_to_come() -> None:
+    health, guards = _judge(outside=5)
+    assert (health.events, health.guests, guards) == (True, False, ["max_shrink_share"])
+
+
+def test_s27_a_read_of_an_older_release_is_compared_as_a_whole() -> None:
+    old = {
+        "events": 20_000,
+        "guests": 20_000,
+        "outside_guests": 20_000,
+        "coming_events": None,
+        "coming_guests": None,
+        "coming_outside": None,
+    }
+    assert _judge(last=old, events=0, guests=0, outside=0)[1] == []
+    assert _judge(last={**old, "events": 40_000})[1] == ["max_shrink_share"]
+
+
+def test_s27_a_first_read_without_anything_to_come_is_a_doubt() -> None:
+    read = _read(20_000, 20_000, coming=COMING | {"events": 0, "guests": 0})
+    health, _ = judge_health(read, None, 0, GuardsConfig(), confirmed={"events": 30, "guests": 30}, coming_outside=0)
+    assert (health.events, health.guests) == (False, False)

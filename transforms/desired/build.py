@@ -6,7 +6,7 @@ Every row of the events SELECT gets exactly one disposition: due, cancelled, qua
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,8 @@ class Desired:
 
     `events`, `invitations`: see schemas.frames. `dispositions`: own_id, source_id, source, disposition; a row an events row with
     a readable key. `held_guests`: own_id, source_id, invitation_id (missing: the event's whole list is frozen). `rejects`: of the links.
-    `held_targets`: ids that an unresolved link protects from deletion.
+    `held_targets`: ids that an unresolved link protects from deletion. `outside_guests`, and `coming_outside` of meetings that are not over: of each
+    source.
     """
 
     events: pd.DataFrame
@@ -42,6 +43,7 @@ class Desired:
     held_targets: set[str]
     outside_guests: dict[str, int]
     notes: dict[str, int]
+    coming_outside: dict[str, int] = field(default_factory=dict)
 
 
 def build_desired(
@@ -82,6 +84,10 @@ def build_desired(
     records = records.assign(disposition=_dispose(records, linked, places.have_guests(invited), held, config, as_of=as_of))
     counted = places.of_guests >= 0 if linked.meetings.empty else is_among(guests["own_id"], records["own_id"])
     outside = {v.source: int(rows.sum()) for v, rows in zip(sources, np.split(counted, np.cumsum(counts)[:-1]), strict=True)}
+    places_to_come = places.are_of((records["ends_at"] > as_of).to_numpy(dtype=bool, na_value=False))
+    to_come = {
+        v.source: int(rows.sum()) for v, rows in zip(sources, np.split(counted & places_to_come, np.cumsum(counts)[:-1]), strict=True)
+    }
     is_due = (records["disposition"] == "due").to_numpy(dtype=bool)
     due = sort_rows(records, ["source_id"], among=is_due)
     asked = places.are_of(is_due)
@@ -116,6 +122,7 @@ def build_desired(
         rejects=pd.concat([frame for frame in (rejects, *taken) if len(frame)] or [rejects], ignore_index=True),
         held_targets=linked.held_targets | link_ids | _other_spellings(naming, dispositions),
         outside_guests=outside,
+        coming_outside=to_come,
         notes={key: value for key, value in notes.items() if value},
     )
 

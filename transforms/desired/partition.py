@@ -111,7 +111,8 @@ def unite_validated(parts: Sequence[Sequence[Validated]]) -> list[Validated]:
         }
         keys = list(dict.fromkeys(key for turn in zip_longest(*(v.sample_keys for v in same)) for key in turn if key is not None))
         found = {"rejects": pd.concat(rejects, ignore_index=True), "notes": dict(notes), "sample_keys": keys[:SAMPLE_KEYS]}
-        united.append(replace(leave_out_rows(same[0]), **numbers, **found))
+        coming = {name: sum(v.coming[name] for v in same) for name in same[0].coming}
+        united.append(replace(leave_out_rows(same[0]), **numbers, coming=coming, **found))
     return united
 
 
@@ -136,4 +137,5 @@ def unite_desired(parts: Sequence[Desired]) -> Desired:
         held_targets=set().union(*(desired.held_targets for desired in parts)),
         outside_guests={name: sum(desired.outside_guests[name] for desired in parts) for name in parts[0].outside_guests},
         notes=dict(sum((Counter(desired.notes) for desired in parts), Counter())),
+        coming_outside={name: sum(desired.coming_outside.get(name, 0) for desired in parts) for name in parts[0].outside_guests},
     )

@@ -71,7 +71,7 @@ class Diff:
         """The diff as it is kept in memory until the night ends: no texts of changes, and what repeats in the mails as codes."""
         return replace(
             self,
-            changes=_code(self.changes[SLIM_COLUMNS], "source", "action", "reason"),
+            changes=_code(self.changes[SLIM_COLUMNS], "source", "action", "reason", "members_json"),
             decisions=_code(self.decisions, "source", "action", "reason"),
             mails=code_mails(self.mails),
             awaited=code_mails(self.awaited),

@@ -8,15 +8,17 @@ import orjson
 import pandas as pd
 
 from schemas.config import Config
+from transforms.arrow.columns import find_positions, take_text
 from transforms.diff.changes import SENT, Diff
 from transforms.diff.unions import list_sources
 from transforms.naming.naming import Naming, name_by
 
 
-def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None) -> Diff:
-    """The diff without the changes outside `[pilot]`: by the source of every record, by the location of a site, by the domain of every guest.
+def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None, sites: pd.DataFrame | None = None) -> Diff:
+    """The diff without the changes outside `[pilot]`: by the source of every record, by site, by the domain of every guest.
 
-    naming: with ids that were taken over; by default that of the configuration.
+    naming: with ids that were taken over; by default that of the configuration. sites: source_id and site_key of the records that are here. What
+    no record has any more is known by its location alone: it is inside when every site of its source with that location is.
     """
     naming = naming or name_by(config)
     pilot = config.pilot
@@ -33,11 +35,7 @@ def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None) -> 
             for source_id, source, members in some.itertuples(index=False, name=None)
         ]
     if pilot.sites:
-        places = [
-            [name, entry.sites[key].location_id] for name, entry in config.sources.items() for key in pilot.sites if key in entry.sites
-        ]
-        known = pd.MultiIndex.from_frame(pd.DataFrame(places, columns=["source", "location_id"]))
-        inside &= pd.MultiIndex.from_frame(changes[["source", "location_id"]].astype({"location_id": "object"})).isin(known)
+        inside &= _are_of_sites(changes, config, sites)
     if pilot.recipient_domains:
         outside = diff.mails.loc[~diff.mails["identity"].str.replace(r"^.*@", "", regex=True).isin(pilot.recipient_domains), "source_id"]
         inside &= ~changes["source_id"].isin(outside)
@@ -61,6 +59,25 @@ def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None) -> 
         mails=diff.mails[~waits].reset_index(drop=True),
         awaited=pd.concat([frame for frame in (diff.awaited, later) if len(frame)] or [diff.awaited], ignore_index=True),
     )
+
+
+def _are_of_sites(changes: pd.DataFrame, config: Config, sites: pd.DataFrame | None) -> pd.Series:
+    """True for changes of the pilot's sites."""
+    wanted = set(config.pilot.sites)
+    sure: set[tuple[str, object]] = set()
+    doubtful: set[tuple[str, object]] = set()
+    for name, entry in config.sources.items():
+        for key, place in entry.sites.items():
+            (sure if key in wanted else doubtful).add((name, getattr(place, "location_id", None)))
+        # a room says a place of its own, and nothing of a site
+        doubtful |= {(name, getattr(place, "location_id", None)) for place in entry.rooms.values()}
+    places = changes[["source", "location_id"]].astype({"source": "str", "location_id": "object"}).itertuples(index=False, name=None)
+    by_place = pd.Series([place in sure - doubtful for place in places], index=changes.index, dtype=bool)
+    if sites is None:
+        return by_place
+    position = find_positions(changes["source_id"], sites["source_id"])
+    site = take_text(sites["site_key"], position, changes.index)
+    return by_place.where(position < 0, site.isin(wanted).astype(bool))
 
 
 def _all_of(payload: dict, domains: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from schemas.config import GuardsConfig
 from transforms.diff.changes import SourceHealth
@@ -12,16 +13,18 @@ from transforms.validate.source import Validated
 
 def judge_health(
     validated: Validated,
-    last_good: Mapping[str, int] | None,
+    last_good: Mapping[str, Any] | None,
     outside_guests: int,
     guards: GuardsConfig,
     *,
     confirmed: Mapping[str, int] | None = None,
+    coming_outside: int | None = None,
 ) -> tuple[SourceHealth, list[Finding]]:
-    """Whether both reads of a source are as usual (S4).
+    """Whether both reads of a source are as usual (S4), judged by the rows that could be due (S27).
 
-    last_good: events, guests and outside_guests of the last healthy run, or None on the first one. confirmed: upcoming events, and their
-    guests, that essentry holds of the source: the measure of "nothing" where there is no last run.
+    last_good: events, guests and outside_guests of the last healthy run, and of the rows to come coming_events, coming_guests and coming_outside, or
+    None on the first one; where one has no counts of coming rows, all rows are compared. confirmed: upcoming events, and their guests, that essentry
+    holds of the source: the measure of "nothing" where there is no last run. coming_outside: outside guests of meetings to come.
     """
     findings: list[Finding] = []
     ok = {"events": True, "guests": True}
@@ -33,31 +36,46 @@ def judge_health(
         findings.append(Finding(guard, scope, round(share, 4), limit, text, about_deletes=True, causes=causes))
         ok["events" if part == "events" else "guests"] = False
 
+    coming, last = validated.coming, last_good or {}
+    by_coming = bool(coming) and last.get("coming_events") is not None
     for part, rows, rejected in (
         ("events", validated.event_rows, validated.rejected_events),
         ("guests", validated.guest_rows, validated.rejected_guests),
     ):
-        before, limit = (last_good or {}).get(part, 0), guards.max_shrink_share
+        all_before, limit = last.get(part, 0), guards.max_shrink_share
         held = (confirmed or {}).get(part, 0)
-        if rows == 0 and before > 0:
-            trip("max_shrink_share", part, 1.0, limit, f"the {part} SELECT returned nothing; it had {before:,} rows")
+        due = coming.get(part, rows)
+        # what was to come then and is over by now went by, and is not missing
+        before, now = (max(last[f"coming_{part}"] - coming[f"passed_{part}"], 0), due) if by_coming else (all_before, rows)
+        kind = "rows of meetings to come" if by_coming else "rows"
+        if rows == 0 and all_before > 0:
+            trip("max_shrink_share", part, 1.0, limit, f"the {part} SELECT returned nothing; it had {all_before:,} rows")
         elif rows == 0 and held > 0:
             trip("max_shrink_share", part, 1.0, limit, f"the {part} SELECT returned nothing; essentry holds {held:,} upcoming {part} of it")
-        elif _counts(before - rows, limit, guards) and (before - rows) / before > limit:
-            text = f"the {part} SELECT shrank from {before:,} to {rows:,} rows"
-            trip("max_shrink_share", part, (before - rows) / before, limit, text)
+        elif due == 0 and last_good is None and held > 0 and _counts(held, limit, guards):
+            text = f"the {part} SELECT returned nothing that is to come; essentry holds {held:,} upcoming {part} of it"
+            trip("max_shrink_share", part, 1.0, limit, text)
+        elif _counts(before - now, limit, guards) and (before - now) / before > limit:
+            text = f"the {part} SELECT shrank from {before:,} to {now:,} {kind}"
+            trip("max_shrink_share", part, (before - now) / before, limit, text)
         limit = guards.max_quarantine_share
-        if _counts(rejected, limit, guards) and rejected / max(rows, 1) > limit:
+        rejected = coming.get(f"rejected_{part}", rejected)
+        if _counts(rejected, limit, guards) and rejected / max(due, 1) > limit:
             mine = validated.rejects[validated.rejects["part"] == part] if len(validated.rejects) else validated.rejects
             causes = count_largest(mine["check"], "row") if len(mine) else ()
-            text = f"{rejected:,} of {rows:,} rows of the {part} SELECT are quarantined"
-            trip("max_quarantine_share", part, rejected / max(rows, 1), limit, text, causes)
+            text = f"{rejected:,} of {due:,} rows of the {part} SELECT{' that could be due' if coming else ''} are quarantined"
+            trip("max_quarantine_share", part, rejected / max(due, 1), limit, text, causes)
     # outside guests per event: rows that lost their address look like employees or like nobody
-    before_events, before_outside = (last_good or {}).get("events", 0), (last_good or {}).get("outside_guests", 0)
-    if _counts(before_outside, guards.max_shrink_share, guards) and before_events and validated.event_rows and ok["guests"]:
-        fallen = 1 - (outside_guests / validated.event_rows) / (before_outside / before_events)
+    if by_coming and coming_outside is not None:
+        before_events, before_outside = last["coming_events"], last["coming_outside"]
+        now_events, now_outside = coming["events"], coming_outside
+    else:
+        before_events, before_outside = last.get("events", 0), last.get("outside_guests", 0)
+        now_events, now_outside = validated.event_rows, outside_guests
+    if _counts(before_outside, guards.max_shrink_share, guards) and before_events and now_events and ok["guests"]:
+        fallen = 1 - (now_outside / now_events) / (before_outside / before_events)
         if round(fallen, 9) > guards.max_shrink_share:
-            text = f"outside guests an event fell by {fallen:.0%} ({before_outside:,} before, {outside_guests:,} now)"
+            text = f"outside guests an event fell by {fallen:.0%} ({before_outside:,} before, {now_outside:,} now)"
             trip("max_shrink_share", "outside guests", fallen, guards.max_shrink_share, text)
     health = SourceHealth(
         read=True,

@@ -32,8 +32,10 @@ class Validated:
 
     `events`, `guests`: typed frames. `rejects`: a row a failed check. `held_guests`: source_event_id and guest_key (missing:
     unreadable, the whole guest list is frozen) of rejected guests. `unreadable_event_keys`: rows of the events SELECT without a
-    key; `unreadable_guest_events`: guest rows that name no event. `odd_times`: source_event_id, value and what of the first 50 rows
-    whose clock time a change of clocks made ambiguous. `sample_keys`: some keys of the events SELECT, which a second look must find.
+    key; `unreadable_guest_events`: guest rows that name no event. `coming`: events, guests, rejected_events and rejected_guests among
+    the rows that could be due, passed_events and passed_guests among those that could until lately; empty without a clock. `odd_times`:
+    source_event_id, value and what of the first 50 rows whose clock time a change of clocks made ambiguous. `sample_keys`: some keys of the
+    events SELECT, which a second look must find.
     """
 
     source: str
@@ -50,12 +52,23 @@ class Validated:
     notes: dict[str, int] = field(default_factory=dict)
     odd_times: list[dict[str, str]] = field(default_factory=list)
     sample_keys: list[str] = field(default_factory=list)
+    coming: dict[str, int] = field(default_factory=dict)
 
 
 def validate_source(
-    source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFrame, config: SourceConfig, *, longest_hours: int = LONGEST_HOURS
+    source: str,
+    raw_events: pd.DataFrame,
+    raw_guests: pd.DataFrame,
+    config: SourceConfig,
+    *,
+    longest_hours: int = LONGEST_HOURS,
+    as_of: pd.Timestamp | None = None,
+    since: pd.Timestamp | None = None,
 ) -> Validated:
-    """Type and check both frames of one source; `config.times` must be set. See `Validated`. longest_hours: of an event."""
+    """Type and check both frames of one source; `config.times` must be set. See `Validated`.
+
+    longest_hours: of an event. as_of: the clock, to count the rows that could be due; since: that of the read they are measured by.
+    """
     beside = ThreadPoolExecutor(1, thread_name_prefix="guests")  # Arrow's kernels let the other thread run meanwhile
     job = beside.submit(_type_guests, raw_guests, config)
     beside.shutdown(wait=False)
@@ -85,6 +98,7 @@ def validate_source(
         held = pd.concat([held, _hold_by_case(pick_rows(guests, other_case), typed["source_event_id"])], ignore_index=True)
         bad_guests |= other_case
     notes["guests_of_no_event"] = int(strangers.sum())
+    coming = {} if as_of is None else _count_coming(typed, checked, bad, guests, bad_guests, len(eventless), as_of=as_of, since=since)
     notes["copies_dropped"] = copies
     all_rejects = pd.concat([frame for frame in rejects if len(frame)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
     return Validated(
@@ -102,6 +116,7 @@ def validate_source(
         notes={key: value for key, value in notes.items() if value},
         odd_times=odd_times,
         sample_keys=_sample_keys(keyed),
+        coming=coming,
     )
 
 
@@ -109,6 +124,43 @@ def _sample_keys(keyed: pd.DataFrame) -> list[str]:
     """Keys from all over the rows, the latest starts first: a second look finds them unless it reads something else."""
     spread = keyed[["source_event_id", "starts_at"]].iloc[:: max(1, len(keyed) // (10 * SAMPLE_KEYS))]
     return spread.sort_values("starts_at", ascending=False, kind="stable")["source_event_id"].head(SAMPLE_KEYS).tolist()
+
+
+def _count_coming(
+    typed: pd.DataFrame,
+    checked: pd.DataFrame,
+    bad: Mask,
+    guests: pd.DataFrame,
+    bad_guests: Mask,
+    eventless: int,
+    *,
+    as_of: pd.Timestamp,
+    since: pd.Timestamp | None,
+) -> dict[str, int]:
+    """S27: how many rows could be due, and how many were until the clock went past them. What cannot be read could be.
+
+    A guest's row could be due when its event could.
+    """
+    ends = _find_ends(typed)
+    due = (ends.isna() | (ends > as_of)).to_numpy(dtype=bool)
+    passed = ((ends <= as_of) & (ends > since)).to_numpy(dtype=bool) if since is not None else ~due & False
+    of_due = is_among(guests["source_event_id"], typed.loc[due, "source_event_id"].dropna())
+    of_passed = is_among(guests["source_event_id"], typed.loc[passed, "source_event_id"].dropna()) & ~of_due
+    rejected = _find_ends(checked[np.asarray(bad, dtype=bool)])
+    keyless = typed["source_event_id"].isna().to_numpy(dtype=bool)
+    return {
+        "events": int(due.sum()),
+        "guests": int(of_due.sum()) + eventless,
+        "rejected_events": int((rejected.isna() | (rejected > as_of)).sum()) + int((due & keyless).sum()),
+        "rejected_guests": int((of_due & np.asarray(bad_guests, dtype=bool)).sum()) + eventless,
+        "passed_events": int(passed.sum()),
+        "passed_guests": int(of_passed.sum()),
+    }
+
+
+def _find_ends(events: pd.DataFrame) -> pd.Series:
+    """When each row is surely over: a start alone is believed for a day, an end before its start for nothing."""
+    return events[["starts_at", "ends_at"]].max(axis=1).where(events["ends_at"].notna(), events["starts_at"] + pd.Timedelta(days=1))
 
 
 def _surely_cancelled(keyed: pd.DataFrame) -> Mask:

@@ -1,0 +1,69 @@
+"""What was sent in the hours before that limits look back on, so that they hold over a day as over a run (S27)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+
+from flows.night.run import Run
+from flows.state.store import State
+from transforms.arrow.codes import unite_frames
+from transforms.arrow.columns import is_among
+from transforms.arrow.rows import pick_rows
+from transforms.diff.changes import Diff, code_mails
+from transforms.guards.approval import key_changes
+from transforms.report.mails import list_mails, needs_payload
+
+SLACK_HOURS = 0.5
+"""A nightly run that starts some minutes earlier than the night before is no second run of the same day."""
+MAIL_ROWS = 10_000
+_COLUMNS = ["source_id", "source", "location_id", "action", "reason", "guests"]
+
+
+def read_earlier(state: State, run: Run, *, hours: float) -> tuple[Diff, dict[str, Diff]]:
+    """What earlier runs sent and essentry confirmed: without a person's word, and, by the plan that was approved, with it.
+
+    The clock is that of the runs. A change that an approval of another plan let pass, and that was no part of that plan, is without a word.
+    """
+    since = run.as_of - timedelta(hours=max(hours - SLACK_HOURS, hours / 2))
+    unasked = [_nothing()]
+    released: dict[str, list[Diff]] = {}
+    for plan, changes in state.read_recent(since=since, besides=run.run_id):
+        asked = _are_asked(state, plan, changes)
+        if asked.any():
+            name = str(plan["approval_of"] or plan["plan_id"])
+            released.setdefault(name, []).append(_read_diff(state, plan["plan_id"], pick_rows(changes, asked)))
+        if not asked.all():
+            unasked.append(_read_diff(state, plan["plan_id"], pick_rows(changes, ~asked)))
+    return unite_earlier(unasked), {name: unite_earlier(parts) for name, parts in released.items()}
+
+
+def _are_asked(state: State, plan: dict[str, Any], changes: pd.DataFrame) -> Any:
+    """True for the changes that a person released: of an approved plan what was sent after the approval."""
+    if plan["approved_at"] is None:
+        return (changes["seq"] < 0).to_numpy(dtype=bool)
+    if plan["approval_of"] not in (None, plan["plan_id"]):
+        return is_among(key_changes(changes), state.approved_changes(plan["approval_of"]))
+    return (changes["sent_at"] >= plan["approved_at"]).to_numpy(dtype=bool, na_value=False)
+
+
+def _read_diff(state: State, plan_id: str, changes: pd.DataFrame) -> Diff:
+    """The changes and their mails; payloads are read a part at a time."""
+    frames = []
+    for start in range(0, len(changes), MAIL_ROWS):
+        part = changes.iloc[start : start + MAIL_ROWS]
+        frames.append(code_mails(list_mails(part, state.read_contents(plan_id, part.loc[needs_payload(part), "seq"].tolist()))))
+    return Diff(changes[_COLUMNS], pd.DataFrame(), unite_frames(frames))
+
+
+def _nothing() -> Diff:
+    no_mails = list_mails(pd.DataFrame(columns=["seq", "source_id", "source", "guests_json"]), {})
+    return Diff(pd.DataFrame(columns=_COLUMNS), pd.DataFrame(), code_mails(no_mails))
+
+
+def unite_earlier(parts: list[Diff]) -> Diff:
+    """The same of several plans."""
+    changes = pd.concat([part.changes for part in parts if len(part.changes)] or [parts[0].changes], ignore_index=True)
+    return Diff(changes, pd.DataFrame(), unite_frames([part.mails for part in parts if len(part.mails)] or [parts[0].mails]))
