@@ -74,7 +74,7 @@ def test_s28_every_odd_value_of_every_column_costs_its_row_alone(
     monkeypatch.setenv("ESSENTRY_TOKEN", firm_sandbox.token)
     monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", firm_sandbox.agent_token)
     firm = OddFirm(tmp_path, firm_sandbox, sources=tuple(TIMES), **dict.fromkeys(("max_new_invitations", "max_people_mailed"), 100_000))
-    firm.sections["guards"]["max_mails_per_guest"] = 100_000
+    firm.sections["guards"] |= {"max_mails_per_guest": 100_000, "max_quarantine_share": 1}
     with database(kind, tmp_path) as engine:
         if kind == "postgresql":
             url = engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
@@ -135,7 +135,7 @@ def test_s28_a_visit_longer_than_the_longest_is_no_visit(firm: Firm) -> None:
     firm.book("week", end=NOW + timedelta(days=37))
     firm.book("sentinel", end="2199-12-31 00:00:00")
     firm.book("none", end="9999-12-31 23:59:59")
-    firm.book("never", start="0001-01-01 00:00:00")
+    firm.book("never", start="0001-01-01 00:00:00", end=NOW + timedelta(days=1))
     assert checks(firm) == {"length": 1, "end": 1, "start": 1}
     assert set(firm.held()) == {"rooms-week"}
     firm.sections["window"] = {"longest_hours": 100}
