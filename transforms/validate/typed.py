@@ -109,9 +109,13 @@ def map_places(room_key: pd.Series, site_key: pd.Series, config: SourceConfig) -
     """The configured zone of each row's room or site, and its location, entrance and whether the room's own entry gave them."""
 
     def pick(attribute: str, table: Mapping[str, SiteConfig], keys: pd.Series, dtype: str) -> pd.Series:
-        return look_up(keys, {key: getattr(entry, attribute) for key, entry in table.items()}, dtype)
+        return look_up(keys, {clean(key): getattr(entry, attribute) for key, entry in table.items()}, dtype)
 
-    by_room = pd.Series(is_among(room_key, list(config.rooms)), index=room_key.index)
+    def clean(key: str) -> str:
+        """A key of the configuration as a row's is cleaned."""
+        return str(people.clean_text(pd.Series([key], dtype="str"))[0])
+
+    by_room = pd.Series(is_among(room_key, [clean(key) for key in config.rooms]), index=room_key.index)
     zone = pick("timezone", config.rooms, room_key, "str").fillna(pick("timezone", config.sites, site_key, "str"))
     place = pd.DataFrame({"by_room": by_room})
     for attribute in ("location_id", "entrance_id"):
