@@ -93,11 +93,13 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
     if kind != "plan":
         read_tokens(config)  # a missing token ends the run before anything is read
     with open_state(config) as state:
-        state.check_identity(config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids)
+        identity = config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids
         run = new_run(as_of)
         check_clock(config, run, _last_clock(state))
         session = Session(config, state, run, kind)
         with hold_lease(state, run, config) as session.lease, open_shelf(config.spill_folder) as session.shelf:
+            state.release_identity(*identity)
+            state.check_identity(*identity)
             state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
             try:
                 session.lost_requests = state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
