@@ -119,29 +119,23 @@ def check(
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """For monitoring: exit 0 when a sync ended well within --max-age hours, else that run's exit code, or 3 when there was none."""
+    """For monitoring: exit 0 when a sync ended well within --max-age hours, else that run's exit code, or 3 when there was none.
+
+    A source that the last run could not read is told by that run's exit code, 3 or 5.
+    """
     import orjson
 
     from flows.commands.terminal import say
     from flows.night.session import open_state
+    from transforms.report.check import judge_runs
 
     with open_state(load_settings(config), migrate=False) as state:
         runs = state.runs()
-    runs = runs[runs["kind"].isin(["sync", "apply"])].sort_values("started_at")
-    since = datetime.now(UTC) - timedelta(hours=max_age)
-    good = runs[runs["exit_code"].isin([0, 3]).fillna(False) & (runs["started_at"] >= since)]
-    last = runs.iloc[-1] if len(runs) else None
-    code = 0
-    if good.empty:
-        recent = last is not None and last["started_at"] >= since and bool(last["exit_code"] == last["exit_code"])
-        code = int(last["exit_code"]) if recent and last is not None else 3
-    text = "no sync has run yet" if last is None else f"the last run, {last['run_id']}, is {last['status']}"
-    if not good.empty:
-        text = f"the last good run began {good.iloc[-1]['started_at']:%Y-%m-%d %H:%M} UTC; {text}"
+    code, word, text = judge_runs(runs, now=datetime.now(UTC), max_age=timedelta(hours=max_age))
     if as_json:
         typer.echo(orjson.dumps({"ok": code == 0, "exit_code": code, "text": text, "max_age_hours": max_age}).decode())
     else:
-        say(f"{'OK' if code == 0 else 'LATE' if code == 3 else 'FAILED'}: {text} (a good one is wanted every {max_age:g} hours)")
+        say(f"{word}: {text} (a good one is wanted every {max_age:g} hours)")
     raise typer.Exit(code)
 
 

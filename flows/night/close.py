@@ -13,6 +13,7 @@ import pandas as pd
 
 from flows.night.retention import forget_after
 from flows.night.session import Result, Session
+from flows.night.sources import count_absences, end_code, find_failed, tell_failed_sources
 from flows.report.files import remove_report, write_failure, write_report
 from flows.report.log import log_outcome
 from flows.report.metrics import write_metrics
@@ -77,11 +78,14 @@ def _finish(session: Session, error: SyncError | None) -> Result:
         if not isinstance(error, LeaseHeld):  # a plan is no measure for the next night, unless a person approves it
             state.save_source_reads(run.run_id, planned.reads, planned.health, measure=session.kind != "plan")
         if session.kind != "plan" and not isinstance(error, LeaseHeld):
-            state.count_absent(planned.diff.absent_now)
+            count_absences(state, planned)
             state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
             state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
     problems = list_problems(changes if planned is not None else empty, state.rejections(), state.list_unanswered())
-    exit_code = _exit_code(session, changes if planned is not None else empty, problems, error)
+    failed = planned.failed_sources if planned is not None else {}
+    problems, too_long = tell_failed_sources(session.config, state, failed, problems, plan_id=planned.plan_id if planned else "")
+    settled = _exit_code(session, changes if planned is not None else empty, problems, error)
+    exit_code = end_code(settled, too_long=too_long)
     summary, folder = _summarise(session)
     if planned is None:
         report = _tell_failure(session, error, problems)
@@ -110,7 +114,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             **_surroundings(session),
         )
         unwritten = _write_report(session, folder, report, changes, planned.plan_id)
-    status = {0: "done", 3: "incomplete", 4: "stopped"}.get(exit_code, "failed")
+    status = {0: "done", 3: "incomplete", 4: "stopped"}.get(settled, "failed")
     state.finish_run(
         run.run_id,
         finished_at=datetime.now(UTC),
@@ -120,7 +124,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
         report_dir=str(folder),
         plan_id=planned.plan_id if planned else None,
     )
-    if session.kind != "plan" and exit_code in (0, 3):
+    if session.kind != "plan" and settled in (0, 3):
         for old in state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days):
             remove_report(Path(old))
         forget_after(session.config, state, now=datetime.now(UTC))
@@ -161,6 +165,8 @@ def _try_writing(write: Callable[..., Any], *arguments: Any, **options: Any) -> 
 
 def _notes(session: Session, **counts: int) -> dict[str, int]:
     counts["events_of_a_killed_run"] = session.lost_requests
+    counts["minutes_that_the_clock_differs_from_essentry"] = session.minutes_off
+    counts["events_brought_back_that_a_clock_ahead_had_ended"] = session.brought_back
     return {name: count for name, count in counts.items() if count}
 
 
@@ -183,8 +189,11 @@ def finish_apply(session: Session, plan_id: str) -> Result:
     stored, changes = session.state.load_plan(plan_id, columns=TOLD, coded=CODED)
     exit_code = session.load.error.exit_code if session.load and session.load.error else EXIT_DONE
     problems = list_problems(changes, session.state.rejections(), session.state.list_unanswered())
+    failed = find_failed(session.state, stored["run_id"])
+    problems, too_long = tell_failed_sources(session.config, session.state, failed, problems, plan_id=stored["plan_id"])
     if exit_code == EXIT_DONE and (len(problems) or changes["state"].isin(["planned", "sending"]).any()):
         exit_code = EXIT_INCOMPLETE
+    settled, exit_code = exit_code, end_code(exit_code, too_long=too_long)
     run = session.run
     summary, folder = _summarise(session)
     decisions = changes[["source_id", "source", "action", "reason"]]
@@ -201,7 +210,7 @@ def finish_apply(session: Session, plan_id: str) -> Result:
         balance=balance,
         decided={name: balance["snapshot"].get(name, 0) for name in ("unchanged", "held", "dormant", "pilot")},
         notes=_notes(session),
-        failed_sources={},
+        failed_sources=failed,
         seconds=session.seconds,
         load=_load_facts(session),
         error=str(session.load.error) if session.load and session.load.error else None,
@@ -212,7 +221,7 @@ def finish_apply(session: Session, plan_id: str) -> Result:
     session.state.finish_run(
         run.run_id,
         finished_at=datetime.now(UTC),
-        status="done" if exit_code == 0 else "incomplete" if exit_code == EXIT_INCOMPLETE else "failed",
+        status="done" if settled == 0 else "incomplete" if settled == EXIT_INCOMPLETE else "failed",
         exit_code=exit_code,
         summary_json=orjson.dumps(summarise_report(report)).decode(),
         report_dir=str(folder),

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from flows.connections.secrets import hash_token, read_agent_token, read_block, read_tokens
 from flows.connections.urls import parse_url
+from flows.night.clock import compare_clocks
 from flows.night.lease import Lease, hold_lease
 from flows.night.load import LoadResult
 from flows.night.plan import Planned
@@ -30,7 +31,10 @@ from schemas.errors import SyncError
 
 @dataclass
 class Session:
-    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie."""
+    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie.
+
+    `minutes_off`: what this machine's clock differs from others', when that is to be told. `brought_back`: events that a clock ahead had ended.
+    """
 
     config: Config
     state: State
@@ -43,6 +47,8 @@ class Session:
     result: Result | None = None
     lease: Lease | None = None
     lost_requests: int = 0
+    minutes_off: int = 0
+    brought_back: int = 0
     shelf: Shelf = field(default_factory=Shelf)
 
     @contextmanager
@@ -96,13 +102,14 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
         identity = config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids
         run = new_run(as_of)
         check_clock(config, run, _last_clock(state))
-        session = Session(config, state, run, kind)
+        session = Session(config, state, run, kind, minutes_off=compare_clocks(config, run))
         with hold_lease(state, run, config) as session.lease, open_shelf(config.spill_folder) as session.shelf:
             state.release_identity(*identity)
             state.check_identity(*identity)
             state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
             try:
                 session.lost_requests = state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
+                session.brought_back = state.revive_expired(run.as_of)
                 yield session
             finally:
                 with suppress(SyncError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from flows.connections.bulk import BulkReadError
 from flows.state import tables as t
 from flows.state.approvals import Approvals
 from flows.state.bulk import append_rows, read_rows
+from flows.state.clock import Clocks
 from flows.state.engine import READS, explain, open_engine
 from flows.state.ledger import LedgerWrites
 from flows.state.people import PersonalData
@@ -43,7 +44,7 @@ MANY = 100_000
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
+class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Sources):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:
@@ -430,16 +431,21 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
                 some = t.rejections.c.source_id.in_(list(source_ids[start : start + CHUNK]))
                 connection.execute(t.rejections.delete().where(some))
 
-    def count_absent(self, absent: Iterable[str], *, unsure: Callable[[str, str], bool] = lambda source_id, source: False) -> None:
+    def list_absent(self) -> pd.DataFrame:
+        """source_id and source of the events that were missing in the last run in which they were looked for."""
+        c = t.snapshot_events.c
+        return self._frame(sa.select(c.source_id, c.source).where(c.absent_runs > 0))
+
+    def count_absent(self, absent: Iterable[str], *, unsure: Collection[str] = ()) -> None:
         """Complete runs in which an event was missing; one that is there again starts over.
 
-        unsure: whether an event, by its id and source, was not looked for in this run; its count stays as it is.
+        unsure: events that were not looked for in this run; their counts stay as they are.
         """
         table = t.snapshot_events
         with self._begin() as connection:
             missing = list(dict.fromkeys(absent))
-            counted = connection.execute(sa.select(table.c.source_id, table.c.source).where(table.c.absent_runs > 0)).all()
-            back = sorted({row.source_id for row in counted if not unsure(row.source_id, row.source)} - set(missing))
+            counted = connection.execute(sa.select(table.c.source_id).where(table.c.absent_runs > 0)).scalars()
+            back = sorted(set(counted) - set(missing) - set(unsure))
             for ids, runs in ((back, sa.literal(0)), (missing, sa.func.coalesce(table.c.absent_runs, 0) + 1)):
                 for start in range(0, len(ids), CHUNK):
                     some = table.c.source_id.in_(ids[start : start + CHUNK])

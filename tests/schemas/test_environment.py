@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from schemas.config import Config, EssentryConfig, GuardsConfig, ReportConfig, ScaleConfig, SiteConfig, SourceConfig, StateConfig, WindowConfig, load_config
+from schemas.config import (
+    Config,
+    EssentryConfig,
+    GuardsConfig,
+    ReportConfig,
+    ScaleConfig,
+    SiteConfig,
+    SourceConfig,
+    StateConfig,
+    WindowConfig,
+    load_config,
+)
 from schemas.errors import ConfigurationError
 
 TEXT = """
@@ -48,7 +59,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("ESSENTRY_SYNC_XYZZY", ""),
     ],
 )
-def test_s25_an_unknown_variable_of_ours_is_refused_and_the_nearest_named(path: Path, name: str, near: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s25_an_unknown_variable_of_ours_is_refused_and_the_nearest_named(
+    path: Path, name: str, near: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "true")
     with pytest.raises(ConfigurationError) as refused:
         load_config(path)
@@ -79,7 +92,9 @@ def test_s25_an_unknown_variable_of_ours_is_refused_and_the_nearest_named(path: 
         ("ESSENTRY_TOKEN", "secret"),
     ],
 )
-def test_s25_every_way_to_name_a_setting_and_what_is_none_of_ours_passes(path: Path, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s25_every_way_to_name_a_setting_and_what_is_none_of_ours_passes(
+    path: Path, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, value)
     load_config(path)
 

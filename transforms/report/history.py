@@ -31,8 +31,14 @@ def summarise_report(report: Mapping[str, Any]) -> dict[str, Any]:
         "people_mailed": report["people_mailed"],
         "people": people["total"],
         "quarantined": sum(group["rows"] for group in report["quarantined"]),
-        "rejected": sum(group["events"] for group in report["problem_groups"]),
+        "rejected": count_rejected(report),
+        "failed_sources": sorted(report["failed_sources"]),
     }
+
+
+def count_rejected(report: Mapping[str, Any]) -> int:
+    """Events that essentry rejected or did not answer for; a source that failed is a problem and no event."""
+    return sum(group["events"] for group in report["problem_groups"] if group["state"] != "failed")
 
 
 def list_history(runs: pd.DataFrame, *, until: str | None = None, limit: int = HISTORY_RUNS) -> list[dict[str, Any]]:

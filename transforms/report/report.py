@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from transforms.arrow.columns import is_among
 from transforms.arrow.instants import format_instants
 from transforms.masking import mask_text, mask_value
 from transforms.report.changes import choose_listed, count_listed
-from transforms.report.history import compare_usual
+from transforms.report.history import compare_usual, count_rejected
 from transforms.report.words import Wording, explain_code
 from transforms.words import plural
 
@@ -61,7 +61,7 @@ def build_report(
         "run": dict(run),
         "plan": _tell_plan(plan, findings, changes),
         "status": tell_status(run, findings, changes, load, error, len(problems)),
-        "verdict": tell_verdict(run, findings, changes, rejects, load, error, len(problems)),
+        "verdict": tell_verdict(run, findings, changes, rejects, load, error, len(problems) - len(failed_sources), failed=failed_sources),
         "timezone": wording.timezone,
         "masked": wording.masked,
         "places": {str(key): name for key, name in sorted(wording.locations.items())},
@@ -116,7 +116,7 @@ def _this_run(report: Mapping[str, Any]) -> dict[str, Any]:
         **{action: counts[action] for action in ("create", "update", "delete")},
         "people": people["total"],
         "quarantined": sum(group["rows"] for group in report["quarantined"]),
-        "rejected": sum(group["events"] for group in report["problem_groups"]),
+        "rejected": count_rejected(report),
         "seconds": round(sum(report["seconds"].values()), 1),
     }
 
@@ -167,8 +167,10 @@ def tell_verdict(
     load: Mapping[str, Any] | None,
     error: str | None,
     problems: int,
+    *,
+    failed: Iterable[str] = (),
 ) -> str:
-    """The outcome in words."""
+    """The outcome in words. failed: sources that could not be read."""
     if error:
         return f"stopped: {error}"
     if run.get("kind") == "plan":
@@ -181,6 +183,9 @@ def tell_verdict(
         sent = int((changes["state"] == "confirmed").sum())
         held = f"{plural(waiting, 'cancellation')} held back until you approve {'it' if waiting == 1 else 'them'}"
         return f"{plural(sent, 'change')} sent; {held}: {findings[0]['message']}"
+    if names := ", ".join(failed):
+        also = f"; {plural(problems, 'event')} rejected or unknown" if problems > 0 else ""
+        return f"done, but the source {names} could not be read: its events stay as they are in essentry{also}"
     if problems:
         return f"done, but {plural(problems, 'event')} rejected or unknown; they come again until they are solved"
     if changes.empty:
