@@ -45,8 +45,28 @@ def backup(file: Annotated[Path, typer.Argument(metavar="FILE")], config: Config
     with open_state(load_settings(config), migrate=False) as state:
         size = back_up(state, file)
     say(
-        f"wrote {file} ({size:,} bytes); to restore it: end all runs, copy it to the place of the state file, remove its -wal and -shm files"
+        f"wrote {file} ({size:,} bytes); to restore it: end all runs, copy it to the place of the state file, remove its -wal and -shm files, "
+        "and run `essentry-sync restored`"
     )
+
+
+@app.command(rich_help_panel=PANEL)
+def restored(yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """After a restore of the state from a backup: have every event to come sent once more by the next run, through the guards."""
+    from flows.commands.decide import _agreed
+    from flows.commands.terminal import say
+    from flows.night.session import open_state
+    from flows.operations.restored import describe_restored, find_restored, mark_restored
+    from transforms.words import plural
+
+    settings = load_settings(config)
+    with open_state(settings) as state:
+        evidence = find_restored(settings, state)
+        for line in describe_restored(state, evidence):
+            say(line)
+        _agreed("have the next run send them again, completely?", yes=yes, kept="nothing was changed")
+        count = mark_restored(settings, state, evidence)
+    say(f"{plural(count, 'event')} {'is' if count == 1 else 'are'} unknown until the next run sends them; essentry was not called")
 
 
 @app.command(rich_help_panel=PANEL)

@@ -165,6 +165,7 @@ def _try_writing(write: Callable[..., Any], *arguments: Any, **options: Any) -> 
 
 def _notes(session: Session, **counts: int) -> dict[str, int]:
     counts["events_of_a_killed_run"] = session.lost_requests
+    counts["events_unknown_since_a_restore"] = session.restored
     counts["minutes_that_the_clock_differs_from_essentry"] = session.minutes_off
     counts["events_brought_back_that_a_clock_ahead_had_ended"] = session.brought_back
     return {name: count for name, count in counts.items() if count}

@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 import pandas as pd
 
+from flows.night.journal import note_run
 from flows.night.known import number_guests
 from flows.night.session import open_session
 from flows.parts.work import list_keyless, validate_frames
@@ -53,6 +54,7 @@ def adopt_events(config: Config, file: Path, *, write: bool) -> list[str]:
         if write:
             now = datetime.now(UTC)
             events = adoption.events.assign(confirmed_run=run.run_id, confirmed_at=pd.Timestamp(now).as_unit("us"))
+            note_run(config, state, run, "adopt")  # a copy of the state that is older than this knows nothing of it
             state.adopt(adoption.ids, events)
         state.finish_run(run.run_id, finished_at=datetime.now(UTC), status="done", exit_code=0, kind="adopt")
     return describe_adoption(adoption, written=write)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -70,6 +69,5 @@ def _settle_in_order(
     """Rows of the future end just before now, one after the other; they are few."""
     rows = connection.execute(sa.select(*key).where(column > now).order_by(column, *key)).mappings().all()
     for place, row in enumerate(rows):
-        mine: Mapping[str, Any] = row
-        match = sa.and_(*(part == mine[part.name] for part in key))
+        match = sa.and_(*(part == row[part.name] for part in key))
         connection.execute(table.update().where(match).values({column.name: now - (len(rows) - place) * _STEP}))

@@ -34,6 +34,7 @@ from flows.state.engine import READS, explain, open_engine
 from flows.state.ledger import LedgerWrites
 from flows.state.people import PersonalData
 from flows.state.reports import CHANGE_FACTS, ReportReads
+from flows.state.restore import Restores
 from flows.state.sources import Sources
 from schemas.config import is_loopback
 from schemas.errors import LeaseHeld, StateError
@@ -44,7 +45,7 @@ MANY = 100_000
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Sources):
+class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores, Sources):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:

@@ -30,10 +30,12 @@ def find_left_over(
     explained: Counter[Key] = Counter()
     for text in payloads:
         payload = orjson.loads(text)
-        where = (payload["locationId"], payload["startsAt"]) if "startsAt" in payload and "locationId" in payload else None
-        where = where or (places or {}).get(payload.get("sourceId", ""))
-        for guest in payload.get("invitations", []) if where else ():
-            explained[_key(*where, guest)] += 1
+        location, start = (places or {}).get(payload.get("sourceId", ""), (None, None))
+        location, start = payload.get("locationId", location), payload.get("startsAt", start)
+        if location is None or start is None:
+            continue
+        for guest in payload.get("invitations", []):
+            explained[_key(location, start, guest)] += 1
     left: list[dict[str, Any]] = []
     for invitation in listed:
         event, contact = invitation["event"], invitation.get("contact") or {}
