@@ -7,7 +7,7 @@ what was deleted counts as deleted. Where they are not, the run stops, and `esse
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def read_evidence(config: Config, state: State) -> Evidence:
 
 def write_restored(config: Config, state: State, run: Run, evidence: Evidence, *, everything: bool = False) -> int:
     """Have what may have moved count as unknown, and the runs in between as known; returns how many events are unknown now."""
-    now = datetime.now(UTC)
+    now = run.started_at - timedelta(milliseconds=1)  # before the plan that this run makes, which is the newest
     touched = evidence.touched
     if everything:
         touched = mark_all(state.read_fingerprints(), touched, as_of=run.clock)
@@ -83,7 +83,7 @@ def write_restored(config: Config, state: State, run: Run, evidence: Evidence, *
         }
         for entry in evidence.missing.entries
     ]  # fmt: skip
-    return state.mark_restored(f"{run.run_id}-restored", touched, lost, now=now)
+    return state.mark_restored(f"restored-{run.run_id}", touched, lost, now=now)
 
 
 def _folder(config: Config, run_id: str) -> Path:

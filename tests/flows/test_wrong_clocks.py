@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import io
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ import pytest
 import flows.night.clock as clock
 from flows.commands.main import main
 from flows.night.clock import compare_clocks, measure_essentry
-from flows.night.run import Run, new_run
+from flows.night.run import new_run
 from flows.night.session import open_session, open_state
 from flows.operations.clock import find_clock_ahead, forget_clock
 from schemas.errors import ConfigurationError
@@ -184,18 +185,10 @@ def test_s16_what_is_over_stays_over(firm: Firm) -> None:
     assert "events_brought_back_that_a_clock_ahead_had_ended" not in result.report["notes"]
 
 
-def by_clock(run: Run, ahead: timedelta) -> dict[str, Any]:
-    later = run.started_at + ahead
-    return {"started_at": later, "finished_at": later, "as_of": later}
-
-
 def test_s16_forgetting_the_clock_puts_runs_plans_reads_and_waits_right(firm: Firm) -> None:
     """A wall clock that was 30 days ahead, as the state has it afterwards: written by hand, for a test has one clock."""
-    import sqlalchemy as sa
-
-    from flows.state import tables as t
-
     now = datetime.now(UTC)
+    firm.now = now - timedelta(hours=2)
     firm.book("m", start=now + timedelta(days=10))
     firm.book("n")
     firm.night()
@@ -205,10 +198,6 @@ def test_s16_forgetting_the_clock_puts_runs_plans_reads_and_waits_right(firm: Fi
     firm.book("x")
     result = firm.night()
     with open_state(firm.config) as state, state.engine.begin() as connection:
-        ahead = {column.name: column + int(30 * 86400e6) for column in (t.runs.c.started_at, t.runs.c.finished_at)}
-        mine = t.runs.c.run_id == result.report["run"]["run_id"]
-        raw = {name: sa.type_coerce(value, sa.BigInteger) for name, value in ahead.items()}
-        assert raw
         for table, name in (("runs", "started_at"), ("runs", "finished_at"), ("plans", "created_at"), ("source_reads", "read_at")):
             connection.exec_driver_sql(
                 f"UPDATE {table} SET {name} = {name} + {int(30 * 86400e6)} WHERE run_id = ?", (result.report["run"]["run_id"],)
@@ -216,7 +205,6 @@ def test_s16_forgetting_the_clock_puts_runs_plans_reads_and_waits_right(firm: Fi
         connection.exec_driver_sql(
             f"UPDATE rejections SET last_at = last_at + {int(30 * 86400e6)}, next_at = next_at + {int(32 * 86400e6)}"
         )
-        assert connection.execute(sa.select(t.runs.c.run_id).where(mine)).first()
     with open_state(firm.config) as state:
         found = find_clock_ahead(firm.config, state)
         assert len(found.runs) == 1
@@ -238,7 +226,9 @@ def test_s16_forgetting_the_clock_puts_runs_plans_reads_and_waits_right(firm: Fi
     assert [mail[0] for mail in firm.new_mails()].count("cancelled") == 1
 
 
-def test_s16_runs_forget_clock_as_a_command(company: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_s16_runs_forget_clock_as_a_command(company: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+
     def command(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
             main([*arguments, "--config", str(company.path)])
@@ -247,7 +237,6 @@ def test_s16_runs_forget_clock_as_a_command(company: Any, capsys: pytest.Capture
 
     company.write({"1": ["ada@out.example"], "2": ["bob@out.example"]}, days=10)
     company.night()
-    assert command("runs", "--forget-clock") == (0, f"{command('runs', '--forget-clock')[1]}")
     assert "nothing to forget" in command("runs", "--forget-clock")[1]
     start = company.now
     company.now += timedelta(days=30)
