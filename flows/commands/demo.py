@@ -87,7 +87,9 @@ def is_demos_state(file: Path) -> bool:
     if file.stat().st_size == 0:
         return True
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        # a look must not leave files of its own beside the state
+        how = "mode=ro" if file.with_name(file.name + "-wal").exists() else "immutable=1"
+        with closing(sqlite3.connect(f"file:{file}?{how}", uri=True)) as connection:
             rows = connection.execute("SELECT base_url FROM identity").fetchall()
     except sqlite3.Error:
         return False

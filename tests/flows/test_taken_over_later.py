@@ -175,7 +175,7 @@ def test_s13_a_plan_under_a_typing_error_binds_nobody(firm: Firm, monkeypatch: p
     monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", "00000000-0000-4000-8000-000000000000")
     firm.night(kind="plan")
     monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", right)
-    with pytest.raises(StateError, match="superseded"):
+    with pytest.raises(ConfigurationError, match="superseded"):
         firm.apply()  # that plan was for another
     assert firm.night().exit_code == 0
     monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", "00000000-0000-4000-8000-000000000000")

@@ -190,5 +190,7 @@ def _as_later(
     """
     known = pd.DataFrame(columns=RECORD_COLUMNS) if records is None else records
     rows = pd.DataFrame({"own_id": list(own_ids)}, dtype="str").merge(known.drop(columns="source"), on="own_id", how="left", validate="1:1")
-    rows = rows.assign(source=rows["own_id"].map(dict(sources)), source_id=rows["own_id"])
+    instants = {name: pd.to_datetime(rows[name], utc=True).astype("datetime64[us, UTC]") for name in ("starts_at", "ends_at")}
+    rows = rows.assign(source=rows["own_id"].map(dict(sources)), source_id=rows["own_id"], **instants)
+    rows = rows.astype({"location_id": "Int64", "name": "str"})
     return _as_confirmed(rows, ids, invitations)
