@@ -9,19 +9,29 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from schemas.errors import ConfigurationError
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _SOURCE_NAME = r"[a-z][a-z0-9_]{0,31}"
 PRESETS = ("librebooking", "mrbs", "orangehrm", "frappe_hrms")
+PREFIX = "ESSENTRY_SYNC_"
+OTHER_VARIABLES = ("CONFIG", "DEBUG", "REQUIRE_DATABASES", "REQUIRE_BROWSER")
+"""What may follow PREFIX in the environment and is no setting: of the command line, and of the project's own tests."""
+_OF_KUBERNETES = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)$")
+"""What Kubernetes puts into a container beside a Service that is named essentry-sync."""
+MOST_DAYS = 36_500
+MOST_SECONDS = 10_000_000
+"""A hundred years and some months: what is longer is a slip of the keyboard, and leaves the calendar of databases."""
 
 
 def is_loopback(url: str) -> bool:
@@ -50,6 +60,8 @@ def _dashboard_id(kind: str) -> Any:
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+DashboardId = Annotated[int, Field(ge=0, lt=2**63)]
+Title = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class Section(BaseModel):
@@ -66,11 +78,11 @@ class EssentryConfig(Section):
     agent_token_env: str = Field("ESSENTRY_AGENT_TOKEN", description="environment variable with the agent token (a UUID)")
     token_block: str | None = Field(None, description="Prefect Secret block with the integration token, instead of token_env")
     agent_token_block: str | None = Field(None, description="Prefect Secret block with the agent token")
-    batch_events: int = Field(100, ge=1, description="most events in one request")
-    batch_bytes: int = Field(1_000_000, ge=1_000, description="most bytes in one request")
+    batch_events: int = Field(100, ge=1, le=1_000_000, description="most events in one request")
+    batch_bytes: int = Field(1_000_000, ge=1_000, le=10**10, description="most bytes in one request")
     concurrency: int = Field(4, ge=1, le=64, description="requests under way at once")
-    timeout_seconds: float = Field(30, gt=0, description="time for one request")
-    retry_budget_seconds: float = Field(300, ge=0, description="time for one batch with all its retries")
+    timeout_seconds: float = Field(30, gt=0, le=MOST_SECONDS, description="time for one request")
+    retry_budget_seconds: float = Field(300, ge=0, le=MOST_SECONDS, description="time for one batch with all its retries")
     max_rejected_batches: int = Field(5, ge=1, description="stop after so many batches rejected whole: the fault is ours")
     guest_list: Literal["additive", "authoritative"] = Field(
         "additive", description="additive: changes only, what reception did by hand stays; authoritative: our list is the whole list"
@@ -120,17 +132,17 @@ class StateConfig(Section):
     url: str = Field("sqlite:///data/state/essentry-sync.sqlite", description="SQLAlchemy URL; SQLite or PostgreSQL")
     url_env: str | None = Field(None, description="environment variable with the URL, instead of url")
     url_block: str | None = Field(None, description="Prefect SQLAlchemy Connector or Secret block with the URL, instead of url")
-    keep_inactive_days: int = Field(90, ge=1, description="days an expired or deleted event leaves a trace")
-    keep_runs_days: int = Field(400, ge=1, description="days the ledger and the run history are kept")
-    lease_seconds: int = Field(120, ge=5, description="a run that does not renew its lease for so long counts as dead")
-    lease_wait_seconds: int = Field(0, ge=0, description="how long to wait for another run before giving up")
+    keep_inactive_days: int = Field(90, ge=1, le=MOST_DAYS, description="days an expired or deleted event leaves a trace")
+    keep_runs_days: int = Field(400, ge=1, le=MOST_DAYS, description="days the ledger and the run history are kept")
+    lease_seconds: int = Field(120, ge=5, le=MOST_SECONDS, description="a run that does not renew its lease for so long counts as dead")
+    lease_wait_seconds: int = Field(0, ge=0, le=MOST_SECONDS, description="how long to wait for another run before giving up")
 
 
 class SiteConfig(Section):
     """A site or room of the source: the essentry location and entrance it stands for."""
 
-    location_id: int = Field(description="essentry location, a number or its dashboard address")
-    entrance_id: int | None = Field(None, description="essentry entrance, a number or its dashboard address")
+    location_id: DashboardId = Field(description="essentry location, a number or its dashboard address")
+    entrance_id: DashboardId | None = Field(None, description="essentry entrance, a number or its dashboard address")
     timezone: Zone | None = Field(None, description="zone of wall-clock times of this site")
     # no part of what is sent, so no part of the policy that a dump of this table is
     name: str | None = Field(None, exclude=True, description="what reports call this location; of a room: its entrance")
@@ -161,17 +173,17 @@ class SourceConfig(Section):
     params: dict[str, str | int | None] = Field(default_factory=dict, description="values for :named parameters of the SELECTs")
     times: Literal["utc", "epoch", "local"] | None = Field(None, description="what the SELECT's times are; a preset knows its own")
     timezone: Zone | None = Field(None, description="zone of rows that name none")
-    default_duration_minutes: int = Field(60, ge=1, description="length of an event without an end")
+    default_duration_minutes: int = Field(60, ge=1, le=1440 * MOST_DAYS, description="length of an event without an end")
     guests: Literal["external", "all"] = Field("external", description="leave employees out, or invite everybody")
     internal_domains: list[str] = Field(default_factory=list, description="e-mail domains of employees")
     events_without_guests: Literal["skip", "send"] = Field("skip", description="meetings without an outside guest")
     pending: Literal["hold", "send"] = Field("hold", description="bookings that wait for approval in the source")
-    untitled: str = Field("Meeting", min_length=1, description="name of an event without a title")
-    private_title: str = Field("Private meeting", min_length=1, description="name of an event marked private")
+    untitled: Title = Field("Meeting", description="name of an event without a title")
+    private_title: Title = Field("Private meeting", description="name of an event marked private")
     on_failure: Literal["stop", "others"] | None = Field(None, description="overrides on_source_failure for this source")
     sites: dict[str, SiteConfig] = Field(default_factory=dict, description="site_key → essentry")
     rooms: dict[str, SiteConfig] = Field(default_factory=dict, description="room_key → essentry; tried first")
-    custom_fields: dict[str, int] = Field(default_factory=dict, description="column custom_<name> → essentry custom field id")
+    custom_fields: dict[str, DashboardId] = Field(default_factory=dict, description="column custom_<name> → essentry custom field id")
     id_prefix: str | None = Field(None, description="first part of the ids instead of the name: after `rename`, the source's first name")
     _found: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -190,7 +202,7 @@ class SourceConfig(Section):
 class WindowConfig(Section):
     """`[window]`: how far ahead events are sent."""
 
-    days_ahead: int = Field(365, ge=1, description="events that start later wait")
+    days_ahead: int = Field(365, ge=1, le=MOST_DAYS, description="events that start later wait")
     longest_hours: int = Field(8784, ge=1, description="a longer event is quarantined: its end is a placeholder such as 2099-12-31")
 
 
@@ -237,8 +249,14 @@ class GuardsConfig(Section):
     approve_first_run: bool = True
     approve_policy_change: bool = True
     on_trip: Literal["stop", "hold-deletes"] = "stop"
-    plan_max_age_hours: float = Field(24, gt=0)
-    approval_wait_minutes: float = Field(0, ge=0, description="how long a run waits for the approval of its plan; 0: it ends")
+    plan_max_age_hours: float = Field(24, gt=0, le=24 * MOST_DAYS)
+    approval_wait_minutes: float = Field(
+        0, ge=0, le=MOST_SECONDS / 60, description="how long a run waits for the approval of its plan; 0: it ends"
+    )
+    clock_tolerance_minutes: float = Field(
+        10, ge=0, le=1440, description="told from here on: this machine's clock against essentry's and the databases'"
+    )
+    max_clock_minutes: float = Field(60, gt=0, le=1440, description="so far apart, nothing is planned, expired or sent")
 
 
 class PilotConfig(Section):
@@ -262,7 +280,9 @@ class ReportConfig(Section):
     url: str | None = Field(None, description="address under which that folder is served, for links in Prefect")
     timezone: Zone = "UTC"
     personal_data: Literal["full", "masked"] = Field("full", description="in report files; logs and artifacts are always masked")
-    keep_personal_days: int = Field(90, ge=1, description="days until people are taken out of reports, the ledger and ended events")
+    keep_personal_days: int = Field(
+        90, ge=1, le=MOST_DAYS, description="days until people are taken out of reports, the ledger and ended events"
+    )
     log: Literal["off", "text", "json"] = Field("off", description="a record a step on standard error, with run id and counters")
     metrics_file: Path | None = Field(None, description="figures of the last run for Prometheus' node exporter; needs the extra `metrics`")
 
@@ -284,11 +304,14 @@ class ScaleConfig(Section):
 class Config(BaseSettings):
     """The whole file. `load_config` reads it; `root` is the folder relative paths start from."""
 
-    model_config = SettingsConfigDict(env_prefix="ESSENTRY_SYNC_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
 
     root: Path = Field(default_factory=Path.cwd, exclude=True)
     file: Path | None = Field(None, exclude=True)
     on_source_failure: Literal["stop", "others"] = "stop"
+    failed_source_nights: int = Field(
+        3, ge=1, description='a source that failed under "others" ends a run with 3; so many runs in a row, with 5'
+    )
     essentry: EssentryConfig = Field(default_factory=EssentryConfig)
     state: StateConfig = Field(default_factory=StateConfig)
     sources: dict[str, SourceConfig] = Field(min_length=1)
@@ -371,10 +394,57 @@ def load_config(path: Path) -> Config:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
+    if inner := {"root", "file"} & set(values):
+        raise ConfigurationError(f"{path}: unknown key {min(inner)}: remove it; paths start from the folder of this file")
     try:
-        return Config(**values, root=path.resolve().parent, file=path.resolve())
+        config = Config(**values, root=path.resolve().parent, file=path.resolve())
     except ValidationError as error:
         raise ConfigurationError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from None
+    except SettingsError as error:
+        raise ConfigurationError(f"the environment: {error}: lists and tables are written as JSON, for example '[\"1\"]'") from None
+    check_environment(config, os.environ)
+    return config
+
+
+def check_environment(config: Config, names: Iterable[str]) -> None:
+    """Raise ConfigurationError for a variable of ours that sets nothing: a mistyped kill switch must not look like one.
+
+    names: of the environment. A name that the configuration itself gives (`token_env`, `url_env` …) is no setting, and fine.
+    """
+    secrets = {config.essentry.token_env, config.essentry.agent_token_env, config.state.url_env}
+    secrets |= {entry.url_env for entry in config.sources.values()}
+    known = [PREFIX + name for name in (*_list_settings(Config), *OTHER_VARIABLES)]
+    known += [f"{PREFIX}SOURCES__{source.upper()}__{name}" for source in config.sources for name in _list_settings(SourceConfig)]
+    for name in sorted(names):
+        rest = name[len(PREFIX) :]
+        if name in secrets or name[: len(PREFIX)].upper() != PREFIX or _OF_KUBERNETES.match(rest):
+            continue
+        if rest in OTHER_VARIABLES or _sets_something(Config, rest.lower().split("__")):
+            continue
+        near = get_close_matches(name.upper(), known, n=1, cutoff=0.5)
+        hint = f"do you mean {near[0]}?" if near else f"settings are {PREFIX}<SECTION>__<KEY>, as {PREFIX}PILOT__PAUSED."
+        raise ConfigurationError(f"the environment variable {name} is no setting: {hint} Correct its name, or unset it")
+
+
+def _sets_something(kind: Any, parts: Sequence[str]) -> bool:
+    """Whether the rest of a variable's name, cut at its double underscores, leads to a value of this type."""
+    if not parts:
+        return True
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        entry = kind.model_fields.get(parts[0])
+        return entry is not None and not (kind is Config and parts[0] in ("root", "file")) and _sets_something(entry.annotation, parts[1:])
+    if get_origin(kind) is dict:
+        return _sets_something(get_args(kind)[1], parts[1:])
+    return get_origin(kind) is not Literal and any(_sets_something(inner, parts) for inner in get_args(kind) if inner is not kind)
+
+
+def _list_settings(model: type[BaseModel]) -> Iterator[str]:
+    """The keys of a table as the environment names them, those of its tables with them."""
+    for name, entry in model.model_fields.items():
+        if model is not Config or name not in ("root", "file"):
+            yield name.upper()
+        if isinstance(entry.annotation, type) and issubclass(entry.annotation, Section):
+            yield from (f"{name.upper()}__{inner}" for inner in _list_settings(entry.annotation))
 
 
 def reload_config(config: Config) -> Config:

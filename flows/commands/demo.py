@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,23 +13,31 @@ from flows.commands.terminal import Progress, print_result, say
 from flows.demo.databases import build_demo
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
-from schemas.config import load_config
+from schemas.config import is_loopback, load_config
 from schemas.errors import ConfigurationError
 from transforms.words import plural
 
 HOME = Path(__file__).resolve().parents[2] / "data" / "demo"
+STATE = Path("state", "essentry-sync.sqlite")
+STATE_FILES = (STATE, *(STATE.with_name(STATE.name + end) for end in ("-wal", "-shm")))
+DATABASES = ("rooms.sqlite", "hr.sqlite")
 
 
 def run_demo(folder: Path | None, *, nights: int = 3) -> int:
-    """Run the nights; returns the last exit code. Everything is written below `folder`, and a former demo there is replaced."""
+    """Run the nights; returns the last exit code. Everything is written below `folder`, and a former demo there is replaced.
+
+    Raises ConfigurationError when something in the folder is not a demo's.
+    """
     source = HOME / "essentry-sync.toml"
     home = folder or HOME
     if not source.exists():
         raise ConfigurationError(f"the demo's configuration {source} is missing: run the demo in a checkout of the project")
+    check_folder(home, shipped=source)
     home.mkdir(parents=True, exist_ok=True)
     if home.resolve() != HOME:
         shutil.copy(source, home / source.name)
-    shutil.rmtree(home / "state", ignore_errors=True)
+    for name in STATE_FILES:
+        (home / name).unlink(missing_ok=True)
     anchor = datetime.now(UTC).replace(hour=1, minute=0, second=0, microsecond=0)
     with SandboxServer(SandboxSettings()) as sandbox:
         os.environ["ESSENTRY_SYNC_ESSENTRY__BASE_URL"] = sandbox.base_url
@@ -50,6 +60,37 @@ def run_demo(folder: Path | None, *, nights: int = 3) -> int:
                 return code
     say(f"\nThe reports are under {home / 'runs'}; open the last one: {result.folder / 'report.html'}")
     return code
+
+
+def check_folder(home: Path, *, shipped: Path) -> None:
+    """Raise ConfigurationError unless what the demo would write over in this folder is an earlier demo's: configuration, state, databases."""
+    if home.exists() and not home.is_dir():
+        raise ConfigurationError(f"{home} is no folder: name one with --folder that is empty, or not there yet")
+    config = home / shipped.name
+    beside = "nothing was written: name a folder with --folder that is empty, or not there yet"
+    if config.exists() and config.read_bytes() != shipped.read_bytes():
+        raise ConfigurationError(f"{config} is not the demo's configuration (or was changed since): {beside}")
+    if not config.exists():
+        for name in (*map(Path, DATABASES), *STATE_FILES):
+            if (home / name).exists():
+                raise ConfigurationError(f"{home / name} is no demo's, for there is no {shipped.name} of one beside it: {beside}")
+    state = home / STATE
+    if state.exists() and not is_demos_state(state):
+        raise ConfigurationError(f"the state {state} is not of a demo (it belongs to another essentry, or is none): {beside}")
+
+
+def is_demos_state(file: Path) -> bool:
+    """Whether a state store is bound to a sandbox of this machine, as the demo's is; one that cannot be read is not."""
+    if file.stat().st_size == 0:
+        return True
+    try:
+        # a look must not leave files of its own beside the state
+        how = "mode=ro" if file.with_name(file.name + "-wal").exists() else "immutable=1"
+        with closing(sqlite3.connect(f"file:{file}?{how}", uri=True)) as connection:
+            rows = connection.execute("SELECT base_url FROM identity").fetchall()
+    except sqlite3.Error:
+        return False
+    return all(url is None or is_loopback(url) for (url,) in rows)
 
 
 _TOLD = {

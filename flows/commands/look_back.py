@@ -15,6 +15,7 @@ from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from flows.state.store import State
+    from schemas.config import Config
 
 
 @app.command(rich_help_panel="Look back")
@@ -48,10 +49,21 @@ def report(
 
 
 @app.command(rich_help_panel="Look back")
-def runs(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
+def runs(
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
+    forget_clock: Annotated[
+        bool,
+        typer.Option("--forget-clock", help="after nights by a clock that was ahead: show what they ended too early, and take it back"),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="with --forget-clock: do not ask")] = False,
+) -> None:
     """List the runs, and how their numbers went."""
     from flows.commands.history_tables import print_runs
 
+    if forget_clock:
+        _forget_clock(load_settings(config), yes=yes)
+        return
     with _read_state(config) as state:
         print_runs(state.runs(), as_json=as_json)
 
@@ -114,6 +126,24 @@ def forget(
     settings = load_settings(config)
     with _read_state(config) as state:
         raise typer.Exit(print_forgotten(forget_person(settings, state, guest), settings.state.keep_inactive_days))
+
+
+def _forget_clock(settings: Config, *, yes: bool) -> None:
+    from flows.commands.decide import _agreed
+    from flows.commands.terminal import say
+    from flows.night.session import open_state
+    from flows.operations.clock import find_clock_ahead, forget_clock
+    from transforms.words import plural
+
+    with open_state(settings, migrate=False) as state:
+        found = find_clock_ahead(settings, state)
+        for line in found.describe():
+            say(line)
+        if found.runs.empty and found.events.empty:
+            return
+        _agreed("forget that clock, and have these events count as held by essentry again?", yes=yes, kept="nothing was changed")
+        count = forget_clock(settings, state)
+    say(f"{plural(count, 'event')} count as held by essentry again; the next run compares them with their sources; essentry was not called")
 
 
 def _read_state(config: Path) -> State:

@@ -45,8 +45,28 @@ def backup(file: Annotated[Path, typer.Argument(metavar="FILE")], config: Config
     with open_state(load_settings(config), migrate=False) as state:
         size = back_up(state, file)
     say(
-        f"wrote {file} ({size:,} bytes); to restore it: end all runs, copy it to the place of the state file, remove its -wal and -shm files"
+        f"wrote {file} ({size:,} bytes); to restore it: end all runs, copy it to the place of the state file, remove its -wal and -shm files, "
+        "and run `essentry-sync restored`"
     )
+
+
+@app.command(rich_help_panel=PANEL)
+def restored(yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """After a restore of the state from a backup: have every event to come sent once more by the next run, through the guards."""
+    from flows.commands.decide import _agreed
+    from flows.commands.terminal import say
+    from flows.night.session import open_state
+    from flows.operations.restored import describe_restored, find_restored, mark_restored
+    from transforms.words import plural
+
+    settings = load_settings(config)
+    with open_state(settings) as state:
+        evidence = find_restored(settings, state)
+        for line in describe_restored(state, evidence):
+            say(line)
+        _agreed("have the next run send them again, completely?", yes=yes, kept="nothing was changed")
+        count = mark_restored(settings, state, evidence)
+    say(f"{plural(count, 'event')} {'is' if count == 1 else 'are'} unknown until the next run sends them; essentry was not called")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -119,29 +139,23 @@ def check(
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """For monitoring: exit 0 when a sync ended well within --max-age hours, else that run's exit code, or 3 when there was none."""
+    """For monitoring: exit 0 when a sync ended well within --max-age hours, else that run's exit code, or 3 when there was none.
+
+    A source that the last run could not read is told by that run's exit code, 3 or 5.
+    """
     import orjson
 
     from flows.commands.terminal import say
     from flows.night.session import open_state
+    from transforms.report.check import judge_runs
 
     with open_state(load_settings(config), migrate=False) as state:
         runs = state.runs()
-    runs = runs[runs["kind"].isin(["sync", "apply"])].sort_values("started_at")
-    since = datetime.now(UTC) - timedelta(hours=max_age)
-    good = runs[runs["exit_code"].isin([0, 3]).fillna(False) & (runs["started_at"] >= since)]
-    last = runs.iloc[-1] if len(runs) else None
-    code = 0
-    if good.empty:
-        recent = last is not None and last["started_at"] >= since and bool(last["exit_code"] == last["exit_code"])
-        code = int(last["exit_code"]) if recent and last is not None else 3
-    text = "no sync has run yet" if last is None else f"the last run, {last['run_id']}, is {last['status']}"
-    if not good.empty:
-        text = f"the last good run began {good.iloc[-1]['started_at']:%Y-%m-%d %H:%M} UTC; {text}"
+    code, word, text = judge_runs(runs, now=datetime.now(UTC), max_age=timedelta(hours=max_age))
     if as_json:
         typer.echo(orjson.dumps({"ok": code == 0, "exit_code": code, "text": text, "max_age_hours": max_age}).decode())
     else:
-        say(f"{'OK' if code == 0 else 'LATE' if code == 3 else 'FAILED'}: {text} (a good one is wanted every {max_age:g} hours)")
+        say(f"{word}: {text} (a good one is wanted every {max_age:g} hours)")
     raise typer.Exit(code)
 
 

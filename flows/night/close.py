@@ -14,6 +14,7 @@ import pandas as pd
 from flows.night.plan import Planned
 from flows.night.retention import forget_after
 from flows.night.session import Result, Session
+from flows.night.sources import count_absences, end_code, tell_failed_sources
 from flows.report.files import remove_report, write_failure, write_report
 from flows.report.log import log_outcome
 from flows.report.metrics import write_metrics
@@ -73,7 +74,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
         if not isinstance(error, LeaseHeld):  # a plan is no measure for the next night, unless a person approves it
             state.save_source_reads(run.run_id, planned.reads, planned.health, measure=session.kind != "plan")
         if session.kind != "plan" and not isinstance(error, LeaseHeld):
-            state.count_absent(planned.diff.absent_now)
+            count_absences(state, planned)
             state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
             state.renew_members(planned.diff.rejoined)
             state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
@@ -84,7 +85,10 @@ def _finish(session: Session, error: SyncError | None) -> Result:
         holds=list_holds(planned.diff.decisions) if planned is not None else None,
         unread=_find_unread(session, planned) if planned is not None else None,
     )
-    exit_code = _exit_code(session, changes if planned is not None else empty, problems, error)
+    failed = planned.failed_sources if planned is not None else {}
+    problems, too_long = tell_failed_sources(session.config, state, failed, problems, plan_id=planned.plan_id if planned else "")
+    settled = _exit_code(session, changes if planned is not None else empty, problems, error)
+    exit_code = end_code(settled, too_long=too_long)
     summary, folder = _summarise(session)
     if planned is None:
         report = _tell_failure(session, error, problems)
@@ -113,7 +117,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             **_surroundings(session),
         )
         unwritten = _write_report(session, folder, report, changes, planned.plan_id)
-    status = {0: "done", 3: "incomplete", 4: "stopped"}.get(exit_code, "failed")
+    status = {0: "done", 3: "incomplete", 4: "stopped"}.get(settled, "failed")
     state.finish_run(
         run.run_id,
         finished_at=datetime.now(UTC),
@@ -123,7 +127,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
         report_dir=str(folder),
         plan_id=planned.plan_id if planned else None,
     )
-    if session.kind != "plan" and exit_code in (0, 3):
+    if session.kind != "plan" and settled in (0, 3):
         for old in state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days):
             remove_report(Path(old))
         forget_after(session.config, state, now=datetime.now(UTC))
@@ -173,6 +177,9 @@ def _try_writing(write: Callable[..., Any], *arguments: Any, **options: Any) -> 
 
 def _notes(session: Session, **counts: int) -> dict[str, int]:
     counts["events_of_a_killed_run"] = session.lost_requests
+    counts["events_unknown_since_a_restore"] = session.restored
+    counts["minutes_that_the_clock_differs_from_essentry"] = session.minutes_off
+    counts["events_brought_back_that_a_clock_ahead_had_ended"] = session.brought_back
     return {name: count for name, count in counts.items() if count}
 
 

@@ -5,6 +5,7 @@ A killed run's lease ends by itself. A run that was paused past its lease (a sto
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -43,9 +44,10 @@ class Lease:
                 self.until = asked + self.seconds
                 return
             if time.monotonic() >= deadline:
+                left = self.state.lease_seconds_left()
                 raise LeaseHeld(
                     f"another run works on this state ({self.state.lease_holder()}): wait for it to end, or set state.lease_wait_seconds; "
-                    f"a killed run's hold ends by itself after {self.seconds:g} seconds"
+                    f"a killed run's hold ends by itself after {self.seconds:g} seconds, this one in {math.ceil(left or 0)} s unless it is renewed"
                 )
             time.sleep(min(1.0, max(0.05, deadline - time.monotonic())))
 

@@ -42,7 +42,10 @@ def check_clock(config: Config, run: Run, last_as_of: datetime | None) -> None:
     if abs((run.as_of - run.started_at).total_seconds()) > 24 * 3600:
         raise ConfigurationError("--as-of is more than a day from this machine's clock: leave it out, or correct the clock")
     if last_as_of is not None and run.as_of < last_as_of:
-        raise ConfigurationError(f"this machine's clock is before the last run ({last_as_of:%Y-%m-%d %H:%M} UTC): correct the clock")
+        raise ConfigurationError(
+            f"this machine's clock ({run.as_of:%Y-%m-%d %H:%M} UTC) is before the last run ({last_as_of:%Y-%m-%d %H:%M} UTC): correct the clock; "
+            "if that run's clock was ahead, `essentry-sync runs --forget-clock` tells what it ended, and puts it right"
+        )
 
 
 @dataclass(frozen=True)

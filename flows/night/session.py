@@ -15,9 +15,12 @@ import sqlalchemy as sa
 
 from flows.connections.secrets import hash_token, read_agent_token, read_block, read_tokens
 from flows.connections.urls import parse_url
+from flows.night.clock import compare_clocks
+from flows.night.journal import note_run
 from flows.night.lease import Lease, hold_lease
 from flows.night.load import LoadResult
 from flows.night.plan import Planned
+from flows.night.restore import settle_restored
 from flows.night.run import Run, check_clock, new_run
 from flows.parts.shelf import Shelf, open_shelf
 from flows.report.log import log_step, set_up_log
@@ -34,6 +37,9 @@ class Session:
     """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie;
     `begins`, `tell`: who is told of its steps; `begun`: whether the engine has begun them;
     `silent`: whether its server has not answered.
+
+    `minutes_off`: what this machine's clock differs from others', when that is to be told. `brought_back`: events that a clock ahead had ended.
+    `restored`: events that are unknown since the state was restored from an older copy.
     """
 
     config: Config
@@ -47,6 +53,9 @@ class Session:
     result: Result | None = None
     lease: Lease | None = None
     lost_requests: int = 0
+    minutes_off: int = 0
+    brought_back: int = 0
+    restored: int = 0
     shelf: Shelf = field(default_factory=Shelf)
     begins: Callable[[str], None] = field(default=lambda step: None)
     tell: Callable[[str], None] = field(default=lambda text: None)
@@ -113,14 +122,20 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
     if kind != "plan":
         read_tokens(config)  # a missing token ends the run before anything is read
     with open_state(config) as state:
-        state.check_identity(config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids)
+        identity = config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids
         run = new_run(as_of)
         check_clock(config, run, _last_clock(state))
-        session = Session(config, state, run, kind)
+        session = Session(config, state, run, kind, minutes_off=compare_clocks(config, run))
         with hold_lease(state, run, config) as session.lease, open_shelf(config.spill_folder) as session.shelf:
+            state.release_identity(*identity)
+            state.check_identity(*identity)
+            session.restored = settle_restored(config, state, run)
             state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
+            if kind != "plan":
+                note_run(config, state, run, kind)
             try:
                 session.lost_requests = state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
+                session.brought_back = state.revive_expired(run.as_of)
                 yield session
             finally:
                 with suppress(SyncError):

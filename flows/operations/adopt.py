@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 import pandas as pd
 
+from flows.night.journal import note_run
 from flows.night.known import number_guests
 from flows.night.session import open_session
 from flows.parts.work import list_keyless, validate_frames
@@ -24,7 +25,7 @@ from schemas.errors import ConfigurationError
 from transforms.desired.build import build_desired
 from transforms.desired.guests import build_guests
 from transforms.naming.naming import name_by
-from transforms.operations.adopt import ADOPT_COLUMNS, REQUIRED, AdoptError, Adoption, match_adoption
+from transforms.operations.adopt import ADOPT_COLUMNS, REQUIRED, AdoptError, Adoption, list_records, match_adoption
 from transforms.words import plural
 
 
@@ -46,15 +47,26 @@ def adopt_events(config: Config, file: Path, *, write: bool) -> list[str]:
         desired = build_desired(sources, numbers, config, confirmed=none, as_of=run.clock, naming=naming)
         guests = pd.concat([build_guests(v, numbers.get(v.source, {}), config, naming, shared=shared) for v in sources], ignore_index=True)
         try:
-            adoption = match_adoption(lines, desired, guests, naming, state.adopted(), snapshot, shared=shared)
+            records = list_records(sources, config, naming)
+            adoption = match_adoption(lines, desired, guests, naming, state.adopted(), snapshot, shared=shared, records=records)
         except AdoptError as error:
             raise ConfigurationError(f"{file}, line {error.line}: {error}; nothing was taken over") from None
         if write:
             now = datetime.now(UTC)
             events = adoption.events.assign(confirmed_run=run.run_id, confirmed_at=pd.Timestamp(now).as_unit("us"))
+            note_run(config, state, run, "adopt")  # a copy of the state that is older than this knows nothing of it
             state.adopt(adoption.ids, events)
         state.finish_run(run.run_id, finished_at=datetime.now(UTC), status="done", exit_code=0, kind="adopt")
     return describe_adoption(adoption, written=write)
+
+
+_LATER = {
+    "past": "their ids are kept, and essentry is left as it is",
+    "cancelled": "the next run cancels them in essentry, as far as it still has them",
+    "guestless": "the next run cancels them in essentry, for nobody from outside comes",
+    "merged": "the next run makes one meeting of each with the record that it is linked to",
+}
+_LATER_ELSE = "essentry is left as it is until they are due; should they be cancelled before, it is told"
 
 
 def describe_adoption(adoption: Adoption, *, written: bool) -> list[str]:
@@ -66,7 +78,7 @@ def describe_adoption(adoption: Adoption, *, written: bool) -> list[str]:
     if adoption.known:
         told.append(f"{plural(adoption.known, 'id')} taken over before")
     for fate, count in sorted(adoption.not_due.items()):
-        told.append(f"{count:,} of the events are {fate} in their source: their ids are kept, and essentry is left as it is")
+        told.append(f"{count:,} of the events are {fate} in their source: {_LATER.get(fate, _LATER_ELSE)}")
     if adoption.unnamed:
         told.append(
             f"{plural(adoption.unnamed, 'guest')} of these events not in the file: the next run would invite anew, under ids of essentry-sync; "

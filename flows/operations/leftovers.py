@@ -14,8 +14,13 @@ from transforms.operations.leftovers import find_left_over
 def list_left_over(config: Config, state: State) -> list[dict[str, Any]]:
     """Upcoming invitations that essentry holds and no event of the state explains; see transforms.leftovers. Raises EssentryError."""
     known = state.read_fingerprints()
-    ids = known.loc[known["state"] == "active", "source_id"].tolist()
+    active = known[known["state"] == "active"]
+    placed = active.dropna(subset=["location_id", "starts_at"])
+    where = {row.source_id: (int(row.location_id), row.starts_at.to_pydatetime()) for row in placed.itertuples()}
+    ids = active["source_id"].tolist()
     places = {site.location_id for entry in config.sources.values() for table in (entry.sites, entry.rooms) for site in table.values()}
     places |= {int(place) for place in known["location_id"].dropna()}
     listed = [item for place in sorted(places) for item in read_invitations(config, place, now=datetime.now(UTC))]
-    return find_left_over(listed, state.read_payloads(ids).values())
+    # what an unanswered request asked for may be there, and the next night settles it
+    asked = [text for text in state.open_intents()["after"] if isinstance(text, str)]
+    return find_left_over(listed, [*state.read_payloads(ids).values(), *asked], places=where)

@@ -37,8 +37,9 @@ ACTION_WORDS = {
     "unchanged": "unchanged", "pilot": "left out by the pilot",
 }  # fmt: skip
 STATE_WORDS = {
+    "failed": "failed",
     "planned": "not sent", "sending": "under way", "confirmed": "confirmed", "rejected": "rejected", "unknown": "unknown", "held": "held",
-    "quarantined": "quarantined for the first time", "failed": "failed",
+    "quarantined": "quarantined for the first time",
     "superseded": "superseded", "stale": "stale",
 }  # fmt: skip
 NOTE_WORDS = {
@@ -49,6 +50,9 @@ NOTE_WORDS = {
     "guests_merged": "guests listed twice were merged into one invitation",
     "hosts_as_guests": "hosts listed as guests of their own meeting were left out",
     "names_cut": "titles were cut to 255 characters",
+    "events_unknown_since_a_restore": "events are sent again: the state was restored from an older copy, so what essentry holds of them is not known",
+    "minutes_that_the_clock_differs_from_essentry": "minutes this machine's clock is away from essentry's or the databases': have NTP set it",
+    "events_brought_back_that_a_clock_ahead_had_ended": "events that a clock ahead had ended too early count as held by essentry again",
     "ids_kept": "guests kept the invitation id that essentry knows",
 }
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import orjson
 import pandas as pd
@@ -30,11 +31,14 @@ from flows.connections.bulk import BulkReadError
 from flows.state import tables as t
 from flows.state.approvals import Approvals
 from flows.state.bulk import append_rows, read_rows
+from flows.state.clock import Clocks
 from flows.state.engine import READS, explain, open_engine
 from flows.state.ledger import LedgerWrites
 from flows.state.people import PersonalData
 from flows.state.reports import CHANGE_FACTS, ReportReads
+from flows.state.restore import Restores
 from flows.state.sources import Sources
+from schemas.config import is_loopback
 from schemas.errors import LeaseHeld, StateError
 from transforms.naming.guest_numbers import derive_number
 
@@ -43,7 +47,7 @@ MANY = 100_000
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
+class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores, Sources):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:
@@ -111,6 +115,27 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
 
     # -- who we are ---------------------------------------------------------------------------------------------------
 
+    def release_identity(self, base_url: str, agent_token_hash: str, invitation_ids: str) -> None:
+        """Let a state that has sent nothing belong to another essentry, integration or id policy: a typing error in the first plan binds nobody.
+
+        Call it under the lease, before `check_identity`. What was planned under the other one is superseded.
+        """
+        given = {"base_url": base_url, "agent_token_hash": agent_token_hash, "invitation_ids": invitation_ids}
+        sent = (
+            sa.select(sa.literal(1)).select_from(t.snapshot_events),
+            sa.select(sa.literal(1)).select_from(t.adopted_ids),
+            sa.select(sa.literal(1)).where(t.OPEN),
+        )
+        with self._begin() as connection:
+            row = connection.execute(sa.select(t.identity)).mappings().first()
+            if row is None or all(_is_same(key, row[key], value) for key, value in given.items()):
+                return
+            if any(connection.execute(query.limit(1)).first() for query in sent):
+                return
+            connection.execute(t.identity.update().values(**given))
+            connection.execute(t.plans.update().where(t.plans.c.status.in_(t.WAITING)).values(status="superseded"))
+            connection.execute(t.rejections.delete())
+
     def check_identity(self, base_url: str, agent_token_hash: str, invitation_ids: str) -> None:
         """Be created for, or belong to, this essentry, integration and id policy (S13). Raises StateError otherwise."""
         given = {"base_url": base_url, "agent_token_hash": agent_token_hash, "invitation_ids": invitation_ids}
@@ -124,8 +149,7 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             connection.execute(self._insert(t.identity).values(**first).on_conflict_do_nothing())
             row = connection.execute(sa.select(t.identity)).mappings().one()
             for key, value in given.items():
-                # the demo's sandbox has another port each time: this machine is this machine
-                same = row[key] == value or (key == "base_url" and _is_local(value) and _is_local(row[key]))
+                same = _is_same(key, row[key], value)
                 if key == "invitation_ids" and (row[key], value) == ("per-event", "sealed"):  # what is confirmed stays, new ones are sealed
                     connection.execute(t.identity.update().values(invitation_ids=value))
                     same = True
@@ -162,11 +186,18 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
         """Take the lease when it is free, expired or ours. Atomic: the primary key and a conditional update decide.
 
         A lease that ends later than any run could have asked for was written by a clock that has been put back since: it counts as expired.
+        One that was taken or renewed later than now is honoured for as long as it was asked for, counted from now.
         From then on this store writes no intent, outcome or plan for a run that has lost its lease.
         """
         values = {"holder": holder, "run_id": run_id, "acquired_at": now, "expires_at": now + timedelta(seconds=seconds)}
         expires_at = t.lease.c.expires_at
         with self._begin() as connection:
+            ahead = connection.execute(sa.select(t.lease).where(t.lease.c.acquired_at > now)).mappings().first()
+            if ahead is not None:
+                shorter = {"acquired_at": now, "expires_at": now + (ahead["expires_at"] - ahead["acquired_at"])}
+                unchanged = (t.lease.c.acquired_at == ahead["acquired_at"]) & (t.lease.c.expires_at == ahead["expires_at"])
+                if ahead["expires_at"] <= now + timedelta(seconds=max(2 * seconds, 3600)):
+                    connection.execute(t.lease.update().where(unchanged).values(**shorter))
             impossible = expires_at > now + timedelta(seconds=max(2 * seconds, 3600))
             free = (expires_at < now) | impossible | (t.lease.c.holder == holder)
             if not connection.execute(t.lease.update().where(free).values(**values)).rowcount:
@@ -179,7 +210,8 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
     def renew_lease(self, holder: str, run_id: str, *, now: datetime, seconds: float) -> None:
         """Hold the lease longer. Raises LeaseHeld when another run has taken it."""
         with self._begin() as connection:
-            mine = t.lease.update().where(t.lease.c.holder == holder).values(expires_at=now + timedelta(seconds=seconds))
+            until = {"acquired_at": now, "expires_at": now + timedelta(seconds=seconds)}
+            mine = t.lease.update().where(t.lease.c.holder == holder).values(**until)
             if not connection.execute(mine).rowcount:
                 raise LeaseHeld(_TAKEN_OVER)
 
@@ -206,6 +238,11 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             return "nobody"
         host, process = row["holder"].split(":")[:2]
         return f"run {row['run_id']} on {host}, process {process}, until {row['expires_at']:%H:%M:%S} UTC"
+
+    def lease_seconds_left(self) -> float | None:
+        """How long the lease is held from now on unless it is renewed; None: nobody holds it."""
+        until = self._one(sa.select(t.lease.c.expires_at))
+        return None if until is None else max(0.0, (until - self.clock()).total_seconds())
 
     def clock(self) -> datetime:
         """The time by which leases are judged: the database server's, so that machines whose clocks differ agree."""
@@ -491,13 +528,21 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
                 some = t.rejections.c.source_id.in_(list(source_ids[start : start + CHUNK]))
                 connection.execute(t.rejections.delete().where(some))
 
-    def count_absent(self, absent: Iterable[str]) -> None:
-        """Complete runs in which an event was missing; one that is there again starts over."""
+    def list_absent(self) -> pd.DataFrame:
+        """source_id and source of the events that were missing in the last run in which they were looked for."""
+        c = t.snapshot_events.c
+        return self._frame(sa.select(c.source_id, c.source).where(c.absent_runs > 0))
+
+    def count_absent(self, absent: Iterable[str], *, unsure: Collection[str] = ()) -> None:
+        """Complete runs in which an event was missing; one that is there again starts over.
+
+        unsure: events that were not looked for in this run; their counts stay as they are.
+        """
         table = t.snapshot_events
         with self._begin() as connection:
             missing = list(dict.fromkeys(absent))
             counted = connection.execute(sa.select(table.c.source_id).where(table.c.absent_runs > 0)).scalars()
-            back = sorted(set(counted) - set(missing))
+            back = sorted(set(counted) - set(missing) - set(unsure))
             for ids, runs in ((back, sa.literal(0)), (missing, sa.func.coalesce(table.c.absent_runs, 0) + 1)):
                 for start in range(0, len(ids), CHUNK):
                     some = table.c.source_id.in_(ids[start : start + CHUNK])
@@ -587,7 +632,16 @@ class State(Approvals, LedgerWrites, PersonalData, ReportReads, Sources):
             return t.read_frame(connection, query)
 
 
-def _is_local(url: str) -> bool:
-    from schemas.config import is_loopback
+def _is_same(key: str, kept: str, given: str) -> bool:
+    """Whether a state of one identity is the other's, too. Addresses are compared as URLs are: the host without case, no port that is the default."""
+    if key != "base_url" or kept == given:
+        return kept == given
+    if is_loopback(kept) and is_loopback(given):  # the demo's sandbox has another port each time: this machine is this machine
+        return True
+    return _plain_url(kept) == _plain_url(given)
 
-    return is_loopback(url)
+
+def _plain_url(url: str) -> tuple[str, str, int | None, str]:
+    parts = urlsplit(url.strip())
+    scheme = parts.scheme.lower()
+    return scheme, (parts.hostname or "").rstrip("."), parts.port or {"https": 443, "http": 80}.get(scheme), parts.path.rstrip("/")

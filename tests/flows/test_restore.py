@@ -101,17 +101,26 @@ def test_postgresql_state_is_dumped_and_restored(company):
         assert company.sandbox.mails() == mails
 
 
-def test_restored_backup_leaves_a_list_of_what_vanished_meanwhile(company):
+@pytest.mark.parametrize("reports", [True, False])
+def test_restored_backup_cancels_or_lists_what_vanished_meanwhile(company, reports):
+    """Where the reports of the runs in between are there, it is known and cancelled; where they are not, it is listed."""
     company.write({"1": ["ada@out.example"]})
     company.night()
     old = back_up(company, "old.sqlite")
     company.write({"1": ["ada@out.example"], "2": ["cyd@out.example"]})
     company.night()
     restore(company, old)
+    if not reports:
+        for folder in (company.folder / "runs" if (company.folder / "runs").exists() else company.folder / "data" / "runs").iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        assert run(company, "restored", "--yes").returncode == 0
     company.write({"1": ["ada@out.example"]})
     company.night()
     left = json.loads(run(company, "leftovers", "--json").stdout)
-    assert [(row["location_id"], row["event"], row["guest"]) for row in left] == [(11, "Meeting 2", "c…@out.example")]
+    found = [(row["location_id"], row["event"], row["guest"]) for row in left]
+    assert found == ([] if reports else [(11, "Meeting 2", "c…@out.example")])
+    assert set(company.held()) == ({"1"} if reports else {"1", "2"})
 
 
 def test_rebuild_sends_all_deletes_nothing_and_lists_what_is_left_over(company):

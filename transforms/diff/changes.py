@@ -160,6 +160,9 @@ def type_changes(changes: pd.DataFrame) -> pd.DataFrame:
         "guests_json",
     ]
     text += ["after", "body", "members_json"]
+    # of what was taken over and never read, no instant is known: such a column has no zone
+    naive = [name for name in ("starts_at", "ends_at") if getattr(changes[name].dtype, "tz", None) is None]
+    changes = changes.assign(**{name: pd.to_datetime(changes[name], utc=True) for name in naive})
     return changes.astype(
         {
             **dict.fromkeys(text, "str"),

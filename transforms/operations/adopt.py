@@ -10,10 +10,12 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from schemas.config import Config
 from schemas.frames import MAX_TEXT
-from transforms.desired.build import Desired
+from transforms.desired.build import Desired, _records
 from transforms.naming.ids import escape_part
 from transforms.naming.naming import Naming
+from transforms.validate.source import Validated
 
 REQUIRED = ("source", "source_event_id", "event_id")
 ADOPT_COLUMNS = (*REQUIRED, "guest", "invitation_id")
@@ -21,6 +23,9 @@ EVENT_COLUMNS = [
     "source_id", "source", "location_id", "name", "starts_at", "ends_at", "fingerprint", "fingerprint_version", "payload", "guests", "state",
     "absent_runs",
 ]  # fmt: skip
+RECORD_COLUMNS = ["own_id", "source", "location_id", "name", "starts_at", "ends_at"]
+OVER = "past"
+"""The one disposition of which nothing is written down: nobody comes any more, and nothing is to be cancelled."""
 
 
 class AdoptError(ValueError):
@@ -33,7 +38,7 @@ class AdoptError(ValueError):
 
 @dataclass(frozen=True)
 class Adoption:
-    """`ids`: rows own_id, kind (event, guest), adopted_id, source. `events`: rows of the snapshot for events that are due.
+    """`ids`: rows own_id, kind (event, guest), adopted_id, source. `events`: rows of the snapshot, for what is due and what is not due yet.
 
     known: ids that were taken over before; not_due: disposition → events; unnamed: guests of due events whose invitation is not named.
     """
@@ -54,11 +59,12 @@ def match_adoption(
     snapshot: pd.DataFrame,
     *,
     shared: bool,
+    records: pd.DataFrame | None = None,
 ) -> Adoption:
     """Match the lines (ADOPT_COLUMNS and `line`) with what the sources show. Raises AdoptError for the first line that does not fit.
 
     desired, guests: built with `naming`, without any id taken over. adopted: kind → built id → id taken over before. snapshot: what
-    essentry-sync holds confirmed.
+    essentry-sync holds confirmed. records: RECORD_COLUMNS of every event of the sources, due or not (`list_records`).
     """
     fate = dict(zip(desired.dispositions["own_id"], desired.dispositions["disposition"], strict=True))
     people = _list_people(guests)
@@ -118,7 +124,17 @@ def match_adoption(
     not_due = Counter(fate[own] for own in new["event"] if fate[own] != "due")
     wanted = desired.invitations[desired.invitations["source_id"].isin(due["source_id"])]
     unnamed = sum(guest not in invitations[event] for event, guest in wanted[["source_id", "invitation_id"]].itertuples(index=False))
-    return Adoption(ids, _as_confirmed(due, new["event"], invitations), known, dict(not_due), unnamed)
+    events = _as_confirmed(due, new["event"], invitations)
+    later = [own for own in new["event"] if fate[own] not in ("due", OVER)]
+    if later:
+        events = pd.concat([frame for frame in (events, _as_later(later, records, sources, new["event"], invitations)) if len(frame)])
+    return Adoption(ids, events.reset_index(drop=True), known, dict(not_due), unnamed)
+
+
+def list_records(sources: Sequence[Validated], config: Config, naming: Naming) -> pd.DataFrame:
+    """RECORD_COLUMNS of every event that could be read, whatever its state."""
+    frames = [_records(v, config.sources[v.source], naming)[RECORD_COLUMNS] for v in sources]
+    return pd.concat(frames, ignore_index=True).drop_duplicates("own_id", ignore_index=True)
 
 
 def _check_id(row: Mapping[str, str], key: str) -> str:
@@ -143,6 +159,7 @@ def _as_confirmed(due: pd.DataFrame, ids: Mapping[str, str], invitations: Mappin
     """Snapshot rows that know ids and nothing else, so that the next run sends the complete state as an update."""
     if due.empty:
         return pd.DataFrame(columns=EVENT_COLUMNS)
+    due = due.reset_index(drop=True)
     names = due["source_id"].map(dict(ids))
     guests = [sorted(invitations[own].values()) for own in due["source_id"]]
     payloads = [
@@ -158,3 +175,22 @@ def _as_confirmed(due: pd.DataFrame, ids: Mapping[str, str], invitations: Mappin
         "guests": [len(mine) for mine in guests],
     }
     return pd.DataFrame(columns | {"state": "active", "absent_runs": 0})[EVENT_COLUMNS].reset_index(drop=True)
+
+
+def _as_later(
+    own_ids: Sequence[str],
+    records: pd.DataFrame | None,
+    sources: Mapping[str, str],
+    ids: Mapping[str, str],
+    invitations: Mapping[str, Mapping[str, str]],
+) -> pd.DataFrame:
+    """The same of events that are not due (yet): essentry holds them, so what becomes of them later must reach it.
+
+    What the source does not show of them (a quarantined row) stays empty.
+    """
+    known = pd.DataFrame(columns=RECORD_COLUMNS) if records is None else records
+    rows = pd.DataFrame({"own_id": list(own_ids)}, dtype="str").merge(known.drop(columns="source"), on="own_id", how="left", validate="1:1")
+    instants = {name: pd.to_datetime(rows[name], utc=True).astype("datetime64[us, UTC]") for name in ("starts_at", "ends_at")}
+    rows = rows.assign(source=rows["own_id"].map(dict(sources)), source_id=rows["own_id"], **instants)
+    rows = rows.astype({"location_id": "Int64", "name": "str"})
+    return _as_confirmed(rows, ids, invitations)

@@ -18,23 +18,31 @@ from transforms.masking import mask_address, mask_name
 Key = tuple[int, datetime, str]
 
 
-def find_left_over(listed: Iterable[Mapping[str, Any]], payloads: Iterable[str]) -> list[dict[str, Any]]:
+def find_left_over(
+    listed: Iterable[Mapping[str, Any]], payloads: Iterable[str], *, places: Mapping[str, tuple[int, datetime]] | None = None
+) -> list[dict[str, Any]]:
     """Invitations without an explanation, by location and start.
 
     listed: invitations as `GET /locations/{id}/invitations` answers them. payloads: canonical JSON of what is confirmed. An invitation explains one
-    listed one: a guest who was invited twice to a meeting is left over once.
+    listed one: a guest who was invited twice to a meeting is left over once. places: location and start by sourceId, of events whose payload does
+    not say them: of what was taken over from another integration only ids are known, so each explains one invitation there, whoever that is.
     """
     explained: Counter[Key] = Counter()
     for text in payloads:
         payload = orjson.loads(text)
+        location, start = (places or {}).get(payload.get("sourceId", ""), (None, None))
+        location, start = payload.get("locationId", location), payload.get("startsAt", start)
+        if location is None or start is None:
+            continue
         for guest in payload.get("invitations", []):
-            explained[_key(payload["locationId"], payload["startsAt"], guest)] += 1
+            explained[_key(location, start, guest)] += 1
     left: list[dict[str, Any]] = []
     for invitation in listed:
         event, contact = invitation["event"], invitation.get("contact") or {}
         key = _key(event["locationId"], event["startsAt"], contact)
-        if explained[key]:
-            explained[key] -= 1
+        unnamed = (key[0], key[1], "")
+        if explained[key] or explained[unnamed]:
+            explained[key if explained[key] else unnamed] -= 1
             continue
         guest = mask_address(contact["email"]) if contact.get("email") else mask_name(_name(contact))
         left.append(
@@ -49,8 +57,9 @@ def find_left_over(listed: Iterable[Mapping[str, Any]], payloads: Iterable[str])
     return sorted(left, key=lambda row: (row["location_id"], row["starts_at"], row["invitation"]))
 
 
-def _key(location: int, start: str, guest: Mapping[str, Any]) -> Key:
-    return int(location), datetime.fromisoformat(start).astimezone(UTC), (guest.get("email") or _name(guest)).casefold()
+def _key(location: int, start: str | datetime, guest: Mapping[str, Any]) -> Key:
+    at = datetime.fromisoformat(start) if isinstance(start, str) else start
+    return int(location), at.astimezone(UTC), (guest.get("email") or _name(guest)).casefold()
 
 
 def _name(guest: Mapping[str, Any]) -> str:

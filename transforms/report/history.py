@@ -32,8 +32,14 @@ def summarise_report(report: Mapping[str, Any]) -> dict[str, Any]:
         "people_mailed": report["people_mailed"],
         "people": people["total"],
         "quarantined": sum(group["rows"] for group in report["quarantined"]),
-        "rejected": sum(g["events"] for g in report["problem_groups"] if g["state"] in ANSWERED_BADLY),
+        "rejected": count_rejected(report),
+        "failed_sources": sorted(report["failed_sources"]),
     }
+
+
+def count_rejected(report: Mapping[str, Any]) -> int:
+    """Events that essentry rejected or did not answer for; other problems are not essentry's."""
+    return sum(g["events"] for g in report["problem_groups"] if g["state"] in ANSWERED_BADLY)
 
 
 def list_history(runs: pd.DataFrame, *, until: str | None = None, limit: int = HISTORY_RUNS) -> list[dict[str, Any]]:

@@ -101,16 +101,18 @@ def _attention(report: Mapping[str, Any]) -> list[str]:
 
 
 def _problems(report: Mapping[str, Any]) -> list[str]:
-    if not report["problem_groups"]:
+    groups = [group for group in report["problem_groups"] if group["state"] != "failed"]  # a source is told by its name
+    if not groups:
         return []
     lines = ["## Events that need somebody", ""]
-    for group in report["problem_groups"]:
+    for group in groups:
         lines += [
             f"- {plural(group['events'], 'event')} `{group['code'] or group['state']}`: {group['meaning']}. {_sentence(group['remedy'])}"
         ]
     lines += ["", "| event | action | state | why |", "|---|---|---|---|"]
     lines += [
-        f"| `{_cell(p['source_id'])}` | {p['action']} | {p['state']} | {_cell(describe_problem(p))} |" for p in report["problems"][:SAMPLE]
+        f"| `{_cell(p['source_id'])}` | {p['action']} | {p['state']} | {_cell(describe_problem(p))} |"
+        for p in [problem for problem in report["problems"] if problem["state"] != "failed"][:SAMPLE]
     ]
     more = report["problems_total"] - SAMPLE
     return [*lines, *([f"| … | | | {more:,} more |"] if more > 0 else []), ""]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from transforms.arrow.columns import is_among
 from transforms.arrow.instants import format_instants
 from transforms.masking import mask_text, mask_value
 from transforms.report.changes import choose_listed, count_listed
-from transforms.report.history import compare_usual
+from transforms.report.history import compare_usual, count_rejected
 from transforms.report.holds import count_not_done
 from transforms.report.problems import ANSWERED_BADLY, OPEN_STATES
 from transforms.report.words import Wording, explain_code
@@ -63,7 +63,7 @@ def build_report(
         "run": dict(run),
         "plan": _tell_plan(plan, findings, changes),
         "status": tell_status(run, findings, changes, load, error, len(problems)),
-        "verdict": tell_verdict(run, findings, changes, rejects, load, error, states, count_not_done(decisions)),
+        "verdict": tell_verdict(run, findings, changes, rejects, load, error, states, count_not_done(decisions), failed=failed_sources),
         "timezone": wording.timezone,
         "masked": wording.masked,
         "places": {str(key): name for key, name in sorted(wording.locations.items())},
@@ -118,7 +118,7 @@ def _this_run(report: Mapping[str, Any]) -> dict[str, Any]:
         **{action: counts[action] for action in ("create", "update", "delete")},
         "people": people["total"],
         "quarantined": sum(group["rows"] for group in report["quarantined"]),
-        "rejected": sum(g["events"] for g in report["problem_groups"] if g["state"] in ANSWERED_BADLY),
+        "rejected": count_rejected(report),
         "seconds": round(sum(report["seconds"].values()), 1),
     }
 
@@ -170,8 +170,10 @@ def tell_verdict(
     error: str | None,
     problems: Mapping[str, int],
     held: int = 0,
+    *,
+    failed: Iterable[str] = (),
 ) -> str:
-    """The outcome in words. held: events that are not in step, whether they ask a person or not."""
+    """The outcome in words. held: events that are not in step, whether they ask a person or not. failed: sources that could not be read."""
     if error:
         return f"stopped: {error}"
     if run.get("kind") == "plan":
@@ -185,8 +187,12 @@ def tell_verdict(
         back = f"{plural(waiting, 'cancellation')} held back until you approve {'it' if waiting == 1 else 'them'}"
         return f"{plural(sent, 'change')} sent; {back}: {findings[0]['message']}"
     tail = _tell_rest(held, len(rejects))
-    if any(problems.values()):
-        return f"done, but {_tell_problems(problems)}; they come again until they are solved"
+    others = {state: count for state, count in problems.items() if state != "failed"}
+    if names := ", ".join(failed):
+        also = f"; {_tell_problems(others)}" if any(others.values()) else tail
+        return f"done, but the source {names} could not be read: its events stay as they are in essentry{also}"
+    if any(others.values()):
+        return f"done, but {_tell_problems(others)}; they come again until they are solved"
     if changes.empty:
         return f"nothing to send{tail}" if tail else "nothing to do: essentry is in step"
     return f"done: {plural(len(changes), 'change')}{tail}"
@@ -199,8 +205,7 @@ def _tell_problems(problems: Mapping[str, int]) -> str:
     words = {"held": "held back", "quarantined": "quarantined for the first time"}
     for state, count in problems.items():
         if count and state not in ANSWERED_BADLY:
-            noun = "source" if state == "failed" else "event"
-            parts.append(f"{plural(count, noun)} {words.get(state, state)}")
+            parts.append(f"{plural(count, 'event')} {words.get(state, state)}")
     return ", ".join(parts)
 
 

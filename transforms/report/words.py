@@ -36,6 +36,11 @@ CODES: dict[str, tuple[str, str]] = {
         "the host may not receive guests at this location",
         f"let the host receive guests there in essentry, or name another host in the source; {_AGAIN}",
     ),
+    "RESTORED": ("the state store was restored from an older copy, so what essentry holds of it is not known", _NEXT),
+    "SOURCE_NOT_READ": (
+        "the source could not be read: what it has new or changed did not reach essentry, and nothing of it was cancelled",
+        "see that its database answers, and its URL and SELECTs; the next run reads it again",
+    ),
     "HTTP_400": ("essentry refused the request as malformed", f"read the message, correct the row in the source; {_AGAIN}"),
     "HTTP_413": ("the request was too large for essentry", "shorten the event in the source, or lower essentry.batch_bytes"),
     "HTTP_422": ("essentry refused a value of the event", f"read the message, correct the row in the source; {_AGAIN}"),
