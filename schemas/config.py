@@ -147,6 +147,9 @@ class SourceConfig(Section):
     times: Literal["utc", "epoch", "local"] | None = Field(None, description="what the SELECT's times are; a preset knows its own")
     timezone: Zone | None = Field(None, description="zone of rows that name none")
     default_duration_minutes: int = Field(60, ge=1, description="length of an event without an end")
+    unescape: Literal["html", "none"] | None = Field(
+        None, description="html: names, titles and addresses are stored as HTML (`&#039;` for an apostrophe); a preset knows its own"
+    )
     guests: Literal["external", "all"] = Field("external", description="leave employees out, or invite everybody")
     internal_domains: list[str] = Field(default_factory=list, description="e-mail domains of employees")
     events_without_guests: Literal["skip", "send"] = Field("skip", description="meetings without an outside guest")

@@ -108,10 +108,11 @@ def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validat
         yield True, f"source {name}: {len(config.sites):,} sites and {len(config.rooms):,} rooms are mapped"
         return
     try:
-        places = read_places(name, config.preset, url)
+        places = read_places(name, config.preset, url, params=config.params)
     except SyncError as error:
         yield False, str(error)
         return
+    yield True, f"source {name}: the tables are those of {places.versions}"
     events = Counter(valid.events["site_key"].dropna()) + Counter(_unmapped_sites(valid))
     sites = dict(zip(places.sites["site_key"], places.sites["site_name"], strict=True))
     rooms = dict(zip(places.rooms["room_key"], places.rooms["room_name"], strict=True))

@@ -37,9 +37,14 @@ CONFIG = {
 STAMP = "2026-01-05 08:00:00.123456"
 
 
-def create_schema(engine: Engine, *, charset: str = "utf8mb4") -> None:
-    """Make the tables."""
-    create_tables(engine, TABLES, charset=charset)
+VERSIONS: dict[str, tuple[dict[str, str], str, str | None]] = {"utf8mb4": (TABLES, "utf8mb4", None), "latin1": (TABLES, "latin1", None)}
+NEWEST = "utf8mb4"
+
+
+def create_schema(engine: Engine, *, version: str = NEWEST) -> None:
+    """Make the tables of a version."""
+    tables, charset, collation = VERSIONS[version]
+    create_tables(engine, tables, charset=charset, collation=collation)
 
 
 def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, night: int = 1, charset: str = "utf8mb4") -> Tables:

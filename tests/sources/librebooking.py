@@ -53,9 +53,14 @@ TITLES = (
 STRANGE_KEYS = ("K", "K:1", "K:1:2", "K-1", "K 1", "Ümläut/ß", "%41", "k'quote")
 
 
-def create_schema(engine: Engine, *, charset: str = "utf8mb4") -> None:
-    """Make the tables."""
-    create_tables(engine, TABLES, charset=charset)
+VERSIONS: dict[str, tuple[dict[str, str], str, str | None]] = {"utf8mb4": (TABLES, "utf8mb4", None), "latin1": (TABLES, "latin1", None)}
+NEWEST = "utf8mb4"
+
+
+def create_schema(engine: Engine, *, version: str = NEWEST) -> None:
+    """Make the tables of a version."""
+    tables, charset, collation = VERSIONS[version]
+    create_tables(engine, tables, charset=charset, collation=collation)
 
 
 def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, night: int = 1, charset: str = "utf8mb4") -> Tables:
