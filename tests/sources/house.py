@@ -57,4 +57,6 @@ class House:
 
 def quarantined(result: Result) -> list[str]:
     """Keys of the events in quarantine."""
-    return sorted(str(row["source_event_id"]) for group in result.report["quarantined"] for row in group["samples"] if group["part"] == "events")
+    return sorted(
+        str(row["source_event_id"]) for group in result.report["quarantined"] for row in group["samples"] if group["part"] == "events"
+    )
