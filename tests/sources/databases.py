@@ -79,11 +79,11 @@ def create_tables(
 
 
 def insert_rows(engine: Engine, tables: Tables, *, charset: str = "utf8mb4") -> None:
-    """Replace the content of the tables, foreign keys or not. In latin1 what the charset lacks becomes `?`, in `tables` too."""
-    if charset == "latin1":
+    """Replace the content of the tables, foreign keys or not. What the charset lacks becomes `?`, in `tables` too."""
+    if charset in ("latin1", "utf8"):  # MariaDB's utf8 has three bytes a character
         for rows in tables.values():
             for row in rows:
-                row.update({k: v.encode("cp1252", "replace").decode("cp1252") for k, v in row.items() if isinstance(v, str)})
+                row.update({k: _kept(v, charset) for k, v in row.items() if isinstance(v, str)})
     with engine.begin() as connection:
         if engine.dialect.name == "mysql":
             connection.exec_driver_sql("SET SESSION sql_mode = ''")  # zero dates, as old installations have them
@@ -98,3 +98,9 @@ def insert_rows(engine: Engine, tables: Tables, *, charset: str = "utf8mb4") -> 
 
 def _quoted(engine: Engine, name: str) -> str:
     return f'"{name}"' if engine.dialect.name == "postgresql" else f"`{name}`"
+
+
+def _kept(value: str, charset: str) -> str:
+    if charset == "utf8":
+        return "".join("?" if ord(letter) > 0xFFFF else letter for letter in value)
+    return value.encode("cp1252", "replace").decode("cp1252")
