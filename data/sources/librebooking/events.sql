@@ -19,7 +19,7 @@ SELECT
     CASE WHEN (SELECT COUNT(*) FROM reservation_instances o WHERE o.series_id = named.entity_id) = 1 THEN TRIM(link.attribute_value) END AS linked_event_id,
     CASE
         WHEN u.fname = 'Guest' AND u.lname = 'Guest'
-            THEN 'booked by a guest without an account of the company: nobody there is its host; give it an owner in LibreBooking'
+            THEN 'booked by a guest without an account of the company: nobody there is its host, give it an owner in LibreBooking'
     END AS problem
 FROM reservation_instances i
 LEFT JOIN reservation_series s ON s.series_id = i.series_id
