@@ -21,7 +21,7 @@ from schemas.errors import ConfigurationError
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _SOURCE_NAME = r"[a-z][a-z0-9_]{0,31}"
-PRESETS = ("librebooking", "mrbs", "orangehrm", "frappe_hrms")
+PRESETS = ("librebooking", "mrbs", "orangehrm", "frappe_hrms", "odoo")
 
 
 def is_loopback(url: str) -> bool:
@@ -140,7 +140,9 @@ class SourceConfig(Section):
     url: str | None = Field(None, description="SQLAlchemy URL of the database")
     url_env: str | None = Field(None, description="environment variable with the URL (for URLs with a password)")
     url_block: str | None = Field(None, description="Prefect SQLAlchemy Connector or Secret block with the URL")
-    preset: Literal["librebooking", "mrbs", "orangehrm", "frappe_hrms"] | None = Field(None, description="a shipped pair of SELECTs")
+    preset: Literal["librebooking", "mrbs", "orangehrm", "frappe_hrms", "odoo"] | None = Field(
+        None, description="a shipped pair of SELECTs"
+    )
     events_sql: Path | None = Field(None, description="file with the SELECT of events, instead of a preset's")
     guests_sql: Path | None = Field(None, description="file with the SELECT of guests, instead of a preset's")
     params: dict[str, str | int | None] = Field(default_factory=dict, description="values for :named parameters of the SELECTs")

@@ -20,7 +20,8 @@ from schemas.errors import SourceError
 class Places:
     """Sites and rooms of a source as text.
 
-    `versions`: of the system, as its tables show them. `sites`: site_key, site_name, timezone (missing where the system has none). `rooms`: room_key, room_name, site_key.
+    `versions`: of the system, as its tables show them. `sites`: site_key, site_name, timezone (missing where the system has none).
+    `rooms`: room_key, room_name, site_key.
     """
 
     sites: pd.DataFrame
@@ -40,4 +41,4 @@ def read_places(name: str, preset: str, url: sa.URL, *, params: Mapping[str, Any
                 raise SourceError(f"source {name}, {fit.files[part]}: {brief(error)}: is this a database of {preset}?") from None
             values = [{column: to_text(row.get(column)) for column in columns} for row in rows]
             frames.append(pd.DataFrame(values, columns=columns, dtype="str"))
-    return Places(*frames, versions=fit.title)
+    return Places(frames[0], frames[1], fit.title)

@@ -28,7 +28,7 @@ TABLES = {
     "tabInterview Detail": DOCUMENT + "parent varchar(140) {c}, parentfield varchar(140) {c}, parenttype varchar(140) {c}, "
     "interviewer varchar(140) {c}, PRIMARY KEY (name)",
 }
-KEYS = {name: "INDEX modified (modified)" for name in TABLES} | {"tabInterview Detail": "INDEX parent (parent)"}
+KEYS = dict.fromkeys(TABLES, "INDEX modified (modified)") | {"tabInterview Detail": "INDEX parent (parent)"}
 OPENING_14 = TABLES | {"tabJob Opening": TABLES["tabJob Opening"].replace("location varchar(140) {c}, ", "")}
 NEW_16 = TABLES | {"tabInterview": TABLES["tabInterview"].replace("interview_round", "interview_type")}
 # an upgrade keeps the column that 16 no longer has

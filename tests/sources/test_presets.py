@@ -15,16 +15,22 @@ from sqlalchemy import Engine, text
 from flows.sources.presets import find_fit
 from schemas.config import PRESETS, SourceConfig
 from schemas.source import EVENT_COLUMNS, GUEST_COLUMNS, REQUIRED_EVENT_COLUMNS, REQUIRED_GUEST_COLUMNS
-from tests.sources import frappe_hrms, librebooking, mrbs, orangehrm
+from tests.sources import frappe_hrms, librebooking, mrbs, odoo, orangehrm
 from tests.sources.databases import database
 
 SHIPPED = Path(__file__).parents[2] / "data" / "sources"
-SYSTEMS: dict[str, ModuleType] = {"librebooking": librebooking, "mrbs": mrbs, "orangehrm": orangehrm, "frappe_hrms": frappe_hrms}
+SYSTEMS: dict[str, ModuleType] = {
+    "librebooking": librebooking,
+    "mrbs": mrbs,
+    "orangehrm": orangehrm,
+    "frappe_hrms": frappe_hrms,
+    "odoo": odoo,
+}
 TODAY = datetime(2026, 3, 2, tzinfo=UTC)
 ENGINES = [
     (system, kind, version)
     for system, kinds in {
-        "librebooking": ["mariadb"], "orangehrm": ["mariadb"], "frappe_hrms": ["mariadb"], "mrbs": ["mariadb", "postgresql"],
+        "librebooking": ["mariadb"], "orangehrm": ["mariadb"], "frappe_hrms": ["mariadb"], "mrbs": ["mariadb", "postgresql"], "odoo": ["postgresql"],
     }.items()
     for kind in kinds
     for version, (_, charset, _) in SYSTEMS[system].VERSIONS.items()
