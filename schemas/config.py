@@ -112,9 +112,12 @@ class StateConfig(Section):
 
 
 class SiteConfig(Section):
-    """A site or room of the source: the essentry location and entrance it stands for."""
+    """A site or room of the source: the essentry location and entrance it stands for.
 
-    location_id: int = Field(description="essentry location, a number or its dashboard address")
+    `"ignore"` in its place leaves its events out on purpose: `location_id` is None then.
+    """
+
+    location_id: int | None = Field(description="essentry location, a number or its dashboard address")
     entrance_id: int | None = Field(None, description="essentry entrance, a number or its dashboard address")
     timezone: Zone | None = Field(None, description="zone of wall-clock times of this site")
     # no part of what is sent, so no part of the policy that a dump of this table is
@@ -123,7 +126,13 @@ class SiteConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _from_address(cls, value: object) -> object:
+        if value == "ignore":
+            return {"location_id": None}
+        if isinstance(value, str):
+            raise ValueError('must be a table with a location_id, or "ignore" for what is not for visitors')
         if isinstance(value, dict):
+            if value.get("location_id", 0) is None:
+                raise ValueError('needs a location_id, or "ignore" in place of the table')
             value = dict(value)
             address = value.get("location_id")
             if "entrance_id" not in value and isinstance(address, str) and "/entrances/" in address:
@@ -154,13 +163,18 @@ class SourceConfig(Section):
     )
     guests: Literal["external", "all"] = Field("external", description="leave employees out, or invite everybody")
     internal_domains: list[str] = Field(default_factory=list, description="e-mail domains of employees")
+    internal_subdomains: bool = Field(False, description="employees also have addresses below internal_domains, as @mail.corp.example")
+    exclude_guests: list[str] = Field(
+        default_factory=list,
+        description="addresses that are never guests, as rooms that are invited: *@resource.example; * and ? stand for any",
+    )
     events_without_guests: Literal["skip", "send"] = Field("skip", description="meetings without an outside guest")
     pending: Literal["hold", "send"] = Field("hold", description="bookings that wait for approval in the source")
     untitled: str = Field("Meeting", min_length=1, description="name of an event without a title")
     private_title: str = Field("Private meeting", min_length=1, description="name of an event marked private")
     on_failure: Literal["stop", "others"] | None = Field(None, description="overrides on_source_failure for this source")
-    sites: dict[str, SiteConfig] = Field(default_factory=dict, description="site_key → essentry")
-    rooms: dict[str, SiteConfig] = Field(default_factory=dict, description="room_key → essentry; tried first")
+    sites: dict[str, SiteConfig] = Field(default_factory=dict, description='site_key → essentry, or "ignore": not for visitors')
+    rooms: dict[str, SiteConfig] = Field(default_factory=dict, description='room_key → essentry, or "ignore"; tried first')
     custom_fields: dict[str, int] = Field(default_factory=dict, description="column custom_<name> → essentry custom field id")
     id_prefix: str | None = Field(None, description="first part of the ids instead of the name: after `rename`, the source's first name")
 
@@ -168,6 +182,14 @@ class SourceConfig(Section):
     @classmethod
     def _lower(cls, value: list[str]) -> list[str]:
         return [domain.strip().lower().lstrip("@") for domain in value]
+
+    @field_validator("exclude_guests")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            if "@" not in pattern or not pattern.strip("*?@ "):
+                raise ValueError(f"{pattern!r} matches no address or all of them: write the @, as in *@resource.example")
+        return [pattern.strip().lower() for pattern in value]
 
     @field_validator("custom_fields", mode="before")
     @classmethod

@@ -182,6 +182,7 @@ def _has_state(url: sa.URL) -> bool:
 
 def _examine_essentry(config: Config) -> Iterator[Line]:
     places = [site.location_id for entry in config.sources.values() for table in (entry.sites, entry.rooms) for site in table.values()]
+    places = [place for place in places if place is not None]
     base_url = config.essentry.base_url
     try:
         token, agent_token = read_tokens(config)

@@ -15,7 +15,8 @@ def list_left_over(config: Config, state: State) -> list[dict[str, Any]]:
     """Upcoming invitations that essentry holds and no event of the state explains; see transforms.leftovers. Raises EssentryError."""
     known = state.read_fingerprints()
     ids = known.loc[known["state"] == "active", "source_id"].tolist()
-    places = {site.location_id for entry in config.sources.values() for table in (entry.sites, entry.rooms) for site in table.values()}
+    tables = [table for entry in config.sources.values() for table in (entry.sites, entry.rooms)]
+    places = {site.location_id for table in tables for site in table.values() if site.location_id is not None}
     places |= {int(place) for place in known["location_id"].dropna()}
     listed = [item for place in sorted(places) for item in read_invitations(config, place, now=datetime.now(UTC))]
     return find_left_over(listed, state.read_payloads(ids).values())

@@ -7,12 +7,13 @@ from typing import Any
 
 import orjson
 
-from schemas.config import Config
+from schemas.config import Config, SourceConfig
 
 _OF_A_SOURCE = {
     "preset", "guests", "internal_domains", "events_without_guests", "pending", "untitled", "private_title", "sites", "rooms",
     "custom_fields", "times", "timezone",
 }  # fmt: skip
+_SET_LATER = {"exclude_guests", "internal_subdomains"}
 
 
 def digest_policy(config: Config) -> tuple[str, str]:
@@ -21,10 +22,16 @@ def digest_policy(config: Config) -> tuple[str, str]:
         "guest_list": config.essentry.guest_list,
         "window": config.window.days_ahead,
         # by what their ids begin with: a renamed source invites nobody else
-        "sources": {e.id_prefix or name: e.model_dump(mode="json", include=_OF_A_SOURCE) for name, e in config.sources.items()},
+        "sources": {e.id_prefix or name: _settings_of(e) for name, e in config.sources.items()},
     }
     text = orjson.dumps(policy, option=orjson.OPT_SORT_KEYS).decode()
     return sha256(text.encode()).hexdigest(), text
+
+
+def _settings_of(source: SourceConfig) -> dict[str, Any]:
+    """The settings of a source; later ones only where they are set, so that an update of essentry-sync alone is no change of policy."""
+    settings = source.model_dump(mode="json", include=_OF_A_SOURCE)
+    return settings | {key: value for key, value in source.model_dump(mode="json", include=_SET_LATER).items() if value}
 
 
 def list_policy_changes(before: str | None, after: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from schemas.frames import REJECT_COLUMNS, SourceEvents, SourceGuests, empty_fra
 from transforms.arrow.columns import Mask, is_among
 from transforms.arrow.rows import pick_rows, sort_rows
 from transforms.validate.rejects import _check, _named, _rejects
-from transforms.validate.typed import _drop_copies, _type_events, _type_guests
+from transforms.validate.typed import IGNORED, _drop_copies, _type_events, _type_guests
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def validate_source(source: str, raw_events: pd.DataFrame, raw_guests: pd.DataFr
     rejects = [_rejects(source, "events", typed[keyless], "source_event_id", "key")]
     keyed = _drop_copies(pick_rows(typed, ~keyless.to_numpy(dtype=bool)), ["source_event_id"])
     copies = len(typed) - int(keyless.sum()) - len(keyed)
-    certain = _surely_cancelled(keyed)
+    certain = _surely_cancelled(keyed) | _surely_ignored(keyed)
     sure = pick_rows(keyed, certain).drop_duplicates("source_event_id")
     copies += int(certain.sum()) - len(sure)
     checked = pick_rows(keyed, ~certain)
@@ -96,3 +96,11 @@ def _surely_cancelled(keyed: pd.DataFrame) -> Mask:
     called_off = keyed.loc[cancelled, "source_event_id"]
     unsure = called_off[is_among(called_off, keyed.loc[~cancelled, "source_event_id"])]
     return cancelled & ~is_among(keyed["source_event_id"], unsure)
+
+
+def _surely_ignored(keyed: pd.DataFrame) -> Mask:
+    """Rows of a place that is left out on purpose, unless their key has a row elsewhere."""
+    ignored = (keyed["status"] == IGNORED).to_numpy(dtype=bool)
+    if not ignored.any():
+        return ignored
+    return ignored & ~is_among(keyed["source_event_id"], keyed.loc[~ignored, "source_event_id"])
