@@ -73,7 +73,7 @@ def complete_source(config: SourceConfig) -> SourceConfig:
     unknown = set(config.params) - set(known) - set(names)
     if unknown:
         raise ConfigurationError(
-            f"preset {config.preset} has no parameter {sorted(unknown)[0]!r}: it has {', '.join(sorted({*known, *names})) or 'none'}"
+            f"preset {config.preset} has no parameter {sorted(unknown)[0]!r}: it has {', '.join([*sorted(known), *sorted(names)]) or 'none'}"
         )
     for name in names:
         if not _IDENTIFIER.fullmatch(str(config.params.get(name) or "")):

@@ -27,7 +27,7 @@ def test_events_of_an_ignored_site_are_no_quarantine_and_are_not_sent(firm) -> N
     settle(firm, sites={"1": {"location_id": 11}, "2": "ignore"})
     firm.book("a", "ann")
     firm.book("b", "bob", site="2")
-    firm.book("c", "cat", site="2", host=None, start=None)  # nor is what else is wrong with it
+    firm.book("c", "cat", site="2", host=None, status="odd")  # nor is what else is wrong with it
     result = firm.night()
     assert result.exit_code == 0
     assert result.report["quarantined"] == []
