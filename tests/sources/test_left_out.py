@@ -15,8 +15,7 @@ from transforms.validate.people import are_of_domains, match_patterns
 
 @pytest.fixture
 def firm(tmp_path, sandbox):  # noqa: F811
-    firm = Firm(tmp_path, sandbox, approve_policy_change=False)
-    return firm
+    return Firm(tmp_path, sandbox, approve_policy_change=False)
 
 
 def settle(firm: Firm, **settings) -> None:
