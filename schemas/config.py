@@ -23,7 +23,7 @@ from schemas.errors import ConfigurationError
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _SOURCE_NAME = r"[a-z][a-z0-9_]{0,31}"
-PRESETS = ("librebooking", "mrbs", "orangehrm", "frappe_hrms")
+PRESETS = ("librebooking", "mrbs", "orangehrm", "frappe_hrms", "odoo")
 PREFIX = "ESSENTRY_SYNC_"
 OTHER_VARIABLES = ("CONFIG", "DEBUG", "REQUIRE_DATABASES", "REQUIRE_BROWSER")
 """What may follow PREFIX in the environment and is no setting: of the command line, and of the project's own tests."""
@@ -139,9 +139,12 @@ class StateConfig(Section):
 
 
 class SiteConfig(Section):
-    """A site or room of the source: the essentry location and entrance it stands for."""
+    """A site or room of the source: the essentry location and entrance it stands for.
 
-    location_id: DashboardId = Field(description="essentry location, a number or its dashboard address")
+    `"ignore"` in its place leaves its events out on purpose: `location_id` is None then.
+    """
+
+    location_id: DashboardId | None = Field(description="essentry location, a number or its dashboard address")
     entrance_id: DashboardId | None = Field(None, description="essentry entrance, a number or its dashboard address")
     timezone: Zone | None = Field(None, description="zone of wall-clock times of this site")
     # no part of what is sent, so no part of the policy that a dump of this table is
@@ -150,7 +153,13 @@ class SiteConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _from_address(cls, value: object) -> object:
+        if value == "ignore":
+            return {"location_id": None}
+        if isinstance(value, str):
+            raise ValueError('must be a table with a location_id, or "ignore" for what is not for visitors')
         if isinstance(value, dict):
+            if value.get("location_id", 0) is None:
+                raise ValueError('needs a location_id, or "ignore" in place of the table')
             value = dict(value)
             address = value.get("location_id")
             if "entrance_id" not in value and isinstance(address, str) and "/entrances/" in address:
@@ -167,22 +176,32 @@ class SourceConfig(Section):
     url: str | None = Field(None, description="SQLAlchemy URL of the database")
     url_env: str | None = Field(None, description="environment variable with the URL (for URLs with a password)")
     url_block: str | None = Field(None, description="Prefect SQLAlchemy Connector or Secret block with the URL")
-    preset: Literal["librebooking", "mrbs", "orangehrm", "frappe_hrms"] | None = Field(None, description="a shipped pair of SELECTs")
+    preset: Literal["librebooking", "mrbs", "orangehrm", "frappe_hrms", "odoo"] | None = Field(
+        None, description="a shipped pair of SELECTs"
+    )
     events_sql: Path | None = Field(None, description="file with the SELECT of events, instead of a preset's")
     guests_sql: Path | None = Field(None, description="file with the SELECT of guests, instead of a preset's")
     params: dict[str, str | int | None] = Field(default_factory=dict, description="values for :named parameters of the SELECTs")
     times: Literal["utc", "epoch", "local"] | None = Field(None, description="what the SELECT's times are; a preset knows its own")
     timezone: Zone | None = Field(None, description="zone of rows that name none")
     default_duration_minutes: int = Field(60, ge=1, le=1440 * MOST_DAYS, description="length of an event without an end")
+    unescape: Literal["html", "none"] | None = Field(
+        None, description="html: names, titles and addresses are stored as HTML (`&#039;` for an apostrophe); a preset knows its own"
+    )
     guests: Literal["external", "all"] = Field("external", description="leave employees out, or invite everybody")
     internal_domains: list[str] = Field(default_factory=list, description="e-mail domains of employees")
+    internal_subdomains: bool = Field(False, description="employees also have addresses below internal_domains, as @mail.corp.example")
+    exclude_guests: list[str] = Field(
+        default_factory=list,
+        description="addresses that are never guests, as rooms that are invited: *@resource.example; * and ? stand for any",
+    )
     events_without_guests: Literal["skip", "send"] = Field("skip", description="meetings without an outside guest")
     pending: Literal["hold", "send"] = Field("hold", description="bookings that wait for approval in the source")
     untitled: Title = Field("Meeting", description="name of an event without a title")
     private_title: Title = Field("Private meeting", description="name of an event marked private")
     on_failure: Literal["stop", "others"] | None = Field(None, description="overrides on_source_failure for this source")
-    sites: dict[str, SiteConfig] = Field(default_factory=dict, description="site_key → essentry")
-    rooms: dict[str, SiteConfig] = Field(default_factory=dict, description="room_key → essentry; tried first")
+    sites: dict[str, SiteConfig] = Field(default_factory=dict, description='site_key → essentry, or "ignore": not for visitors')
+    rooms: dict[str, SiteConfig] = Field(default_factory=dict, description='room_key → essentry, or "ignore"; tried first')
     custom_fields: dict[str, DashboardId] = Field(default_factory=dict, description="column custom_<name> → essentry custom field id")
     id_prefix: str | None = Field(None, description="first part of the ids instead of the name: after `rename`, the source's first name")
     _found: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -197,6 +216,36 @@ class SourceConfig(Section):
         same = self.model_copy()
         same._found = dict(found)
         return same
+
+    @field_validator("internal_domains")
+    @classmethod
+    def _lower(cls, value: list[str]) -> list[str]:
+        return [domain.strip().lower().lstrip("@") for domain in value]
+
+    @field_validator("exclude_guests")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            if "@" not in pattern or not pattern.strip("*?@ "):
+                raise ValueError(f"{pattern!r} matches no address or all of them: write the @, as in *@resource.example")
+        return [pattern.strip().lower() for pattern in value]
+
+    @field_validator("custom_fields", mode="before")
+    @classmethod
+    def _field_ids(cls, value: object) -> object:
+        return {k: _dashboard_id("custom-fields")(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _one_of(self) -> SourceConfig:
+        if sum(x is not None for x in (self.url, self.url_env, self.url_block)) != 1:
+            raise ValueError("needs exactly one of url, url_env and url_block")
+        if (self.preset is None) == (self.events_sql is None and self.guests_sql is None):
+            raise ValueError("needs either preset or both events_sql and guests_sql")
+        if self.preset is None and (self.events_sql is None or self.guests_sql is None):
+            raise ValueError("needs both events_sql and guests_sql")
+        if self.preset is None and self.times is None:
+            raise ValueError("needs times: utc, epoch or local")
+        return self
 
 
 class WindowConfig(Section):

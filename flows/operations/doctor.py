@@ -115,10 +115,11 @@ def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validat
         yield True, f"source {name}: {len(config.sites):,} sites and {len(config.rooms):,} rooms are mapped"
         return
     try:
-        places = read_places(name, config.preset, url)
+        places = read_places(name, config.preset, url, params=config.params)
     except SyncError as error:
         yield False, str(error)
         return
+    yield True, f"source {name}: the tables are those of {places.versions}"
     events = Counter(valid.events["site_key"].dropna()) + Counter(_unmapped_sites(valid))
     sites = dict(zip(places.sites["site_key"], places.sites["site_name"], strict=True))
     rooms = dict(zip(places.rooms["room_key"], places.rooms["room_name"], strict=True))
@@ -188,6 +189,7 @@ def _has_state(url: sa.URL) -> bool:
 
 def _examine_essentry(config: Config) -> Iterator[Line]:
     places = [site.location_id for entry in config.sources.values() for table in (entry.sites, entry.rooms) for site in table.values()]
+    places = [place for place in places if place is not None]
     base_url = config.essentry.base_url
     try:
         token, agent_token = read_tokens(config)

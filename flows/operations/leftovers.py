@@ -18,7 +18,8 @@ def list_left_over(config: Config, state: State) -> list[dict[str, Any]]:
     placed = active.dropna(subset=["location_id", "starts_at"])
     where = {row.source_id: (int(row.location_id), row.starts_at.to_pydatetime()) for row in placed.itertuples()}
     ids = active["source_id"].tolist()
-    places = {site.location_id for entry in config.sources.values() for table in (entry.sites, entry.rooms) for site in table.values()}
+    tables = [table for entry in config.sources.values() for table in (entry.sites, entry.rooms)]
+    places = {site.location_id for table in tables for site in table.values() if site.location_id is not None}
     places |= {int(place) for place in known["location_id"].dropna()}
     listed = [item for place in sorted(places) for item in read_invitations(config, place, now=datetime.now(UTC))]
     # what an unanswered request asked for may be there, and the next night settles it

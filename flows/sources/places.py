@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.sources.presets import preset_folder
+from flows.sources.presets import find_fit
 from flows.sources.text import to_text
 from flows.sources.transaction import brief, open_snapshot
 from schemas.errors import SourceError
@@ -18,23 +20,25 @@ from schemas.errors import SourceError
 class Places:
     """Sites and rooms of a source as text.
 
-    `sites`: site_key, site_name, timezone (missing where the system has none). `rooms`: room_key, room_name, site_key.
+    `versions`: of the system, as its tables show them. `sites`: site_key, site_name, timezone (missing where the system has none).
+    `rooms`: room_key, room_name, site_key.
     """
 
     sites: pd.DataFrame
     rooms: pd.DataFrame
+    versions: str = ""
 
 
-def read_places(name: str, preset: str, url: sa.URL) -> Places:
-    """Read the sites and rooms of a source. Raises SourceError when the tables cannot be read."""
+def read_places(name: str, preset: str, url: sa.URL, *, params: Mapping[str, Any] | None = None) -> Places:
+    """Read the sites and rooms of a source. Raises SourceError when the tables cannot be read, or are of no version that is known."""
     frames = []
     with open_snapshot(name, url) as connection:
+        fit = find_fit(name, preset, connection, params=params or {})
         for part, columns in (("sites", ["site_key", "site_name", "timezone"]), ("rooms", ["room_key", "room_name", "site_key"])):
-            file = preset_folder(preset) / f"{part}.sql"
             try:
-                rows = connection.execute(sa.text(file.read_text(encoding="utf-8").strip().rstrip(";"))).mappings().all()
+                rows = connection.execute(sa.text(fit.read(part))).mappings().all()
             except SQLAlchemyError as error:
-                raise SourceError(f"source {name}, {file}: {brief(error)}: is this a database of {preset}?") from None
+                raise SourceError(f"source {name}, {fit.files[part]}: {brief(error)}: is this a database of {preset}?") from None
             values = [{column: to_text(row.get(column)) for column in columns} for row in rows]
             frames.append(pd.DataFrame(values, columns=columns, dtype="str"))
-    return Places(*frames)
+    return Places(frames[0], frames[1], fit.title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +12,24 @@ from typing import Any, Literal
 import pyarrow as pa
 import sqlalchemy as sa
 
-from flows.sources.presets import preset_folder
+from flows.connections.urls import source_url
+from flows.sources.presets import find_fit
+from flows.sources.text import unescape_batch
+from flows.sources.transaction import open_snapshot
 from schemas.config import SourceConfig
 from schemas.errors import ConfigurationError
 from schemas.source import CUSTOM_PREFIX, EVENT_COLUMNS, GUEST_COLUMNS, REQUIRED_EVENT_COLUMNS, REQUIRED_GUEST_COLUMNS
 
 _SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|\()*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE | re.DOTALL)
+
+
+# what people typed; keys, times and flags are the system's own
+_TYPED = frozenset(
+    {
+        "name", "description", "room_name", "linked_event_id", "email", "first_name", "last_name", "full_name", "company_name",
+        *(f"{role}_{part}" for role in ("host", "creator") for part in ("email", "first_name", "last_name", "phone")),
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,36 +41,43 @@ class Selects:
     events_file: Path
     guests_file: Path
     params: dict[str, Any]
+    unescape: bool = False
 
 
 @dataclass(frozen=True)
 class Query:
-    """One SELECT, ready to be read: its text as written and as SQLAlchemy knows it, and the values of its parameters."""
+    """One SELECT, ready to be read: its text as written and as SQLAlchemy knows it, and the values of its parameters.
+
+    `unescape`: what people typed is stored as HTML, with `&amp;` for `&`.
+    """
 
     part: Literal["events", "guests"]
     sql: str
     text: sa.TextClause
     params: dict[str, Any]
     file: Path
+    unescape: bool = False
 
 
 def load_selects(name: str, config: SourceConfig, *, root: Path, dialect: str) -> Selects:
-    """Read the SELECTs of a completed source; a preset may have a variant for a dialect (`events.<dialect>.sql`)."""
-    files = []
+    """Read the SELECTs of a completed source: its own, or those of its preset that fit the tables the database shows.
+
+    Raises ConfigurationError for a file that cannot be read; of a preset SourceError when the database does not answer or is none it knows.
+    """
+    texts, files = {}, {}
+    if config.events_sql is None or config.guests_sql is None:
+        with open_snapshot(name, source_url(name, config, root=root)) as connection:
+            fit = find_fit(name, str(config.preset), connection, params=config.params)
+        texts = {part: fit.read(part) for part in ("events", "guests")}
+        files = dict(fit.files)
     for part, given in (("events", config.events_sql), ("guests", config.guests_sql)):
         if given is not None:
-            files.append(root / given)
-        else:
-            folder = preset_folder(str(config.preset))
-            variant = folder / f"{part}.{dialect}.sql"
-            files.append(variant if variant.exists() else folder / f"{part}.sql")
-    texts = []
-    for file in files:
-        try:
-            texts.append(file.read_text(encoding="utf-8").strip().rstrip(";"))
-        except OSError as error:
-            raise ConfigurationError(f"sources.{name}: cannot read {file}: {error.strerror}") from None
-    return Selects(texts[0], texts[1], files[0], files[1], dict(config.params))
+            files[part] = root / given
+            try:
+                texts[part] = files[part].read_text(encoding="utf-8").strip().rstrip(";")
+            except OSError as error:
+                raise ConfigurationError(f"sources.{name}: cannot read {files[part]}: {error.strerror}") from None
+    return Selects(texts["events"], texts["guests"], files["events"], files["guests"], dict(config.params), config.unescape == "html")
 
 
 def _parameters(query: sa.TextClause, selects: Selects) -> dict[str, Any]:
@@ -73,11 +93,11 @@ def _prepare(name: str, selects: Selects, part: Literal["events", "guests"]) -> 
     missing = [key for key in wanted if key not in selects.params]
     if missing:
         raise ConfigurationError(f"{file} uses the parameter :{missing[0]}: set it in [sources.{name}.params]")
-    return Query(part, sql, text, {key: selects.params[key] for key in wanted}, file)
+    return Query(part, sql, text, {key: selects.params[key] for key in wanted}, file, selects.unescape)
 
 
 def _check_columns(batches: Iterator[pa.RecordBatch], query: Query) -> Iterator[pa.RecordBatch]:
-    """The batches, once the first of them shows the canonical columns. Raises ConfigurationError."""
+    """The batches, once the first of them shows the canonical columns, with texts as people typed them. Raises ConfigurationError."""
     first = next(batches)
     names, file = first.schema.names, query.file
     known, required = (EVENT_COLUMNS, REQUIRED_EVENT_COLUMNS) if query.part == "events" else (GUEST_COLUMNS, REQUIRED_GUEST_COLUMNS)
@@ -94,5 +114,5 @@ def _check_columns(batches: Iterator[pa.RecordBatch], query: Query) -> Iterator[
             )
     if query.part == "events" and not {"room_key", "site_key"} & set(names):
         raise ConfigurationError(f"{file} returns neither room_key nor site_key: return one of them")
-    yield first
-    yield from batches
+    for batch in itertools.chain([first], batches):
+        yield unescape_batch(batch, columns=_TYPED) if query.unescape else batch

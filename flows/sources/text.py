@@ -5,8 +5,10 @@ Instants are ISO 8601 with a blank, in UTC with +00:00 where they know their zon
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 TEXT = pa.large_string()
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 
 def to_text(value: Any) -> str | None:
@@ -71,3 +74,21 @@ def to_text_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     for column in columns:
         column.validate(full=True)
     return pa.RecordBatch.from_arrays(columns, names=[name.lower() for name in batch.schema.names])
+
+
+def unescape_batch(batch: pa.RecordBatch, *, columns: frozenset[str]) -> pa.RecordBatch:
+    """A batch of text columns with the HTML entities of these columns as the characters they stand for, `&#039;` as `'`."""
+    found = [
+        unescape_column(column) if name in columns or name.startswith("custom_") else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(found, names=batch.schema.names)
+
+
+def unescape_column(column: pa.Array) -> pa.Array:
+    """Texts without HTML entities; only those with an ampersand are looked at one by one."""
+    marked = pc.fill_null(pc.match_substring(column, "&"), False)
+    if not pc.any(marked).as_py():
+        return column
+    plain = [_ENTITY.sub(lambda entity: html.unescape(entity[0]), value) for value in column.filter(marked).to_pylist()]
+    return pc.replace_with_mask(column, marked, pa.array(plain, type=column.type))

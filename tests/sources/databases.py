@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,12 @@ from tests.sources.truth import Tables
 
 MARIADB = os.environ.get("TEST_MARIADB_URL", "mysql+pymysql://root@127.0.0.1:3306")
 POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432")
+
+
+_POSTGRESQL = (
+    ("tinyint unsigned", "smallint"), ("tinyint", "smallint"), ("int unsigned", "bigint"), ("mediumtext", "text"),
+    ("timestamp NULL", "timestamptz"),
+)  # fmt: skip
 
 
 @contextmanager
@@ -47,27 +54,40 @@ def database(kind: str, folder: Path, *, charset: str = "utf8mb4") -> Iterator[E
         server.dispose()
 
 
-def create_tables(engine: Engine, tables: dict[str, str], *, charset: str = "utf8mb4") -> None:
-    """Create tables from MariaDB column texts (types without a width); foreign keys are left out, so that rows can be orphans."""
+def create_tables(
+    engine: Engine, tables: dict[str, str], *, charset: str = "utf8mb4", collation: str | None = None, keys: dict[str, str] | None = None
+) -> None:
+    """Create tables from MariaDB column texts (types without a width), on the other databases with the types they have for them.
+
+    `{c}` in a text stands for the column's charset and collation, which systems write on every column. keys: further keys and foreign
+    keys of a table, MariaDB only; `insert_rows` writes orphans in spite of them, as old installations have some.
+    """
     kind = engine.dialect.name
+    words = f"CHARACTER SET {charset} COLLATE {collation}" if collation else ""
     suffix = f" ENGINE=InnoDB DEFAULT CHARSET={charset}" if kind == "mysql" else ""
     with engine.begin() as connection:
         for table, columns in tables.items():
+            columns = columns.replace("{c}", words if kind == "mysql" else "")
+            if kind != "mysql":
+                columns = re.sub(r" CHARACTER SET \w+( COLLATE \w+)?| ON UPDATE CURRENT_TIMESTAMP", "", columns)
+            elif keys and table in keys:
+                columns += ", " + keys[table]
             if kind == "postgresql":
-                for old, new in (("tinyint unsigned", "smallint"), ("tinyint", "smallint"), ("timestamp NULL", "timestamptz")):
+                for old, new in _POSTGRESQL:
                     columns = columns.replace(old, new)
             connection.exec_driver_sql(f"CREATE TABLE {_quoted(engine, table)} ({columns}){suffix}")
 
 
 def insert_rows(engine: Engine, tables: Tables, *, charset: str = "utf8mb4") -> None:
-    """Replace the content of the tables. In latin1 what the charset lacks becomes `?`, in `tables` too."""
-    if charset == "latin1":
+    """Replace the content of the tables, foreign keys or not. What the charset lacks becomes `?`, in `tables` too."""
+    if charset in ("latin1", "utf8"):  # MariaDB's utf8 has three bytes a character
         for rows in tables.values():
             for row in rows:
-                row.update({k: v.encode("cp1252", "replace").decode("cp1252") for k, v in row.items() if isinstance(v, str)})
+                row.update({k: _kept(v, charset) for k, v in row.items() if isinstance(v, str)})
     with engine.begin() as connection:
         if engine.dialect.name == "mysql":
             connection.exec_driver_sql("SET SESSION sql_mode = ''")  # zero dates, as old installations have them
+            connection.exec_driver_sql("SET SESSION foreign_key_checks = 0")
         for table, rows in tables.items():
             connection.exec_driver_sql(f"DELETE FROM {_quoted(engine, table)}")
             if rows:
@@ -78,3 +98,9 @@ def insert_rows(engine: Engine, tables: Tables, *, charset: str = "utf8mb4") -> 
 
 def _quoted(engine: Engine, name: str) -> str:
     return f'"{name}"' if engine.dialect.name == "postgresql" else f"`{name}`"
+
+
+def _kept(value: str, charset: str) -> str:
+    if charset == "utf8":
+        return "".join("?" if ord(letter) > 0xFFFF else letter for letter in value)
+    return value.encode("cp1252", "replace").decode("cp1252")

@@ -8,23 +8,32 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 
 from tests.sources.databases import create_tables, insert_rows
 from tests.sources.truth import Draft, Tables, Truth, settle, wall_clock
 
-DOCUMENT = "name varchar(140) NOT NULL, modified datetime(6), docstatus tinyint NOT NULL DEFAULT 0, idx int NOT NULL DEFAULT 0, "
+DOCUMENT = "name varchar(140) {c} NOT NULL, modified datetime(6), docstatus tinyint NOT NULL DEFAULT 0, idx int NOT NULL DEFAULT 0, "
+# the framework's own MariaDB tables are utf8mb4_unicode_ci, with the key `modified`
 TABLES = {
-    "tabBranch": DOCUMENT + "branch varchar(140), PRIMARY KEY (name)",
-    "tabEmployee": DOCUMENT + "first_name varchar(140), last_name varchar(140), cell_number varchar(140), user_id varchar(140), "
-    "status varchar(140), PRIMARY KEY (name)",
-    "tabJob Opening": DOCUMENT + "job_title varchar(140), location varchar(140), PRIMARY KEY (name)",
-    "tabJob Applicant": DOCUMENT + "applicant_name varchar(140), email_id varchar(140), phone_number varchar(140), "
-    "status varchar(140), PRIMARY KEY (name)",
-    "tabInterview": DOCUMENT + "interview_round varchar(140), job_applicant varchar(140), job_opening varchar(140), "
-    "status varchar(140), scheduled_on date, from_time time(6), to_time time(6), PRIMARY KEY (name)",
-    "tabInterview Detail": DOCUMENT + "parent varchar(140), parentfield varchar(140), parenttype varchar(140), "
-    "interviewer varchar(140), PRIMARY KEY (name)",
+    "tabBranch": DOCUMENT + "branch varchar(140) {c}, PRIMARY KEY (name)",
+    "tabEmployee": DOCUMENT + "first_name varchar(140) {c}, last_name varchar(140) {c}, cell_number varchar(140) {c}, "
+    "user_id varchar(140) {c}, status varchar(140) {c} DEFAULT 'Active', branch varchar(140) {c}, PRIMARY KEY (name)",
+    "tabJob Opening": DOCUMENT + "job_title varchar(140) {c}, location varchar(140) {c}, PRIMARY KEY (name)",
+    "tabJob Applicant": DOCUMENT + "applicant_name varchar(140) {c}, email_id varchar(140) {c}, phone_number varchar(140) {c}, "
+    "status varchar(140) {c}, PRIMARY KEY (name)",
+    "tabInterview": DOCUMENT + "interview_round varchar(140) {c}, job_applicant varchar(140) {c}, job_opening varchar(140) {c}, "
+    "status varchar(140) {c} DEFAULT 'Pending', scheduled_on date, from_time time(6), to_time time(6), amended_from varchar(140) {c}, "
+    "PRIMARY KEY (name)",
+    "tabInterview Detail": DOCUMENT + "parent varchar(140) {c}, parentfield varchar(140) {c}, parenttype varchar(140) {c}, "
+    "interviewer varchar(140) {c}, PRIMARY KEY (name)",
+}
+KEYS = dict.fromkeys(TABLES, "INDEX modified (modified)") | {"tabInterview Detail": "INDEX parent (parent)"}
+OPENING_14 = TABLES | {"tabJob Opening": TABLES["tabJob Opening"].replace("location varchar(140) {c}, ", "")}
+NEW_16 = TABLES | {"tabInterview": TABLES["tabInterview"].replace("interview_round", "interview_type")}
+# an upgrade keeps the column that 16 no longer has
+UPGRADED_16 = TABLES | {
+    "tabInterview": TABLES["tabInterview"].replace("interview_round", "interview_type varchar(140) {c}, interview_round")
 }
 ZONE = "Asia/Kolkata"
 SITES = {"Pune": (101, 201), "Zürich HQ": (102, 202)}  # Goa is not mapped
@@ -37,9 +46,20 @@ CONFIG = {
 STAMP = "2026-01-05 08:00:00.123456"
 
 
-def create_schema(engine: Engine, *, charset: str = "utf8mb4") -> None:
-    """Make the tables."""
-    create_tables(engine, TABLES, charset=charset)
+VERSIONS = {
+    "14": (OPENING_14, "utf8mb4", "utf8mb4_unicode_ci"),
+    "15.0": (OPENING_14, "utf8mb4", "utf8mb4_unicode_ci"),
+    "15.7": (TABLES, "utf8mb4", "utf8mb4_unicode_ci"),
+    "16": (NEW_16, "utf8mb4", "utf8mb4_unicode_ci"),
+    "16, upgraded": (UPGRADED_16, "utf8mb4", "utf8mb4_unicode_ci"),
+}
+NEWEST = "15.7"
+
+
+def create_schema(engine: Engine, *, version: str = NEWEST) -> None:
+    """Make the tables of a version."""
+    tables, charset, collation = VERSIONS[version]
+    create_tables(engine, tables, charset=charset, collation=collation, keys=KEYS)
 
 
 def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, night: int = 1, charset: str = "utf8mb4") -> Tables:
@@ -47,8 +67,20 @@ def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, nigh
     tables = generate(seed=seed, today=today, events=events)
     if night == 2:
         change(tables, random.Random(seed + 1), today)
-    insert_rows(engine, tables, charset=charset)
+    insert_rows(engine, as_stored(engine, tables), charset=charset)
     return tables
+
+
+def as_stored(engine: Engine, tables: Tables) -> Tables:
+    """The rows with the columns that this database's version has: an interview's title is its round or, since 16, its type."""
+    columns = {name: {column["name"] for column in inspect(engine).get_columns(name)} for name in tables}
+    return {
+        name: [
+            {key: value for key, value in (row | {"interview_type": row.get("interview_round")}).items() if key in columns[name]}
+            for row in rows
+        ]
+        for name, rows in tables.items()
+    }  # fmt: skip
 
 
 def generate(*, seed: int, today: datetime, events: int) -> Tables:
@@ -74,7 +106,14 @@ def _document(name: str, *, docstatus: int = 0, idx: int = 0) -> dict:
 def _employ(tables: Tables, name: str, n: int, status: str) -> None:
     tables["tabEmployee"].append(
         _document(name)
-        | {"first_name": f"Asha{n}", "last_name": None, "cell_number": f"+91 {n}", "user_id": f"asha{n}@corp.example", "status": status}
+        | {
+            "first_name": f"Asha{n}",
+            "last_name": None,
+            "cell_number": f"+91 {n}",
+            "user_id": f"asha{n}@corp.example",
+            "status": status,
+            "branch": ("Pune", "Zürich HQ", "Goa", None)[n % 4],
+        }
     )
 
 

@@ -11,31 +11,60 @@ from sqlalchemy import Engine
 from tests.sources.databases import create_tables, insert_rows
 from tests.sources.truth import Draft, Tables, Truth, settle, utc
 
+# utf8 up to 2.8; 2.9 made the texts that people read utf8mb4 and left the others, and the tables of 4 are written that way
 TABLES = {
-    "layouts": "layout_id mediumint unsigned NOT NULL, timezone varchar(50) NOT NULL, PRIMARY KEY (layout_id)",
-    "schedules": "schedule_id smallint unsigned NOT NULL, name varchar(85) NOT NULL, layout_id mediumint unsigned NOT NULL, "
+    "layouts": "layout_id mediumint unsigned NOT NULL, timezone varchar(50) {c} NOT NULL, PRIMARY KEY (layout_id)",
+    "schedules": "schedule_id smallint unsigned NOT NULL, name varchar(85) {t} NOT NULL, layout_id mediumint unsigned NOT NULL, "
     "PRIMARY KEY (schedule_id)",
-    "resources": "resource_id smallint unsigned NOT NULL, name varchar(85) NOT NULL, schedule_id smallint unsigned NOT NULL, "
+    "resources": "resource_id smallint unsigned NOT NULL, name varchar(85) {t} NOT NULL, schedule_id smallint unsigned NOT NULL, "
     "PRIMARY KEY (resource_id)",
-    "users": "user_id mediumint unsigned NOT NULL, fname varchar(85), lname varchar(85), email varchar(85) NOT NULL, "
-    "organization varchar(85), phone varchar(85), timezone varchar(85) NOT NULL, language varchar(10) NOT NULL, "
+    "users": "user_id mediumint unsigned NOT NULL, fname varchar(85) {t}, lname varchar(85) {t}, email varchar(85) {c} NOT NULL, "
+    "organization varchar(85) {t}, phone varchar(85) {t}, timezone varchar(85) {c} NOT NULL, language varchar(10) {c} NOT NULL, "
     "status_id tinyint unsigned NOT NULL, PRIMARY KEY (user_id)",
     "reservation_series": "series_id int unsigned NOT NULL, date_created datetime NOT NULL, last_modified datetime, "
-    "title varchar(300), description text, type_id tinyint unsigned NOT NULL, status_id tinyint unsigned NOT NULL, "
+    "title varchar(300) {t}, description text {t}, type_id tinyint unsigned NOT NULL, status_id tinyint unsigned NOT NULL, "
     "owner_id mediumint unsigned NOT NULL, PRIMARY KEY (series_id)",
     "reservation_instances": "reservation_instance_id int unsigned NOT NULL, start_date datetime NOT NULL, "
-    "end_date datetime NOT NULL, reference_number varchar(50) NOT NULL, series_id int unsigned NOT NULL, "
+    "end_date datetime NOT NULL, reference_number varchar(50) {c} NOT NULL, series_id int unsigned NOT NULL, "
     "PRIMARY KEY (reservation_instance_id)",
     "reservation_resources": "series_id int unsigned NOT NULL, resource_id smallint unsigned NOT NULL, "
     "resource_level_id tinyint unsigned NOT NULL, PRIMARY KEY (series_id, resource_id)",
     "reservation_users": "reservation_instance_id int unsigned NOT NULL, user_id mediumint unsigned NOT NULL, "
     "reservation_user_level tinyint unsigned NOT NULL, PRIMARY KEY (reservation_instance_id, user_id)",
-    "reservation_guests": "reservation_instance_id int unsigned NOT NULL, email varchar(255) NOT NULL, "
+    "reservation_guests": "reservation_instance_id int unsigned NOT NULL, email varchar(255) {c} NOT NULL, "
     "reservation_user_level tinyint unsigned NOT NULL, PRIMARY KEY (reservation_instance_id, email)",
     "custom_attribute_values": "custom_attribute_value_id int unsigned NOT NULL, custom_attribute_id mediumint unsigned NOT NULL, "
-    "attribute_value text NOT NULL, entity_id mediumint unsigned NOT NULL, attribute_category tinyint unsigned NOT NULL, "
+    "attribute_value text {t} NOT NULL, entity_id mediumint unsigned NOT NULL, attribute_category tinyint unsigned NOT NULL, "
     "PRIMARY KEY (custom_attribute_value_id)",
 }
+KEYS = {
+    "schedules": "INDEX (layout_id), FOREIGN KEY (layout_id) REFERENCES layouts(layout_id) ON UPDATE CASCADE ON DELETE CASCADE",
+    "resources": "INDEX (schedule_id), FOREIGN KEY (schedule_id) REFERENCES schedules(schedule_id) ON UPDATE CASCADE ON DELETE CASCADE",
+    "reservation_series": "KEY status_id (status_id), FOREIGN KEY (owner_id) REFERENCES users(user_id) ON DELETE CASCADE",
+    "reservation_instances": "KEY start_date (start_date), KEY reference_number (reference_number), KEY series_id (series_id), "
+    "FOREIGN KEY (series_id) REFERENCES reservation_series(series_id) ON DELETE CASCADE",
+    "reservation_resources": "INDEX (resource_id), FOREIGN KEY (resource_id) REFERENCES resources(resource_id) ON DELETE CASCADE, "
+    "FOREIGN KEY (series_id) REFERENCES reservation_series(series_id) ON DELETE CASCADE",
+    "reservation_users": "KEY user_id (user_id), KEY reservation_user_level (reservation_user_level), "
+    "FOREIGN KEY (user_id) REFERENCES users(user_id) ON DELETE CASCADE",
+    "reservation_guests": "KEY email (email), "
+    "FOREIGN KEY (reservation_instance_id) REFERENCES reservation_instances(reservation_instance_id) ON DELETE CASCADE",
+    "custom_attribute_values": "INDEX (custom_attribute_id), INDEX (entity_id), INDEX (attribute_category)",
+}
+UTF8 = "CHARACTER SET utf8 COLLATE utf8_general_ci"
+
+
+def _with_texts(texts: str, others: str) -> dict[str, str]:
+    return {name: columns.replace("{t}", texts).replace("{c}", others) for name, columns in TABLES.items()}
+
+
+VERSIONS: dict[str, tuple[dict[str, str], str, str | None]] = {
+    "2.7": (_with_texts(UTF8, UTF8), "utf8", None),
+    "2.9": (_with_texts("CHARACTER SET utf8mb4", UTF8), "utf8mb4", None),
+    "4": (_with_texts("CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", UTF8), "utf8mb4", None),
+    "by a host of one's own": (_with_texts("", ""), "latin1", None),
+}
+NEWEST = "4"
 SITES = {1: (101, 201), 2: (102, 202), 3: (103, 203)}  # schedule 4 is not mapped
 ROOMS = {12: (101, 212)}
 PARAMS = {"link_attribute": 7, "link_source": "hr", "users_internal": 0}
@@ -53,9 +82,10 @@ TITLES = (
 STRANGE_KEYS = ("K", "K:1", "K:1:2", "K-1", "K 1", "Ümläut/ß", "%41", "k'quote")
 
 
-def create_schema(engine: Engine, *, charset: str = "utf8mb4") -> None:
-    """Make the tables."""
-    create_tables(engine, TABLES, charset=charset)
+def create_schema(engine: Engine, *, version: str = NEWEST) -> None:
+    """Make the tables of a version."""
+    tables, charset, collation = VERSIONS[version]
+    create_tables(engine, tables, charset=charset, collation=collation, keys=KEYS)
 
 
 def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, night: int = 1, charset: str = "utf8mb4") -> Tables:

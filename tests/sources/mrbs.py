@@ -10,19 +10,49 @@ from sqlalchemy import Engine
 from tests.sources.databases import create_tables, insert_rows
 from tests.sources.truth import Draft, Row, Tables, Truth, settle
 
+# What every version from 1.9.1 (database 77) to the development version (82) has of what is read, and the columns around it.
 TABLES = {
-    "mrbs_area": "id int NOT NULL, area_name varchar(30), timezone varchar(50), private_override varchar(32), enable_periods tinyint, "
-    "PRIMARY KEY (id)",
-    "mrbs_room": "id int NOT NULL, area_id int DEFAULT 0 NOT NULL, room_name varchar(25) DEFAULT '' NOT NULL, PRIMARY KEY (id)",
-    "mrbs_users": "id int NOT NULL, name varchar(30), display_name varchar(191), email varchar(75), PRIMARY KEY (id)",
+    "mrbs_area": "id int NOT NULL, disabled tinyint DEFAULT 0 NOT NULL, area_name varchar(30) {c}, timezone varchar(50) {c}, "
+    "private_override varchar(32) {c}, approval_enabled tinyint, enable_periods tinyint, PRIMARY KEY (id)",
+    "mrbs_room": "id int NOT NULL, disabled tinyint DEFAULT 0 NOT NULL, area_id int DEFAULT 0 NOT NULL, "
+    "room_name varchar(25) {c} DEFAULT '' NOT NULL, capacity int DEFAULT 0 NOT NULL, PRIMARY KEY (id)",
+    "mrbs_users": "id int NOT NULL, level smallint DEFAULT 0 NOT NULL, name varchar(30) {c}, display_name varchar(191) {c}, "
+    "password_hash varchar(255) {c}, email varchar(75) {c}, PRIMARY KEY (id)",
     "mrbs_entry": "id int NOT NULL, start_time int DEFAULT 0 NOT NULL, end_time int DEFAULT 0 NOT NULL, "
     "entry_type int DEFAULT 0 NOT NULL, repeat_id int DEFAULT NULL, room_id int DEFAULT 1 NOT NULL, timestamp timestamp NULL, "
-    "create_by varchar(80) DEFAULT '' NOT NULL, name varchar(80) DEFAULT '' NOT NULL, description text, "
-    "status tinyint unsigned NOT NULL DEFAULT 0, ical_uid varchar(255) DEFAULT '' NOT NULL, "
-    "ical_sequence smallint DEFAULT 0 NOT NULL, ical_recur_id varchar(16) DEFAULT NULL, PRIMARY KEY (id)",
-    "mrbs_participants": "id int NOT NULL, entry_id int NOT NULL, username varchar(191), registered int, PRIMARY KEY (id), "
-    "UNIQUE (entry_id, username)",
+    "create_by varchar(80) {c} DEFAULT '' NOT NULL, modified_by varchar(80) {c} DEFAULT '' NOT NULL, "
+    "name varchar(80) {c} DEFAULT '' NOT NULL, type char DEFAULT 'E' NOT NULL, description text {c}, "
+    "status tinyint unsigned NOT NULL DEFAULT 0, ical_uid varchar(255) {c} DEFAULT '' NOT NULL, "
+    "ical_sequence smallint DEFAULT 0 NOT NULL, ical_recur_id varchar(16) {c} DEFAULT NULL, "
+    "allow_registration tinyint DEFAULT 0 NOT NULL, PRIMARY KEY (id)",
+    "mrbs_participants": "id int NOT NULL, entry_id int NOT NULL, username varchar(191) {c}, create_by varchar(255) {c}, "
+    "registered int, PRIMARY KEY (id)",
 }
+KEYS = {
+    "mrbs_area": "UNIQUE KEY uq_area_name (area_name)",
+    "mrbs_room": "UNIQUE KEY uq_room_name (area_id, room_name), "
+    "FOREIGN KEY (area_id) REFERENCES mrbs_area(id) ON UPDATE CASCADE ON DELETE RESTRICT",
+    "mrbs_users": "UNIQUE KEY uq_name (name)",
+    "mrbs_entry": "KEY idxStartTime (start_time), KEY idxRoomStartEnd (room_id, start_time, end_time), "
+    "FOREIGN KEY (room_id) REFERENCES mrbs_room(id) ON UPDATE CASCADE ON DELETE RESTRICT",
+    "mrbs_participants": "UNIQUE KEY uq_entryid_username (entry_id, username), "
+    "FOREIGN KEY (entry_id) REFERENCES mrbs_entry(id) ON UPDATE CASCADE ON DELETE CASCADE",
+}
+# 1.4 had utf8 tables; upgrade 55 converted them, which makes text mediumtext, and later columns stand at the end
+UPGRADED = TABLES | {
+    "mrbs_users": "id int NOT NULL, level smallint DEFAULT 0 NOT NULL, name varchar(30) {c}, password_hash varchar(255) {c}, "
+    "email varchar(75) {c}, display_name varchar(191) {c}, PRIMARY KEY (id)",
+    "mrbs_entry": TABLES["mrbs_entry"].replace("description text", "description mediumtext"),
+}
+VERSIONS = {
+    "1.9.4": (TABLES, "utf8mb4", "utf8mb4_unicode_ci"),
+    "1.11": (TABLES, "utf8mb4", "utf8mb4_unicode_ci"),
+    "1.12": (TABLES, "utf8mb4", "utf8mb4_unicode_ci"),
+    "current": (TABLES, "utf8mb4", "utf8mb4_unicode_ci"),
+    "upgraded from 1.4": (UPGRADED, "utf8mb4", "utf8mb4_unicode_ci"),
+    "by a host of one's own": (TABLES, "latin1", "latin1_swedish_ci"),
+}
+NEWEST = "1.12"
 DOMAIN = "corp.example"
 SITES = {1: (101, 201), 2: (102, 202)}  # area 3 uses periods, area 4 is not mapped, area 5 shows everything as private
 PARAMS = {"email_domain": "@" + DOMAIN, "users_internal": 0}
@@ -35,9 +65,10 @@ CONFIG = {
 PRIVATE, AWAITING, TENTATIVE = 1, 2, 4
 
 
-def create_schema(engine: Engine, *, charset: str = "utf8mb4") -> None:
-    """Make the tables."""
-    create_tables(engine, TABLES, charset=charset)
+def create_schema(engine: Engine, *, version: str = NEWEST) -> None:
+    """Make the tables of a version."""
+    tables, charset, collation = VERSIONS[version]
+    create_tables(engine, tables, charset=charset, collation=collation, keys=KEYS)
 
 
 def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, night: int = 1, charset: str = "utf8mb4") -> Tables:
@@ -139,6 +170,8 @@ TRAPS: dict[int, tuple[Row, list[str] | None]] = {
     50: ({"ical_uid": "<uid>"}, [G]),
     53: ({"ical_uid": "k 1-ü"}, [G]),
     54: ({}, [" ", "n/a"]),
+    57: ({}, ["Dr. Jane Doe"]),  # registered by a colleague: a name and no account
+    58: ({}, [" Łukasz Müller-Lüdenscheidt ", G]),
 }
 
 
@@ -173,14 +206,19 @@ def change(tables: Tables, rng: random.Random) -> None:
 
 
 def keys(tables: Tables) -> dict[int, str]:
-    """The key of each entry: uid and occurrence; of entries that share both, the one with participants has it, then the last edited."""
-    taken = {row["entry_id"] for row in tables["mrbs_participants"]}
+    """The key of each entry: uid and occurrence.
+
+    Of entries that share both, the one that somebody registered for first has it, then the lowest room; the others carry nobody.
+    """
+    first: dict[int, int] = {}
+    for person in tables["mrbs_participants"]:
+        first[person["entry_id"]] = min(person["registered"], first.get(person["entry_id"], person["registered"]))
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in tables["mrbs_entry"]:
         groups.setdefault((row["ical_uid"], row["ical_recur_id"] or ""), []).append(row)
     result = {}
     for (uid, occurrence), rows in groups.items():
-        rows = sorted(rows, key=lambda row: (row["id"] not in taken, -row["ical_sequence"], row["id"]))
+        rows = sorted(rows, key=lambda row: (row["id"] not in first, first.get(row["id"], 0), row["room_id"], row["id"]))
         for n, row in enumerate(rows):
             if not uid:
                 result[row["id"]] = f"id/{row['id']}"
@@ -217,7 +255,10 @@ def truth(tables: Tables, *, as_of: datetime) -> Truth:
             draft.problems.add("problem")
     for row in tables["mrbs_participants"]:
         user = users.get(row["username"].strip().lower(), {})
-        drafts[row["entry_id"]].guests.append((_address(users, row["username"]), user.get("display_name"), False))
+        typed = row["username"].strip() if not user and " " in row["username"].strip() else None
+        drafts[row["entry_id"]].guests.append(
+            (None if typed else _address(users, row["username"]), typed or user.get("display_name"), False)
+        )
     return settle(drafts.values(), as_of=as_of)
 
 

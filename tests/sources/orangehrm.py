@@ -11,18 +11,20 @@ from tests.sources.databases import create_tables, insert_rows
 from tests.sources.truth import Draft, Tables, Truth, settle, wall_clock
 
 TABLES = {
-    "ohrm_location": "id int NOT NULL, name varchar(110) NOT NULL, country_code varchar(3) NOT NULL, PRIMARY KEY (id)",
-    "hs_hr_employee": "emp_number int NOT NULL, emp_firstname varchar(100) NOT NULL, emp_lastname varchar(100) NOT NULL, "
-    "emp_mobile varchar(50), emp_work_telephone varchar(50), emp_work_email varchar(50), termination_id int, "
+    "ohrm_location": "id int NOT NULL, name varchar(110) {c} NOT NULL, country_code varchar(3) {c} NOT NULL, PRIMARY KEY (id)",
+    "hs_hr_employee": "emp_number int NOT NULL, emp_firstname varchar(100) {c} NOT NULL, emp_lastname varchar(100) {c} NOT NULL, "
+    "emp_mobile varchar(50) {c}, emp_work_telephone varchar(50) {c}, emp_work_email varchar(50) {c}, termination_id int, "
     "purged_at timestamp NULL DEFAULT NULL, PRIMARY KEY (emp_number)",
     "hs_hr_emp_locations": "emp_number int NOT NULL, location_id int NOT NULL, PRIMARY KEY (emp_number, location_id)",
-    "ohrm_job_candidate": "id int NOT NULL, first_name varchar(30) NOT NULL, middle_name varchar(30), last_name varchar(30) NOT NULL, "
-    "email varchar(100) NOT NULL, contact_number varchar(30), status int NOT NULL, date_of_application date NOT NULL, "
+    "ohrm_job_candidate": "id int NOT NULL, first_name varchar(30) {c} NOT NULL, middle_name varchar(30) {c}, last_name varchar(30) {c} NOT NULL, "
+    "email varchar(100) NOT NULL, contact_number varchar(30) {c}, status int NOT NULL, date_of_application date NOT NULL, "
     "consent_to_keep_data tinyint NOT NULL DEFAULT 0, PRIMARY KEY (id)",
-    "ohrm_job_candidate_vacancy": "id int UNIQUE, candidate_id int NOT NULL, vacancy_id int NOT NULL, status varchar(100) NOT NULL, "
+    "ohrm_job_candidate_vacancy": "id int UNIQUE, candidate_id int NOT NULL, vacancy_id int NOT NULL, status varchar(100) {c} NOT NULL, "
     "applied_date date NOT NULL, PRIMARY KEY (candidate_id, vacancy_id)",
-    "ohrm_job_interview": "id int NOT NULL, candidate_vacancy_id int, candidate_id int, interview_name varchar(100) NOT NULL, "
-    "interview_date date, interview_time time, note text, PRIMARY KEY (id)",
+    "ohrm_job_interview": "id int NOT NULL, candidate_vacancy_id int, candidate_id int, interview_name varchar(100) {c} NOT NULL, "
+    "interview_date date, interview_time time, note text {c}, PRIMARY KEY (id)",
+    "ohrm_emp_termination": "id int NOT NULL, emp_number int, reason_id int, termination_date date NOT NULL, note varchar(255) {c}, "
+    "PRIMARY KEY (id)",
     "ohrm_job_interview_interviewer": "interview_id int NOT NULL, interviewer_id int NOT NULL, PRIMARY KEY (interview_id, interviewer_id)",
 }
 # location → essentry and zone; 5 is not mapped
@@ -42,9 +44,21 @@ CONFIG = {
 NAMES = ("Erstgespräch", "Second interview", " ", "=cmd|' /C calc'!A0", "Zeile\r\nzwei", "Zażółć gęślą jaźń", "Panel 🎯", "n" * 100)
 
 
-def create_schema(engine: Engine, *, charset: str = "utf8mb4") -> None:
-    """Make the tables."""
-    create_tables(engine, TABLES, charset=charset)
+# utf8 in every version: none of the migrations to 5.7 converts these tables
+VERSIONS: dict[str, tuple[dict[str, str], str, str | None]] = {
+    "4.2": (TABLES, "utf8", "utf8_general_ci"),
+    "5.0": (TABLES, "utf8", "utf8_general_ci"),
+    "5.7": (TABLES, "utf8", "utf8_general_ci"),
+    "by a host of one's own": (TABLES, "latin1", "latin1_swedish_ci"),
+    "converted": (TABLES, "utf8mb4", "utf8mb4_unicode_ci"),
+}
+NEWEST = "converted"
+
+
+def create_schema(engine: Engine, *, version: str = NEWEST) -> None:
+    """Make the tables of a version."""
+    tables, charset, collation = VERSIONS[version]
+    create_tables(engine, tables, charset=charset, collation=collation)
 
 
 def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, night: int = 1, charset: str = "utf8mb4") -> Tables:

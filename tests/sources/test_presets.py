@@ -12,24 +12,30 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from flows.sources.presets import find_fit
 from schemas.config import PRESETS, SourceConfig
 from schemas.source import EVENT_COLUMNS, GUEST_COLUMNS, REQUIRED_EVENT_COLUMNS, REQUIRED_GUEST_COLUMNS
-from tests.sources import frappe_hrms, librebooking, mrbs, orangehrm
+from tests.sources import frappe_hrms, librebooking, mrbs, odoo, orangehrm
 from tests.sources.databases import database
 
 SHIPPED = Path(__file__).parents[2] / "data" / "sources"
-SYSTEMS: dict[str, ModuleType] = {"librebooking": librebooking, "mrbs": mrbs, "orangehrm": orangehrm, "frappe_hrms": frappe_hrms}
+SYSTEMS: dict[str, ModuleType] = {
+    "librebooking": librebooking,
+    "mrbs": mrbs,
+    "orangehrm": orangehrm,
+    "frappe_hrms": frappe_hrms,
+    "odoo": odoo,
+}
 TODAY = datetime(2026, 3, 2, tzinfo=UTC)
 ENGINES = [
-    ("librebooking", "mariadb", "utf8mb4"),
-    ("librebooking", "mariadb", "latin1"),
-    ("orangehrm", "mariadb", "utf8mb4"),
-    ("orangehrm", "mariadb", "latin1"),
-    ("frappe_hrms", "mariadb", "utf8mb4"),
-    ("mrbs", "mariadb", "utf8mb4"),
-    ("mrbs", "mariadb", "latin1"),
-    ("mrbs", "postgresql", "utf8mb4"),
-]
+    (system, kind, version)
+    for system, kinds in {
+        "librebooking": ["mariadb"], "orangehrm": ["mariadb"], "frappe_hrms": ["mariadb"], "mrbs": ["mariadb", "postgresql"], "odoo": ["postgresql"],
+    }.items()
+    for kind in kinds
+    for version, (_, charset, _) in SYSTEMS[system].VERSIONS.items()
+    if kind == "mariadb" or charset == "utf8mb4"
+]  # fmt: skip
 
 
 def read_preset(system: str) -> dict[str, Any]:
@@ -38,11 +44,10 @@ def read_preset(system: str) -> dict[str, Any]:
 
 def select(engine: Engine, system: str, part: str, params: dict[str, Any] | None = None) -> list[dict[str, str | None]]:
     """The rows of one SELECT as text, sorted; parameters that are not given have the preset's default."""
-    sql = (SHIPPED / system / f"{part}.sql").read_text(encoding="utf-8")
     defaults = {name: entry.get("default") for name, entry in read_preset(system).get("params", {}).items()}
-    statement = text(sql)
-    values = {name: value for name, value in (defaults | (params or {})).items() if name in statement._bindparams}
     with engine.connect() as connection:
+        statement = text(find_fit(system, system, connection, params=params or {}).read(part))
+        values = {name: value for name, value in (defaults | (params or {})).items() if name in statement._bindparams}
         rows = [{key: as_text(value) for key, value in row.items()} for row in connection.execute(statement, values).mappings()]
     return sorted(
         rows, key=lambda row: [row["source_event_id"] or "", *(value or "" for value in row.values())] if "source_event_id" in row else []
@@ -53,15 +58,16 @@ def as_text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-@pytest.mark.parametrize(("system", "kind", "charset"), ENGINES)
+@pytest.mark.parametrize(("system", "kind", "version"), ENGINES)
 @pytest.mark.parametrize("night", [1, 2])
 @pytest.mark.parametrize("given", ["params", "defaults"])
-def test_the_same_rows_on_sqlite_and_on_the_systems_database(system, kind, charset, night, given, tmp_path) -> None:
+def test_the_same_rows_on_sqlite_and_on_the_systems_database(system, kind, version, night, given, tmp_path) -> None:
     module = SYSTEMS[system]
     params = getattr(module, "PARAMS", {}) if given == "params" else {}
+    charset = module.VERSIONS[version][1]
     with database("sqlite", tmp_path) as small, database(kind, tmp_path, charset=charset) as real:
         for engine in (small, real):
-            module.create_schema(engine, charset=charset)
+            module.create_schema(engine, version=version)
         tables = module.fill(real, seed=5, today=TODAY, events=1000, night=night, charset=charset)
         copy = module.fill(small, seed=5, today=TODAY, events=1000, night=night, charset=charset)
         assert copy == tables

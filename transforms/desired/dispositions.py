@@ -9,6 +9,7 @@ import pyarrow as pa
 from schemas.config import Config
 from transforms.arrow.columns import TEXT, Mask, find_positions, is_among, to_series
 from transforms.desired.link import Linked
+from transforms.validate.typed import IGNORED
 
 
 def _dispose(
@@ -28,7 +29,7 @@ def _dispose(
         (records["status"] == "cancelled", "cancelled"),
         (records["own_id"].isin(linked.problems["own_id"]), "quarantined"),
         (records["status"] == "merged", "merged"),
-        (records["status"] == "pending", "pending"),
+        (records["status"].isin(["pending", IGNORED]), "pending"),
         (records["ends_at"] <= as_of, "past"),
         (records["starts_at"] > horizon, "beyond_window"),
         (skip & ~has_guests & some_held, "quarantined"),

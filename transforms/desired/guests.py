@@ -103,7 +103,9 @@ def build_guests(
         }
     )
     if settings.guests == "external":
-        inside = guests["internal"].to_numpy(dtype=bool) | people.are_of_domains(guests["email"], settings.internal_domains)
+        inside = guests["internal"].to_numpy(dtype=bool) | people.are_of_domains(
+            guests["email"], settings.internal_domains, below=settings.internal_subdomains
+        )
         frame = pick_rows(frame, ~inside)
     if shared and are_repeated(frame["invitation_id"]).any():  # one contact: the same data in every event
         first = _put_newest_first(frame, validated, config, naming, as_of).drop_duplicates("invitation_id").set_index("invitation_id")

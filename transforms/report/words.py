@@ -88,7 +88,7 @@ def name_places(config: Config, *, masked: bool) -> Wording:
     entrances: dict[int, str] = {}
     for source in config.sources.values():
         for entry in source.sites.values():
-            if entry.name:
+            if entry.name and entry.location_id is not None:
                 locations.setdefault(entry.location_id, entry.name)
         for entry in source.rooms.values():
             if entry.name and entry.entrance_id is not None:

@@ -177,13 +177,24 @@ def are_addresses(values: pd.Series) -> pd.Series:
     return pd.Series(good, index=values.index)
 
 
-def are_of_domains(addresses: pd.Series, domains: Sequence[str]) -> Mask:
-    """True for each address of one of these domains, themselves and not what is below them."""
+def are_of_domains(addresses: pd.Series, domains: Sequence[str], *, below: bool = False) -> Mask:
+    """True for each address of one of these domains; what is below them counts when `below` says so."""
     array = to_arrow(addresses)
     inside = np.zeros(len(array), dtype=bool)
     for domain in domains:
         inside |= to_mask(pc.ends_with(array, f"@{domain}"))
+        if below:
+            inside |= to_mask(pc.ends_with(array, f".{domain}"))
     return inside
+
+
+def match_patterns(addresses: pd.Series, patterns: Sequence[str]) -> Mask:
+    """True for each address that one of the patterns fits whole; `*` stands for any characters, `?` for one, case aside."""
+    array = to_arrow(addresses)
+    if not patterns:
+        return np.zeros(len(array), dtype=bool)
+    words = ["".join({"*": ".*", "?": "."}.get(letter) or re.escape(letter) for letter in pattern.lower()) for pattern in patterns]
+    return to_mask(pc.fill_null(pc.match_substring_regex(array, f"^(?s:{'|'.join(words)})$"), False))
 
 
 def map_languages(values: pd.Series) -> pd.Series:

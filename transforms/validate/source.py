@@ -19,7 +19,7 @@ from transforms.arrow.columns import Mask, is_among, to_arrow
 from transforms.arrow.rows import pick_rows, sort_rows
 from transforms.validate.people import fold_keys
 from transforms.validate.rejects import _check, _named, _rejects
-from transforms.validate.typed import _drop_copies, _type_events, _type_guests
+from transforms.validate.typed import IGNORED, _drop_copies, _type_events, _type_guests
 
 LONGEST_HOURS = int(WindowConfig.model_fields["longest_hours"].default)
 SAMPLE_KEYS = 20
@@ -77,7 +77,7 @@ def validate_source(
     rejects = [_rejects(source, "events", typed[keyless], "source_event_id", "key")]
     keyed = _drop_copies(pick_rows(typed, ~keyless.to_numpy(dtype=bool)), ["source_event_id"])
     copies = len(typed) - int(keyless.sum()) - len(keyed)
-    certain = _surely_cancelled(keyed)
+    certain = _surely_cancelled(keyed) | _surely_ignored(keyed)
     sure = pick_rows(keyed, certain).drop_duplicates("source_event_id")
     copies += int(certain.sum()) - len(sure)
     checked = pick_rows(keyed, ~certain)
@@ -196,3 +196,11 @@ def _hold_by_case(guests: pd.DataFrame, event_keys: pd.Series) -> pd.DataFrame:
     mine = guests[["source_event_id", "guest_key"]].assign(folded=fold_keys(guests["source_event_id"]))
     both = mine.merge(events, on="folded", how="inner", validate="m:m")
     return pd.DataFrame({"source_event_id": both["event"], "guest_key": both["guest_key"]}).astype("str")
+
+
+def _surely_ignored(keyed: pd.DataFrame) -> Mask:
+    """Rows of a place that is left out on purpose, unless their key has a row elsewhere."""
+    ignored = (keyed["status"] == IGNORED).to_numpy(dtype=bool)
+    if not ignored.any():
+        return ignored
+    return ignored & ~is_among(keyed["source_event_id"], keyed.loc[~ignored, "source_event_id"])

@@ -15,6 +15,8 @@ from transforms.arrow.rows import are_repeated, pick_rows
 from transforms.validate import people, times
 
 MAX_ODD = 50
+IGNORED = "ignored"
+"""The status of an event of a site or room that is left out on purpose: held at what was sent, never sent, whatever else is wrong with it."""
 
 _STATUS = {"confirmed": "confirmed", "pending": "pending", "cancelled": "cancelled", "canceled": "cancelled"}
 
@@ -80,6 +82,7 @@ def _type_events(
     out["host_active_is_read"] = active.known
     out["has_place"] = out["room_key"].notna() | out["site_key"].notna()
     out["place_mapped"] = room["location_id"].notna() | ~out["has_place"]
+    out["status"] = out["status"].mask(room["ignored"] & (out["status"] != "cancelled"), IGNORED)
     out["location_id"], out["entrance_id"], out["by_room"] = room["location_id"], room["entrance_id"], room["by_room"]
     private = people.read_flags(_column(raw, "private"), PRIVATE_WORDS, any_number=True)
     out["private_text"], out["private"], out["private_is_read"] = out["private"].mask(private.known), private.yes, private.known
@@ -105,8 +108,12 @@ def _tell_odd_times(out: pd.DataFrame, read: times.Instants, column: str) -> lis
     return found
 
 
+def _tables(config: SourceConfig) -> tuple[tuple[str, Mapping[str, SiteConfig]], ...]:
+    return ("rooms", config.rooms), ("sites", config.sites)
+
+
 def map_places(room_key: pd.Series, site_key: pd.Series, config: SourceConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The configured zone of each row's room or site, and its location, entrance and whether the room's own entry gave them."""
+    """The configured zone of each row's room or site, and its location, entrance, whether the room's own entry gave them, or it is left out."""
 
     def pick(attribute: str, table: Mapping[str, SiteConfig], keys: pd.Series, dtype: str) -> pd.Series:
         return look_up(keys, {clean(key): getattr(entry, attribute) for key, entry in table.items()}, dtype)
@@ -118,6 +125,9 @@ def map_places(room_key: pd.Series, site_key: pd.Series, config: SourceConfig) -
     by_room = pd.Series(is_among(room_key, [clean(key) for key in config.rooms]), index=room_key.index)
     zone = pick("timezone", config.rooms, room_key, "str").fillna(pick("timezone", config.sites, site_key, "str"))
     place = pd.DataFrame({"by_room": by_room})
+    left_out = {kind: [key for key, entry in table.items() if entry.location_id is None] for kind, table in _tables(config)}
+    of_sites = is_among(site_key, left_out["sites"]) & ~by_room.to_numpy(dtype=bool)
+    place["ignored"] = is_among(room_key, left_out["rooms"]) | of_sites
     for attribute in ("location_id", "entrance_id"):
         of_room = pick(attribute, config.rooms, room_key, "Int64")
         of_site = pick(attribute, config.sites, site_key, "Int64")
@@ -147,6 +157,8 @@ def _type_guests(raw: pd.DataFrame, config: SourceConfig) -> tuple[pd.DataFrame,
     out["identity"] = people.identify_people(out["email"], out["first_name"], out["last_name"])
     out["has_identity"] = out["identity"].notna()
     out["address_ok"] = people.are_addresses(out["email"])
+    if config.exclude_guests:
+        out = pick_rows(out, ~people.match_patterns(out["email"], config.exclude_guests)).reset_index(drop=True)
     # the part of the invitation id: the source's own key, or the identity, for which the state store keeps a number
     out["guest_key"] = out["guest_id"]
     out["key_is_unique"] = True

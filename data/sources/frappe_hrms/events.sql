@@ -1,4 +1,4 @@
--- Frappe HRMS: one row an interview. Wall-clock times of the site, no zone. Policies: README.md beside this file.
+-- Frappe HRMS, 15.7 and later 15: one row an interview. Wall-clock times of the site, no zone. Policies: README.md beside this file.
 SELECT
     i.name AS source_event_id,
     i.interview_round AS name,
@@ -10,8 +10,9 @@ SELECT
         '<time>', SUBSTR(CAST(i.to_time AS CHAR), 1, 8)) AS ends_at,
     o.location AS site_key,
     CASE
-        WHEN i.docstatus = 2 OR i.status = 'Rejected' THEN 'cancelled'
-        ELSE 'confirmed'
+        WHEN i.docstatus = 2 OR i.status IN ('Rejected', 'Cancelled') THEN 'cancelled'
+        WHEN i.status IN ('Pending', 'Under Review', 'Cleared') THEN 'confirmed'
+        ELSE 'unknown'
     END AS status,
     host.interviewer AS host_email,
     e.first_name AS host_first_name,
@@ -26,21 +27,22 @@ SELECT
 FROM `tabInterview` i
 LEFT JOIN `tabJob Opening` o ON o.name = i.job_opening
 LEFT JOIN (
-    SELECT d.parent, MIN(d.interviewer) AS interviewer
+    SELECT
+        d.parent, d.interviewer, w.name AS employee,
+        ROW_NUMBER() OVER (
+            PARTITION BY d.parent
+            ORDER BY
+                CASE WHEN INSTR(d.interviewer, '@') > 0 AND COALESCE(w.status, 'Active') = 'Active' THEN 0 ELSE 1 END,
+                d.idx, d.interviewer
+        ) AS nth
     FROM `tabInterview Detail` d
-    JOIN (
-        SELECT parent, MIN(idx) AS idx
-        FROM `tabInterview Detail`
-        WHERE parenttype = 'Interview' AND interviewer <> ''
-        GROUP BY parent
-    ) head ON head.parent = d.parent AND head.idx = d.idx
+    LEFT JOIN (
+        SELECT user_id, COALESCE(MIN(CASE WHEN status = 'Active' THEN name END), MIN(name)) AS name
+        FROM `tabEmployee`
+        WHERE user_id <> ''
+        GROUP BY user_id
+    ) account ON account.user_id = d.interviewer
+    LEFT JOIN `tabEmployee` w ON w.name = account.name
     WHERE d.parenttype = 'Interview' AND d.interviewer <> ''
-    GROUP BY d.parent
-) host ON host.parent = i.name
-LEFT JOIN (
-    SELECT user_id, COALESCE(MIN(CASE WHEN status = 'Active' THEN name END), MIN(name)) AS name
-    FROM `tabEmployee`
-    WHERE user_id <> ''
-    GROUP BY user_id
-) account ON account.user_id = host.interviewer
-LEFT JOIN `tabEmployee` e ON e.name = account.name
+) host ON host.parent = i.name AND host.nth = 1
+LEFT JOIN `tabEmployee` e ON e.name = host.employee

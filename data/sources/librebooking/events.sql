@@ -8,35 +8,33 @@ SELECT
     r.resource_id AS room_key,
     r.name AS room_name,
     r.schedule_id AS site_key,
-    CASE s.status_id WHEN 2 THEN 'cancelled' WHEN 3 THEN 'pending' ELSE 'confirmed' END AS status,
+    CASE s.status_id WHEN 1 THEN 'confirmed' WHEN 2 THEN 'cancelled' WHEN 3 THEN 'pending' ELSE 'unknown' END AS status,
     u.email AS host_email,
     u.fname AS host_first_name,
     u.lname AS host_last_name,
     u.phone AS host_phone,
     CASE WHEN u.status_id = 3 THEN 0 WHEN u.status_id IS NOT NULL THEN 1 END AS host_active,
     COALESCE(s.last_modified, s.date_created) AS updated_at,
-    CASE WHEN link.value IS NOT NULL AND occurrences.n = 1 THEN :link_source END AS linked_source,
-    CASE WHEN link.value IS NOT NULL AND occurrences.n = 1 THEN link.value END AS linked_event_id
+    CASE WHEN (SELECT COUNT(*) FROM reservation_instances o WHERE o.series_id = named.entity_id) = 1 THEN :link_source END AS linked_source,
+    CASE WHEN (SELECT COUNT(*) FROM reservation_instances o WHERE o.series_id = named.entity_id) = 1 THEN TRIM(link.attribute_value) END AS linked_event_id,
+    CASE
+        WHEN u.fname = 'Guest' AND u.lname = 'Guest'
+            THEN 'booked by a guest without an account of the company: nobody there is its host, give it an owner in LibreBooking'
+    END AS problem
 FROM reservation_instances i
 LEFT JOIN reservation_series s ON s.series_id = i.series_id
-LEFT JOIN (
-    SELECT series_id, MIN(resource_id) AS resource_id
-    FROM reservation_resources
-    WHERE resource_level_id = 1
-    GROUP BY series_id
-) main_room ON main_room.series_id = i.series_id
+LEFT JOIN reservation_resources main_room ON main_room.series_id = i.series_id AND main_room.resource_level_id = 1
+LEFT JOIN reservation_resources lower_room
+    ON lower_room.series_id = i.series_id AND lower_room.resource_level_id = 1 AND lower_room.resource_id < main_room.resource_id
 LEFT JOIN resources r ON r.resource_id = main_room.resource_id
 LEFT JOIN schedules d ON d.schedule_id = r.schedule_id
 LEFT JOIN layouts l ON l.layout_id = d.layout_id
 LEFT JOIN users u ON u.user_id = s.owner_id
 LEFT JOIN (
-    SELECT entity_id, MIN(NULLIF(TRIM(attribute_value), '')) AS value
+    SELECT entity_id, MIN(custom_attribute_value_id) AS id
     FROM custom_attribute_values
-    WHERE attribute_category = 1 AND custom_attribute_id = :link_attribute
+    WHERE attribute_category = 1 AND custom_attribute_id = :link_attribute AND TRIM(attribute_value) <> ''
     GROUP BY entity_id
-) link ON link.entity_id = i.series_id
-LEFT JOIN (
-    SELECT series_id, COUNT(*) AS n
-    FROM reservation_instances
-    GROUP BY series_id
-) occurrences ON occurrences.series_id = i.series_id
+) named ON named.entity_id = i.series_id
+LEFT JOIN custom_attribute_values link ON link.custom_attribute_value_id = named.id
+WHERE lower_room.series_id IS NULL

@@ -18,7 +18,10 @@ SELECT
     CAST(u.fname AS CHAR),
     CAST(u.lname AS CHAR),
     CAST(u.organization AS CHAR),
-    CAST(u.language AS CHAR),
+    CASE u.language
+        WHEN 'du_nl' THEN 'nl' WHEN 'du_be' THEN 'nl' WHEN 'cz' THEN 'cs' WHEN 'ee_ee' THEN 'et' WHEN 'si_si' THEN 'sl' WHEN 'vn_vn' THEN 'vi'
+        ELSE CAST(u.language AS CHAR)
+    END,
     CASE WHEN :users_internal = 0 THEN 0 ELSE 1 END
 FROM reservation_users m
 JOIN reservation_instances i ON i.reservation_instance_id = m.reservation_instance_id
