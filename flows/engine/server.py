@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from flows.engine.temporary import start_temporary_server
@@ -102,8 +103,11 @@ def leave_server() -> None:
 @contextmanager
 def explain_settings() -> Iterator[None]:
     """What Prefect cannot make sense of (a file, a variable, a certificate) is one message with the remedy."""
+    said = io.StringIO()  # its first import prints a traceback of its own
     try:
-        yield
+        with redirect_stderr(said):
+            yield
+        sys.stderr.write(said.getvalue())
     except SyncError:
         raise
     except Exception as error:  # of pydantic, tomllib, ssl, httpx
