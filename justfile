@@ -29,3 +29,7 @@ chaos count="500" first="0":
 # how fast it is, against the naive script and the best engines; rows in events, default 100000 1000000
 bench *arguments:
     uv run --group bench python -W ignore -m tests.bench {{arguments}}
+
+# demos in a row with every core busy: none is silent for more than 10 seconds
+demos count="20":
+    uv run python -W ignore -m tests.chaos.demos {{count}}

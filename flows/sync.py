@@ -68,12 +68,12 @@ def load(session: Session, planned: Planned, progress: Callable[..., None] | Non
     sends = len(planned.diff.changes) > 0 and (not planned.waits or planned.holds_deletes(session.config))
     shown = LoadProgress(progress) if sends else None
     try:
-        return nightly.load(session, planned, progress=shown or progress)
+        loaded = nightly.load(session, planned, progress=shown or progress)
     except SyncError as error:
         return _fail(session, error)
-    finally:
-        if shown is not None:
-            shown.end()
+    if shown is not None:
+        shown.end()
+    return loaded
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
@@ -95,8 +95,7 @@ def apply(session: Session, plan_id: str, progress: Callable[..., None] | None) 
         result = nightly.run_apply(config, plan_id, as_of=_clock_of(session), progress=shown)
     except SyncError as error:
         return _fail(session, error)
-    finally:
-        shown.end()
+    shown.end()
     publish_report(result, session.config)
     return result
 

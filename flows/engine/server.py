@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import ssl
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from flows.engine.temporary import start_temporary_server
@@ -102,8 +104,12 @@ def leave_server() -> None:
 @contextmanager
 def explain_settings() -> Iterator[None]:
     """What Prefect cannot make sense of (a file, a variable, a certificate) is one message with the remedy."""
+    said = io.StringIO()  # its first import prints a traceback of its own
     try:
-        yield
+        _try_certificates()
+        with redirect_stderr(said):
+            yield
+        sys.stderr.write(said.getvalue())
     except SyncError:
         raise
     except Exception as error:  # of pydantic, tomllib, ssl, httpx
@@ -112,3 +118,12 @@ def explain_settings() -> Iterator[None]:
             f"Prefect's settings cannot be used ({type(error).__name__}: {words}): correct the PREFECT_… and SSL_CERT_… variables, "
             "prefect.toml and Prefect's profile; nothing was read or sent"
         ) from None
+
+
+def _try_certificates() -> None:
+    file = os.environ.get("SSL_CERT_FILE")
+    if file:
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:  # ssl's own, too
+            raise ValueError(f"SSL_CERT_FILE = {file} is no file of certificates: {error}") from None

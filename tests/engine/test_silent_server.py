@@ -79,9 +79,11 @@ def test_a_run_beside_a_failed_server_ends_at_sigterm(what, slow, prefect_server
         wait_until(lambda: slow.sandbox.requests()["puts"] >= 2, running)
         getattr(proxy, what)()
         running.send_signal(signal.SIGTERM)
+        began = time.monotonic()
         running.wait(20)
+        told = f"{time.monotonic() - began:.1f} s: {(slow.folder / 'out').read_text()}"
     with open_state(slow.config(), migrate=False) as state:
-        assert state.runs()["status"].tolist() == ["failed"]
+        assert state.runs()["status"].tolist() == ["failed"], told
         assert state.lease_holder() == "nobody"
     slow.sandbox.clear_faults()
     assert slow.night().exit_code in (0, 3)

@@ -1,6 +1,8 @@
 """What Prefect's UI shows of a night, on a real Prefect server."""
 
 import re
+import threading
+import time
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -57,5 +59,28 @@ def test_progress_is_told_every_few_seconds_and_at_the_end(monkeypatch):
     progress = artifacts.LoadProgress(lambda *call: passed.append(call), clock=lambda: next(clock))
     for done in (10, 20, 30, 40):
         progress(done, 40, [])
+    progress.end()
     assert told == [(50.0, "20 of 40 changes sent"), (100.0, "40 of 40 changes sent")]
     assert [call[0] for call in passed] == [10, 20, 30, 40]
+
+
+def test_what_a_silent_server_does_not_take_is_dropped_and_nobody_waits():
+    """The load's one thread for the ledger posts, whatever becomes of it."""
+    free, called = threading.Event(), []
+    onlooker = artifacts.Onlooker()
+    began = time.monotonic()
+    for number in range(1000):
+        onlooker.post(lambda number=number: (free.wait(30), called.append(number)))
+    assert time.monotonic() - began < 5
+    assert onlooker.end(0.1) is False
+    free.set()
+    assert len(called) <= artifacts.QUEUE + 1
+
+
+def test_what_is_posted_is_done_in_its_order():
+    called = []
+    onlooker = artifacts.Onlooker()
+    for number in range(5):
+        onlooker.post(lambda number=number: called.append(number))
+    assert onlooker.end(30) is True
+    assert called == [0, 1, 2, 3, 4]

@@ -155,8 +155,7 @@ def test_terminal_says_which_server_and_nothing_of_the_engine(server, company, t
         return
     assert done.returncode == 0
     assert done.stderr == ""
-    assert lines[0].startswith(
-        "Prefect: a server for this run alone" if server == "none" else "Prefect: the run shows at http://127.0.0.1:"
-    )
+    lines = [line for line in lines if "…" not in line]  # signs of life of a slow machine
+    assert lines[0].startswith("Prefect: no server is configured" if server == "none" else "Prefect: the run shows at http://127.0.0.1:")
     assert "done: 1 change" in lines
     assert not [line for line in lines if "INFO" in line or "Traceback" in line]
