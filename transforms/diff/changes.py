@@ -97,7 +97,9 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     parts.clear()
     mails, decisions, changes = (unite_frames(frames.pop(name)) for name in ("mails", "decisions", "changes"))
     order = find_order(changes)
-    return Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed, uncleared), np.repeat(np.arange(len(sizes)), sizes)[order]
+    return Diff(pick_rows(changes, order), decisions, mails, absent, rebound, refreshed, uncleared), np.repeat(
+        np.arange(len(sizes)), sizes
+    )[order]
 
 
 def code_mails(mails: pd.DataFrame) -> pd.DataFrame:
