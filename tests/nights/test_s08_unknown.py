@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from flows.essentry.client import EssentryClient
 from flows.night import load as loads
 from flows.night.session import open_state
 from flows.sandbox.app import SandboxSettings
@@ -17,40 +16,30 @@ from flows.sandbox.server import SandboxServer
 from tests.firm import Firm
 
 
-def refuse_after_loss(firm: Firm, source_id: str) -> threading.Thread:
+def refuse_after_loss(firm: Firm, source_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next answer is lost, and the try after it refuses this event."""
-    before = firm.puts()
     firm.sandbox.add_faults([{"kind": "drop_after"}])
+    pause, done = EssentryClient._pause, []
 
-    def later() -> None:
-        while firm.puts() <= before:
-            time.sleep(0.001)
-        firm.sandbox.add_faults([{"kind": "reject_event", "source_id": source_id, "code": "ERROR_TRY_LATER"}])
+    async def refuse_from_now_on(self: EssentryClient, seconds: float) -> None:
+        if not done:
+            firm.sandbox.add_faults([{"kind": "reject_event", "source_id": source_id, "code": "ERROR_TRY_LATER"}])
+            done.append(True)
+        await pause(self, seconds)
 
-    thread = threading.Thread(target=later)
-    thread.start()
-    return thread
-
-
-def slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wait between two tries that is surely long enough for the test's second thread."""
-    from flows.essentry.client import EssentryClient
-
-    monkeypatch.setattr(EssentryClient, "_backoff", property(lambda self: lambda state: 0.5, lambda self, value: None), raising=False)
+    monkeypatch.setattr(EssentryClient, "_pause", refuse_from_now_on)
 
 
 def test_s08_a_move_that_was_lost_and_then_refused_is_sent_back(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
     """essentry has the new time, the source the old one again: it is no longer in step, whatever the refusal said."""
-    slow_down(monkeypatch)
     firm.sections["essentry"] = {"retry_budget_seconds": 20}
     firm.book("m", "ada")
     firm.book("n", "bob")
     firm.night()
     start = firm.meetings["rooms"]["m"]["start"]
     firm.meetings["rooms"]["m"]["start"] = start + timedelta(hours=5)
-    thread = refuse_after_loss(firm, "rooms-m")
+    refuse_after_loss(firm, "rooms-m", monkeypatch)
     result = firm.night()
-    thread.join()
     assert result.exit_code == 3
     assert [(p["source_id"], p["state"]) for p in result.report["problems"]] == [("rooms-m", "unknown")]
     firm.meetings["rooms"]["m"]["start"] = start
@@ -59,13 +48,11 @@ def test_s08_a_move_that_was_lost_and_then_refused_is_sent_back(firm: Firm, monk
 
 
 def test_s08_a_create_that_was_lost_and_then_refused_is_cancelled_when_its_row_goes(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow_down(monkeypatch)
     firm.sections["essentry"] = {"retry_budget_seconds": 20}
     firm.book("m", "ada")
     firm.book("n", "bob")
-    thread = refuse_after_loss(firm, "rooms-m")
+    refuse_after_loss(firm, "rooms-m", monkeypatch)
     assert firm.night().exit_code == 3
-    thread.join()
     assert "rooms-m" in firm.held()  # the lost try was applied
     firm.cancel("m")
     firm.night()
