@@ -223,6 +223,16 @@ class Change(TypedDict):
 
 
 @with_config(_STRICT)
+class Uncleared(TypedDict):
+    """A value that was taken away in the source and may still stand in essentry. invitation_id: null for the event's own."""
+
+    source_id: str
+    invitation_id: str | None
+    field: str
+    grave: bool
+    meaning: str
+
+
 class Listing(TypedDict):
     """How many of the changes are listed one by one."""
 
@@ -259,6 +269,10 @@ class Report(TypedDict):
     guards: list[Guard]
     balance: Balance
     notes: Annotated[dict[str, int], Field(description="what was put right on the way, and how often")]
+    uncleared: NotRequired[
+        Annotated[list[Uncleared], Field(description="what may still stand in essentry though the source has it no more; the first 500")]
+    ]
+    uncleared_total: NotRequired[int]
     odd_times: Annotated[list[dict[str, str | None]], Field(description="rows whose clock time happened twice or not at all; the first 50")]
     failed_sources: dict[str, str]
     load: Load | None

@@ -21,6 +21,7 @@ from flows.report.metrics import write_metrics
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, ReportError, StateError, SyncError
 from schemas.frames import REJECT_COLUMNS, empty_frame
 from transforms.desired.payload import FINGERPRINT_VERSION
+from transforms.diff.clearing import list_uncleared
 from transforms.report.changes import choose_listed
 from transforms.report.history import list_history, summarise_report
 from transforms.report.holds import find_new, list_holds
@@ -78,11 +79,13 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
             state.renew_members(planned.diff.rejoined)
             state.end_rejections(find_solved(state.rejections(), planned.diff.decisions, planned.desired, planned.health))
+    uncleared = list_uncleared(state.read_uncleared(), clearing=session.config.essentry.clearing)
     problems = list_problems(
         changes if planned is not None else empty,
         state.rejections(),
         state.list_unanswered(),
-        holds=list_holds(planned.diff.decisions) if planned is not None else None,
+        holds=list_holds(planned.diff.decisions, planned.diff.kept) if planned is not None else None,
+        uncleared=uncleared,
         unread=_find_unread(session, planned) if planned is not None else None,
     )
     failed = planned.failed_sources if planned is not None else {}
@@ -114,6 +117,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             error=str(error) if error else None,
             problems=problems,
             odd_times=planned.odd_times,
+            uncleared=uncleared,
             **_surroundings(session),
         )
         unwritten = _write_report(session, folder, report, changes, planned.plan_id)

@@ -8,7 +8,7 @@ import pytest
 
 from transforms.diff.fates import CAUTION, DELETED, RECORD_STATES, Event, Fate, Record, decide_fate, find_doubt
 
-PROOFS = ("read", "events", "keys", "linked", "guests", "followed")
+PROOFS = ("read", "events", "whole", "keys", "linked", "guests", "followed")
 EVENTS = [
     Event(over=over, tried=tried, in_pilot=inside, absent_runs=runs, needed_runs=2)
     for over, tried, inside, runs in product((False, True), (False, True), (False, True), (0, 1))
@@ -32,7 +32,7 @@ ALL = _records()
 def _may_end(record: Record) -> bool:
     """Whether this record's word allows a delete, said without the table."""
     return {
-        "absent": record.read and record.events and record.keys and record.linked,
+        "absent": record.read and record.events and record.whole and record.keys and record.linked,
         "quarantined": False,
         "pending": False,
         "beyond_window": False,
@@ -119,7 +119,7 @@ def test_s21_no_guest_is_removed_while_a_record_may_not_be_believed() -> None:
     due = Record("joined")
     for record in ALL:
         sure = {
-            "absent": record.read and record.events and record.keys,
+            "absent": record.read and record.events and record.whole and record.keys,
             "quarantined": False,
             "pending": False,
             "cancelled": True,

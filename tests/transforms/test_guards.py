@@ -274,7 +274,7 @@ ELSEWHERE = {  # judged before there is a plan, or when one is sent
     "max_quarantine_share": "test_health", "max_shrink_share": "test_health", "delete_after_runs": "test_rules_at_night",
     "max_outside_hosts": "test_s24_strangers",
     "max_host_domain_guests": "test_s24_strangers", "max_new_domain_guests": "test_s24_strangers",
-    "limit_hours": "test_s27_limits",
+    "limit_hours": "test_s27_limits", "max_clock_minutes": "test_wrong_clocks", "clock_tolerance_minutes": "test_wrong_clocks",
     "on_trip": "test_guarded_nights", "plan_max_age_hours": "test_rules_at_night", "approval_wait_minutes": "test_waiting",
 }  # fmt: skip
 

@@ -100,7 +100,7 @@ def test_local_agrees_with_zoneinfo(wall: datetime, zone: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)).map(lambda at: at.replace(microsecond=0)))
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC)).map(lambda at: at.replace(microsecond=0)))
 def test_epoch_agrees_with_datetime(at: datetime) -> None:
     assert _read(str(int(at.timestamp())), "epoch") == at.strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -30,10 +30,8 @@ def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None, sit
         inside &= changes["source"].isin(pilot.sources)
         united = changes["members_json"].notna()
         some = changes.loc[united, ["source_id", "source", "members_json"]]
-        inside[united] = [
-            set(list_sources(source_id, source, members, naming)) <= set(pilot.sources)
-            for source_id, source, members in some.itertuples(index=False, name=None)
-        ]
+        for row, source_id, source, members in some.itertuples(name=None):  # few
+            inside.loc[row] = set(list_sources(source_id, source, members, naming)) <= set(pilot.sources)
     if pilot.sites:
         inside &= _are_of_sites(changes, config, sites)
     if pilot.recipient_domains:

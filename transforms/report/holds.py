@@ -6,7 +6,7 @@ it is asked about: silence is the wrong default.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import pandas as pd
@@ -58,6 +58,27 @@ HOLDS: dict[str, Hold] = {
         "correct those keys in the source",
     ),
     "linked meeting not found": Hold(True, "a record points at it that cannot be united with it", "correct the link in the source"),
+    "the SELECT has a LIMIT": Hold(
+        True,
+        "it is not among the rows of a SELECT that limits how many it returns, which shows nothing",
+        "take LIMIT, TOP, FETCH or the like out of the events SELECT",
+    ),
+    "waits for the meeting it belongs to": Hold(
+        True,
+        "it is one meeting with another by now, which essentry has not confirmed with all guests yet",
+        "see what holds the other meeting; it is cancelled once essentry has that one",
+    ),
+    "a guest moves to a meeting that waits": Hold(
+        True,
+        "a guest of it belongs to another meeting by now, which could not be sent yet",
+        "see what holds the other meeting; nobody is cancelled before being invited there",
+    ),
+    "reappeared after our delete": Hold(
+        True,
+        "it was cancelled by this program, and the source shows it again: its guests are not invited",
+        'set essentry.on_reappear_ours = "recreate", or invite them in essentry by hand',
+    ),
+    "guests of a retired source": Hold(False, "keeps guests whom a source gave that was retired", "nothing: retire leaves them"),
     "guests unreadable": Hold(True, "no guest is left but some whose rows cannot be read, so it is not cancelled", _SOURCE),
 }
 _WAITS = Hold(
@@ -75,11 +96,16 @@ def find_hold(reason: str) -> Hold:
     return HOLDS.get(reason, _UNKNOWN)
 
 
-def list_holds(decisions: pd.DataFrame) -> pd.DataFrame:
-    """source_id and reason of the events whose hold asks a person. decisions: of the night."""
+def list_holds(decisions: pd.DataFrame, kept: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """source_id and reason of the events whose hold asks a person.
+
+    decisions: of the night. kept: event → why guests stay in it whom its source no longer names.
+    """
     kept = to_texts(decisions["action"]).isin(NOT_DONE)
     held = decisions.loc[kept, ["source_id", "reason"]].reset_index(drop=True)
     held = held.assign(reason=to_texts(held["reason"]).astype("str"))
+    stay = {"source_id": list(kept or ()), "reason": list((kept or {}).values())}
+    held = pd.concat([held, pd.DataFrame(stay, dtype="str")], ignore_index=True).drop_duplicates("source_id")
     asks = held["reason"].fillna("held").map(lambda reason: find_hold(reason).asks)
     return held[asks.astype(bool)].reset_index(drop=True)
 

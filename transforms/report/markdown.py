@@ -93,6 +93,13 @@ def _attention(report: Mapping[str, Any]) -> list[str]:
             keys = ", ".join(f"`{_cell(sample['source_event_id'])}`" for sample in group["samples"][:3])
             lines += [f"| {group['source']} {group['part']} | {group['rows']:,} | {_cell(group['remedy'])} | {keys} |"]
         lines += [""]
+    if report["uncleared"]:
+        lines += ["## What may still stand in essentry though the source has it no more", ""]
+        for mark in report["uncleared"][:SAMPLE]:
+            where = mark["invitation_id"] or mark["source_id"]
+            lines += [f"- `{_cell(where)}` {_cell(mark['field'])}: {_cell(mark['meaning'])}"]
+        more = report["uncleared_total"] - SAMPLE
+        lines += [*([f"- {more:,} more"] if more > 0 else []), ""]
     if report["odd_times"]:
         keys = ", ".join(f"`{_cell(row['source_event_id'])}` {_cell(row['value'])}" for row in report["odd_times"][:5])
         lines += [f"Clock times that a change of clocks made ambiguous: {keys}{', …' if len(report['odd_times']) > 5 else ''}", ""]

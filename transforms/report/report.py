@@ -11,6 +11,7 @@ from schemas.report import REPORT_VERSION
 from transforms.arrow.codes import to_texts
 from transforms.arrow.columns import is_among
 from transforms.arrow.instants import format_instants
+from transforms.diff.clearing import find_field
 from transforms.masking import mask_text, mask_value
 from transforms.report.changes import choose_listed, count_listed
 from transforms.report.history import compare_usual, count_rejected
@@ -43,6 +44,7 @@ def build_report(
     history: Sequence[Mapping[str, Any]] = (),
     visits: pd.DataFrame | None = None,
     problems: pd.DataFrame | None = None,
+    uncleared: Sequence[tuple[str, str | None, str]] = (),
 ) -> dict[str, Any]:
     """The report of one run, without its changes one by one (`transforms.report_changes.list_changes`).
 
@@ -84,6 +86,8 @@ def build_report(
         "balance": dict(balance),
         "notes": dict(notes),
         "odd_times": [dict(row) for row in odd_times],
+        "uncleared": [_tell_uncleared(*mark) for mark in uncleared[:MAX_PROBLEMS]],
+        "uncleared_total": len(uncleared),
         "failed_sources": dict(failed_sources),
         "load": dict(load) if load else None,
         "error": error,
@@ -289,6 +293,12 @@ def _group_problems(problems: pd.DataFrame) -> list[dict[str, Any]]:
         meaning, remedy = explain_code(code or None, str(state))
         groups.append({"code": code or None, "state": state, "events": len(rows), "meaning": meaning, "remedy": remedy})
     return sorted(groups, key=lambda group: -group["events"])
+
+
+def _tell_uncleared(source_id: str, invitation: str | None, path: str) -> dict[str, Any]:
+    """A value that was taken away in the source and may still stand in essentry (S22)."""
+    field = find_field(invitation, path)
+    return {"source_id": source_id, "invitation_id": invitation, "field": path, "grave": field.grave, "meaning": field.meaning}
 
 
 def _group_rejects(rejects: pd.DataFrame) -> list[dict[str, Any]]:

@@ -52,6 +52,14 @@ CODES: dict[str, tuple[str, str]] = {
     "UNREADABLE": ("the answer held no result; essentry may have applied it", _NEXT),
     "NO_STATUS": ("the answer left the event out; essentry may have applied it", _NEXT),
     "CONTRADICTION": ("the answer named the event twice, with different results", _NEXT),
+    "WAITS": (
+        "another meeting has to be confirmed by essentry before this change may go",
+        "see what holds the other meeting, which the message names; the next run tries both again",
+    ),
+    "UNCLEARED": (
+        "a value was taken away in the source, and essentry may still have it",
+        "take it away in essentry's dashboard by hand, or set essentry.clearing once you have tried what takes it away there",
+    ),
     "CHANGED_SINCE": (
         "the source asks for something else since the plan was made, so this change was not sent",
         "nothing: the next run plans it anew; or make a new plan now",
