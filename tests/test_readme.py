@@ -1,4 +1,4 @@
-"""The README names every command and every key of the configuration, and nothing that does not exist."""
+"""The README and what it leads to name every command and every key of the configuration, and nothing that does not exist."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,11 @@ from flows.commands.main import app
 from flows.sources.presets import complete_source
 from schemas import config
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README, OPERATING, CONFIGURATION = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md")
+)
 SECTIONS = {
     "`[essentry]`": config.EssentryConfig,
     "`[state]`": config.StateConfig,
@@ -24,7 +28,7 @@ SECTIONS = {
 
 
 def table_after(title: str) -> dict[str, str]:
-    rest = README[README.index("\n" + title) :]
+    rest = CONFIGURATION[CONFIGURATION.index("\n" + title) :]
     table = rest[rest.index("|---") :].split("\n\n")[0]
     return dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", table, flags=re.M))
 
@@ -39,15 +43,26 @@ def test_readme_documents_every_key(title):
 
 def test_readme_documents_every_command():
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
-    section = README[README.index("## Commands") : README.index("| exit code")]
+    section = OPERATING[OPERATING.index("## Commands") : OPERATING.index("| exit code")]
     assert {name.split()[0] for name in re.findall(r"^\| `([a-z][^`]*)` \|", section, flags=re.M)} == names
 
 
 def test_readme_examples_are_valid_configurations(tmp_path):
-    examples = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
+    examples = re.findall(r"```toml\n(.*?)```", README + CONFIGURATION, flags=re.S)
     assert len(examples) >= 4
     for example in examples:
         path = tmp_path / "essentry-sync.toml"
         path.write_text(example, encoding="utf-8")
         for source in config.load_config(path).sources.values():
             assert complete_source(source).times in ("utc", "epoch", "local")
+
+
+def test_readme_is_a_front_page():
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", ["README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md", "tests/bench/README.md"])
+def test_every_link_to_a_file_leads_to_one(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []

@@ -72,8 +72,9 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     empty = pd.DataFrame()
     if planned is not None:
         stored, changes = state.load_plan(planned.plan_id, columns=TOLD, coded=CODED)
-        if not isinstance(error, LeaseHeld):  # a plan is no measure for the next night, unless a person approves it
-            state.save_source_reads(run.run_id, planned.reads, planned.health, measure=session.kind != "plan")
+        if not isinstance(error, LeaseHeld):  # a night that sent nothing is no measure for the next one, unless a person approves it
+            sent = session.kind != "plan" and (not planned.waits or session.load is not None)
+            state.save_source_reads(run.run_id, planned.reads, planned.health, measure=sent)
         if session.kind != "plan" and not isinstance(error, LeaseHeld):
             count_absences(state, planned)
             state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
