@@ -11,8 +11,7 @@ from schemas import config
 
 ROOT = Path(__file__).parent.parent
 README, OPERATING, CONFIGURATION = (
-    (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md")
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md")
 )
 SECTIONS = {
     "`[essentry]`": config.EssentryConfig,

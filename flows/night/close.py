@@ -148,7 +148,10 @@ def _find_unread(session: Session, planned: Planned) -> pd.DataFrame:
     told = runs[runs["kind"].isin(["sync", "apply"]) & runs["exit_code"].isin([EXIT_DONE, EXIT_INCOMPLETE, GuardTripped.exit_code])]
     last = told.loc[told["run_id"] != session.run.run_id, "run_id"]
     before = session.state.quarantine(last.iloc[-1]) if len(last) else empty_frame(REJECT_COLUMNS)
-    return find_new(planned.rejects, before)
+    rejects = planned.rejects
+    if "past" in rejects:  # of the links there is no clock
+        rejects = rejects[~rejects["past"].fillna(False).astype(bool)].reset_index(drop=True)
+    return find_new(rejects, before)
 
 
 def _tell_outcome(session: Session, report: Mapping[str, Any], exit_code: int) -> None:

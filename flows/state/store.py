@@ -40,6 +40,7 @@ from flows.state.restore import Restores
 from flows.state.sources import Sources
 from schemas.config import is_loopback
 from schemas.errors import LeaseHeld, StateError
+from schemas.frames import REJECT_COLUMNS
 from transforms.naming.guest_numbers import derive_number
 
 CHUNK = 500
@@ -554,7 +555,7 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
         """Rows that were set aside in a run; their values are masked already."""
         if rejects.empty:
             return
-        frame = rejects.astype("object")
+        frame = rejects[REJECT_COLUMNS].astype("object")
         frame = frame.where(frame.notna(), None)
         rows = [{**row, "run_id": run_id, "id": number} for number, row in enumerate(frame.to_dict("records"))]
         with self._begin() as connection:

@@ -98,3 +98,12 @@ def test_s19_what_waits_by_a_setting_asks_nobody_and_is_not_called_in_step(firm:
     night = firm.night()
     assert (night.exit_code, told(night)) == (0, {})
     assert "2 events held back" in night.report["verdict"]
+
+
+def test_s19_what_is_over_asks_nobody(firm: Firm) -> None:
+    firm.book("good", "ada")
+    firm.book("old", "bob", host="nobody", start=firm.now - timedelta(days=30))
+    firm.book("new", "cyd", host="nobody")
+    firm.meetings["rooms"]["old"]["guests"]["dan"] = {"email": "no address"}
+    night = firm.night()
+    assert (night.exit_code, list(told(night))) == (3, ["rooms-new"])

@@ -101,8 +101,8 @@ def list_holds(decisions: pd.DataFrame, kept: Mapping[str, str] | None = None) -
 
     decisions: of the night. kept: event → why guests stay in it whom its source no longer names.
     """
-    kept = to_texts(decisions["action"]).isin(NOT_DONE)
-    held = decisions.loc[kept, ["source_id", "reason"]].reset_index(drop=True)
+    not_done = to_texts(decisions["action"]).isin(NOT_DONE)
+    held = decisions.loc[not_done, ["source_id", "reason"]].reset_index(drop=True)
     held = held.assign(reason=to_texts(held["reason"]).astype("str"))
     stay = {"source_id": list(kept or ()), "reason": list((kept or {}).values())}
     held = pd.concat([held, pd.DataFrame(stay, dtype="str")], ignore_index=True).drop_duplicates("source_id")

@@ -30,7 +30,8 @@ SAMPLE_KEYS = 20
 class Validated:
     """One source after validation.
 
-    `events`, `guests`: typed frames. `rejects`: a row a failed check. `held_guests`: source_event_id and guest_key (missing:
+    `events`, `guests`: typed frames. `rejects`: a row a failed check; `past` beside
+    REJECT_COLUMNS: its event is over. `held_guests`: source_event_id and guest_key (missing:
     unreadable, the whole guest list is frozen) of rejected guests. `unreadable_event_keys`: rows of the events SELECT without a
     key; `unreadable_guest_events`: guest rows that name no event. `coming`: events, guests, rejected_events and rejected_guests among
     the rows that could be due, passed_events and passed_guests among those that could until lately; empty without a clock. `odd_times`:
@@ -101,6 +102,7 @@ def validate_source(
     coming = {} if as_of is None else _count_coming(typed, checked, bad, guests, bad_guests, len(eventless), as_of=as_of, since=since)
     notes["copies_dropped"] = copies
     all_rejects = pd.concat([frame for frame in rejects if len(frame)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
+    all_rejects = all_rejects.assign(past=_are_past(all_rejects["source_event_id"], typed, as_of))
     return Validated(
         source=source,
         events=events,
@@ -156,6 +158,14 @@ def _count_coming(
         "passed_events": int(passed.sum()),
         "passed_guests": int(of_passed.sum()),
     }
+
+
+def _are_past(keys: pd.Series, typed: pd.DataFrame, as_of: pd.Timestamp | None) -> Mask:
+    """True for the rows whose event is surely over: nobody waits for them."""
+    if as_of is None or keys.empty:
+        return np.zeros(len(keys), dtype=bool)
+    over = (_find_ends(typed) <= as_of).to_numpy(dtype=bool)
+    return is_among(keys, typed.loc[over, "source_event_id"].dropna()) & ~is_among(keys, typed.loc[~over, "source_event_id"].dropna())
 
 
 def _find_ends(events: pd.DataFrame) -> pd.Series:
