@@ -75,7 +75,7 @@ TYPES: dict[str, list[tuple[str, str]]] = {  # kind of database → type of the 
         ("text[]", "'{a,b}'"), ("json", "'{\"a\": 1}'"), ("interval", "'2 hours'"), ("bigint", "9223372036854775807"),
     ],
     "mariadb": [
-        ("decimal(10,2)", "12"), ("double", "1e15"), ("float", "0.5"), ("binary(16)", "unhex('00112233445566778899aabbccddeeff')"),
+        ("decimal(10,2)", "12"), ("double", "1e15"), ("float", "0.5"),
         ("varbinary(9)", "'A5'"), ("datetime(6)", "'2027-01-01 10:00:00.5'"), ("timestamp", "'2027-01-01 10:00:00'"), ("time", "'27:30:00'"),
         ("bit(8)", "b'1000001'"), ("varchar(9)", "concat('A5', char(10))"), ("varchar(9)", "concat(unhex('c2a0'), 'A5')"),
         ("enum('a','b')", "'b'"), ("year", "2027"), ("varchar(9) COLLATE utf8mb4_general_ci", "'Ab'"),
