@@ -60,7 +60,10 @@ def find_moves(diff: Diff) -> tuple[Diff, Moves]:
     left = leaving.groupby("source_id")["identity"].agg(set)
     dropped = frozenset(key for key, who in kept.items() if key in deleted or (key in diff.removing and who >= left[key]))
     conditions = [
-        (key, "after", other) for key, wanted in needs.items() if key not in dropped for other in sorted(set().union(*wanted.values(), set()))
+        (key, "after", other)
+        for key, wanted in needs.items()
+        if key not in dropped
+        for other in sorted(set().union(*wanted.values(), set()))
     ]
     moves = Moves({key: who for key, who in kept.items() if key not in dropped}, dropped)
     return _leave_out(replace(diff, conditions=sorted({*diff.conditions, *conditions})), moves), moves

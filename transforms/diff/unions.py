@@ -133,10 +133,7 @@ class Records:
         """The events that records of this one are part of now."""
         records = {source_id, *read_members(members_json), *self._parts.get(source_id, ())}
         return {
-            target
-            for own in records
-            for target, _, said in self._said.get(own, ())
-            if said in ("merged", "due") and target != source_id
+            target for own in records for target, _, said in self._said.get(own, ()) if said in ("merged", "due") and target != source_id
         }
 
 
