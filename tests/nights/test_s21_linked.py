@@ -130,7 +130,7 @@ def test_s21_a_merged_meeting_is_not_cancelled_before_its_guests_are_invited(
         two.new_mails()
         two.meetings["rooms"]["9"] |= {"linked_source": "hr", "linked_event_id": "5"}
         two.meetings["hr"]["5"]["host"] = "boss@corp.example"
-        for _ in range(3):
+        for _ in range(3 if sending == "sync" else 2):  # in the third both wait, and there is nothing to apply
             result = two.night(kind="sync" if sending == "sync" else "plan")
             if sending == "apply":
                 result = two.apply()

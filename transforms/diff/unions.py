@@ -27,7 +27,7 @@ _ORDER = (
 
 def read_members(text: object) -> list[str]:
     """The ids of a `members_json`; none of a missing one."""
-    return list(orjson.loads(text)) if isinstance(text, str) and text else []
+    return [str(member) for member in orjson.loads(text)] if isinstance(text, str) and text else []
 
 
 def list_members(snapshot: pd.DataFrame) -> set[str]:
