@@ -17,7 +17,7 @@ from flows.night.close import finish
 from flows.night.session import Result, open_session, open_state
 from flows.sandbox.server import SandboxServer
 from schemas.config import Config
-from schemas.errors import GuardTripped, SyncError
+from schemas.errors import ConfigurationError, GuardTripped, SyncError
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 START = NOW + timedelta(days=30)
@@ -136,7 +136,10 @@ class Firm:
             try:
                 return self.apply(planned.report["plan"]["plan_id"])
             except GuardTripped as error:
-                return replace(planned, exit_code=error.exit_code)
+                verdict = {"verdict": f"stopped: {error}"}
+                return replace(planned, exit_code=error.exit_code, report=planned.report | verdict)
+        except ConfigurationError:
+            raise
         except SyncError as error:
             with open_state(self.config) as state:
                 folder = Path(state.runs().iloc[-1]["report_dir"])

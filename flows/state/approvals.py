@@ -66,13 +66,14 @@ class Approvals:
         )
 
     def list_passed_over(self, plan: Mapping[str, Any]) -> list[str]:
-        """Plans with changes that were superseded unsent before this one, since the last that was settled; newest first.
+        """Plans of other changes that were superseded unsent before this one, since the last that was settled; newest first.
 
         A person may have read the report of one of these, and mean it by `latest`.
         """
         c = t.plans.c
         settled = sa.select(sa.func.max(c.created_at)).where(c.status.in_(["applied", "partly", "empty"]))
-        query = sa.select(c.plan_id).where(c.status == "superseded", c.changes > 0, c.created_at < plan["created_at"])
+        other = (c.status == "superseded") & (c.changes > 0) & (c.digest != plan["digest"])
+        query = sa.select(c.plan_id).where(other, c.created_at < plan["created_at"])
         with self._read() as connection:
             last = connection.execute(settled).scalar()
             if last is not None:

@@ -555,7 +555,7 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
         """Rows that were set aside in a run; their values are masked already."""
         if rejects.empty:
             return
-        frame = rejects[REJECT_COLUMNS].astype("object")
+        frame = rejects.reindex(columns=REJECT_COLUMNS).astype("object")
         frame = frame.where(frame.notna(), None)
         rows = [{**row, "run_id": run_id, "id": number} for number, row in enumerate(frame.to_dict("records"))]
         with self._begin() as connection:

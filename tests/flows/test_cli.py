@@ -63,7 +63,7 @@ def test_plan_sends_nothing_and_apply_sends_it_once(home, sandbox):
     report = json.loads(planned.stdout)
     assert sandbox.requests()["puts"] == 0
     applied = run("apply", "latest", "--as-of", AS_OF)
-    assert applied.returncode == 0, applied.stderr + applied.stdout
+    assert applied.returncode == 3, applied.stderr + applied.stdout  # its unreadable rows are told for the first time
     assert len(sandbox.state()["events"]) == report["counts"]["create"]
     again = run("apply", report["plan"]["plan_id"], "--as-of", AS_OF)
     assert again.returncode == 2
@@ -82,7 +82,7 @@ def test_first_run_waits_for_an_approval_and_no_more_than_that_is_released(home,
     assert "approve" in refused.stderr
     assert sandbox.requests()["puts"] == 0
     assert run("approve", "latest", "--by", "test", "--reason", "numbers read", **ask).returncode == 0
-    assert run("apply", "latest", "--as-of", AS_OF, **ask).returncode == 0
+    assert run("apply", "latest", "--as-of", AS_OF, **ask).returncode == 3
     assert sandbox.requests()["puts"] > 0
 
 
@@ -129,7 +129,7 @@ def test_json_parses_and_nothing_else_is_printed(home, sandbox):
 
 def test_guard_trips_and_an_approval_releases_that_plan(home, sandbox):
     run("plan", "--as-of", AS_OF)
-    assert run("apply", "latest", "--as-of", AS_OF).returncode == 0
+    assert run("apply", "latest", "--as-of", AS_OF).returncode == 3
     puts = sandbox.requests()["puts"]
     build_demo(home, night=2, anchor=datetime(2026, 11, 24, tzinfo=UTC).date())
     tight = {"ESSENTRY_SYNC_GUARDS__MAX_PEOPLE_MAILED": "0"}

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from flows.night import steps as nightly
 from flows.night.close import finish
 from flows.night.run import check_clock, new_run
-from flows.night.session import open_session
+from flows.night.session import Result, open_session
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
 from schemas.config import GuardsConfig
@@ -116,7 +116,7 @@ def test_s07_an_event_that_comes_back_after_its_deletion(firm: Firm, on_reappear
         assert set(firm.held()) == {"rooms-m001"}
         firm.meetings["rooms"]["m000"] = gone
         result = firm.night()
-        assert result.exit_code == 0
+        assert result.exit_code == (0 if on_reappear == "send" else 3)
         assert ("rooms-m000" in firm.held()) is (on_reappear == "send")
         assert result.report["held_by_reason"] == ({} if on_reappear == "send" else {"reappeared": 1})
 
@@ -253,12 +253,21 @@ def test_s14_changed_settings_ask_once_and_name_themselves(firm: Firm) -> None:
     assert firm.night().exit_code == 0
 
 
-def test_s14_changed_settings_that_change_nothing_pass_in_silence(firm: Firm) -> None:
+def _release(firm: Firm) -> Result:
+    """A night that asks about a changed setting (S24), and what is sent once a person has said yes."""
+    assert firm.night().exit_code == 4
+    assert firm.approve()
+    return firm.apply()
+
+
+def test_s14_changed_settings_ask_when_their_effect_can_show_and_not_again(firm: Firm) -> None:
     firm.book("a")
     firm.night()
     firm.sections["window"] = {"days_ahead": 300}
     assert firm.night().exit_code == 0
     firm.book("b")
+    assert _release(firm).exit_code == 0
+    firm.book("c")
     assert firm.night().exit_code == 0
 
 
@@ -311,16 +320,16 @@ def test_s18_pilot_on_and_off_sends_the_rest_and_cancels_nobody(firm: Firm) -> N
     assert (first.exit_code, first.report["counts"]["create"], first.report["counts"]["pilot"]) == (0, 3, 3)
     assert len(firm.held()) == 3
     firm.sections["pilot"] = {}
-    second = firm.night()
+    second = _release(firm)
     assert (second.exit_code, second.report["counts"]["create"], len(firm.held())) == (0, 3, 6)
     firm.sections["pilot"] = {"sites": ["1"]}
     firm.cancel("m000", "m003")
-    third = firm.night()
+    third = _release(firm)
     assert third.report["held_by_reason"] == {"pilot": 1}
     assert "rooms-m003" in firm.held()
     assert "rooms-m000" not in firm.held()
     firm.sections["pilot"] = {}
-    assert firm.night().exit_code == 0
+    assert _release(firm).exit_code == 0
     assert (len(firm.held()), firm.mails()["cancelled"]) == (4, 2)
 
 

@@ -157,7 +157,7 @@ def test_s23_a_row_that_is_back_is_not_cancelled_and_one_that_is_gone_is(firm: F
     result = night_with(firm, back(firm, "m0"), by=by)
     assert firm.new_mails() == []
     assert len(firm.held()) == 2
-    assert {code for state, code in codes(firm).values() if state == "held"} <= {"STILL_THERE", "NOT_CONFIRMED"}
+    assert {code for state, code in codes(firm).values() if state == "held"} <= {"STILL_THERE", "NOT_CONFIRMED", "CHANGED_SINCE"}
     firm.cancel("m0")
     night_with(firm, lambda: None, by=by)
     assert [mail[0] for mail in firm.new_mails()] == ["cancelled"]
