@@ -183,6 +183,12 @@ def _text(instant: Any) -> Any:
     return instant.isoformat() if isinstance(instant, datetime) else instant
 
 
+def ended_well(result: Result) -> bool:
+    """Whether a night sent everything, and asks for somebody about the source's own rows alone: unreadable ones, and holds (S19)."""
+    asked = {problem["state"] for problem in result.report["problems"]}
+    return result.exit_code == (3 if asked else 0) and asked <= {"quarantined", "held"}
+
+
 def guards_of(result: Result) -> set[str]:
     """The guards that tripped in a night."""
     return {finding["guard"] for finding in result.report["guards"]}

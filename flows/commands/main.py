@@ -83,11 +83,13 @@ def apply(
     show_life(quiet=as_json)
     from flows.commands.app import name_plan
     from flows.commands.terminal import Progress, say
+    from flows.connections.secrets import read_tokens
     from flows.night.session import open_state
     from flows.night.steps import run_apply
 
     settings, clock = load_settings(config), read_clock(as_of)
-    with open_state(settings, migrate=False) as state:
+    read_tokens(settings)  # a missing token ends the command before anything is looked at
+    with open_state(settings) as state:
         name = name_plan(state, plan_id)
         head, _ = state.load_plan(name, columns=("seq",))
     if not as_json:

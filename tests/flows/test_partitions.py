@@ -19,6 +19,7 @@ from flows.sandbox.server import SandboxServer
 from schemas.config import load_config
 from schemas.errors import ConfigurationError
 from tests.conftest import AS_OF, DEMO
+from tests.firm import ended_well
 from transforms.desired.partition import find_pointing, find_united, split_frames
 from transforms.naming.naming import name_by
 
@@ -37,7 +38,7 @@ def after_night_1(tmp_path_factory):
         build_demo(folder, night=1, anchor=AS_OF.date())
         with open_session(load_config(folder / DEMO.name), kind="sync", as_of=AS_OF) as session:
             nightly.load(session, nightly.plan(session, *nightly.extract(session)))
-            assert finish(session).exit_code == 0
+            assert ended_well(finish(session))
         build_demo(folder, night=2, anchor=AS_OF.date())
         yield folder, sandbox
 
