@@ -136,7 +136,7 @@ class Firm:
             try:
                 return self.apply(planned.report["plan"]["plan_id"])
             except GuardTripped as error:
-                verdict = {"verdict": f"stopped: {error}"}
+                verdict = {"verdict": f"stopped: {error}; nothing was sent"}
                 return replace(planned, exit_code=error.exit_code, report=planned.report | verdict)
         except ConfigurationError:
             raise

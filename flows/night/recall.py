@@ -36,14 +36,15 @@ def recall_plan(night: Night, plan_id: str) -> Planned:
     state, config = night.state, night.config
     stored, changes = state.load_plan(plan_id, columns=STORED, coded=CODED)
     check_open(stored, config, now=datetime.now(UTC))
-    check_released(stored, without_deletes=config.guards.on_trip == "hold-deletes")
+    still = changes[to_texts(changes["state"]) == "planned"].reset_index(drop=True)
+    others = bool((to_texts(still["action"]) != "delete").any())  # there is something to send without its deletes
+    check_released(stored, without_deletes=others and config.guards.on_trip == "hold-deletes")
     findings = [Finding.from_record(record) for record in orjson.loads(stored["findings_json"] or "[]")]
     night = replace(night, full=bool(stored["full"]))
     read, failed = read_night(config, state, night.shelf)
     compared = compare_sources(night, read, failed)
     rejects = gather_rejects(compared)
     state.save_quarantine(night.run.run_id, rejects)
-    still = changes[to_texts(changes["state"]) == "planned"].reset_index(drop=True)
     asked = is_among(key_changes(still), key_changes(compared.diff.changes))
     return Planned(
         plan_id=stored["plan_id"],
