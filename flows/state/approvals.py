@@ -73,7 +73,8 @@ class Approvals:
         c = t.plans.c
         settled = sa.select(sa.func.max(c.created_at)).where(c.status.in_(["applied", "partly", "empty"]))
         other = (c.status == "superseded") & (c.changes > 0) & (c.digest != plan["digest"])
-        query = sa.select(c.plan_id).where(other, c.created_at < plan["created_at"])
+        sent = sa.exists().where(t.plan_changes.c.plan_id == c.plan_id, t.plan_changes.c.sent_at.is_not(None))
+        query = sa.select(c.plan_id).where(other, ~sent, c.created_at < plan["created_at"])
         with self._read() as connection:
             last = connection.execute(settled).scalar()
             if last is not None:

@@ -82,4 +82,4 @@ def test_an_installed_wheel_brings_the_templates(tmp_path):
         built = subprocess.run(["uv", "build", "--wheel", "-o", str(tmp_path)], cwd=root, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    assert {f"flows/templates/report.{kind}" for kind in ("html.j2", "css", "js")} <= set(names)
+    assert {f"flows/report/templates/report.{kind}" for kind in ("html.j2", "css", "js")} <= set(names)

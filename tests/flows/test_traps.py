@@ -16,6 +16,7 @@ from flows.night.session import open_session
 from flows.sandbox.server import SandboxServer
 from schemas.config import load_config
 from schemas.source import EVENT_COLUMNS, GUEST_COLUMNS
+from tests.firm import ended_well
 from tests.sources import librebooking, orangehrm
 from tests.sources.databases import database, insert_rows
 
@@ -62,7 +63,7 @@ class Town:
             self.quarantined = {
                 (row["source_event_id"], row["check"]) for row in session.state.quarantine(session.run.run_id).to_dict("records")
             }
-        assert result.exit_code == 0, result.report["verdict"]
+        assert ended_well(result), result.report["verdict"]
         return result.report
 
     def held(self) -> dict[str, dict[str, Any]]:
