@@ -29,6 +29,7 @@ ENGINES = [("librebooking", "mariadb"), ("mrbs", "mariadb"), ("mrbs", "postgresq
 WIDE = {
     "approve_first_run": False, "max_deletes": 10_000, "max_delete_share": 1.0, "max_guest_removals": 10_000, "max_new_invitations": 100_000,
     "max_people_mailed": 100_000, "max_mails_per_guest": 10_000, "max_quarantine_share": 1.0, "max_churn": 10_000,
+    "max_outside_hosts": 10_000, "max_host_domain_guests": 10_000, "max_new_domain_guests": 10_000, "max_update_share": 1.0,
 }  # fmt: skip
 DEMO = Path(__file__).parent.parent.parent / "data" / "demo" / "essentry-sync.toml"
 

@@ -24,6 +24,7 @@ NOW = datetime(2027, 3, 1, 2, tzinfo=UTC)
 GUARDS = """
 [guards]
 approve_first_run = false
+max_outside_hosts = 1000
 max_quarantine_share = 1.0
 max_shrink_share = 1.0
 """
