@@ -55,7 +55,6 @@ times = "utc"
 "2" = {{ location_id = 12 }}
 [guards]
 approve_first_run = false
-approve_policy_change = false
 max_deletes = 1000
 max_delete_share = 1.0
 max_guest_removals = 1000
