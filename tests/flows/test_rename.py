@@ -11,6 +11,9 @@ from flows.operations.rename import check_rename
 from schemas.errors import ConfigurationError
 from tests.firm import Firm
 
+SAME = {"id_prefix": "rooms", "url": "sqlite:///rooms.sqlite"}
+"""Of a source that has another name and is the same one."""
+
 
 def rename(firm: Firm, old: str, new: str) -> int:
     """`rename OLD NEW`."""
@@ -21,13 +24,13 @@ def rename(firm: Firm, old: str, new: str) -> int:
 
 @pytest.fixture
 def moved(firm: Firm) -> Firm:
-    """Three meetings sent for `rooms`, one guest of which has no key; then the configuration calls the source `buildings`."""
+    """Three meetings sent for `rooms`, one guest of which has no key; then the configuration calls the source `buildings`, in the same database."""
     firm.book("a", "x", "y")
     firm.book("b", "x")
     firm.book("c", guests={"": {"email": "keyless@out.example"}})
     assert firm.night().exit_code == 0
     firm.meetings["buildings"] = firm.meetings.pop("rooms")
-    firm.source_settings["buildings"] = {"id_prefix": "rooms"}
+    firm.source_settings["buildings"] = SAME
     return firm
 
 
@@ -71,10 +74,10 @@ def test_s15_a_second_rename_keeps_the_first_prefix(moved: Firm) -> None:
     rename(moved, "rooms", "buildings")
     moved.night()
     moved.meetings["places"] = moved.meetings.pop("buildings")
-    moved.source_settings["places"] = {"id_prefix": "buildings"}
+    moved.source_settings["places"] = SAME | {"id_prefix": "buildings"}
     with pytest.raises(ConfigurationError, match='write id_prefix = "rooms"'):
         rename(moved, "buildings", "places")
-    moved.source_settings["places"] = {"id_prefix": "rooms"}
+    moved.source_settings["places"] = SAME
     rename(moved, "buildings", "places")
     puts = moved.puts()
     assert moved.night().exit_code == 0

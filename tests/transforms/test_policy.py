@@ -201,9 +201,10 @@ def test_s24_a_new_source_is_a_question_and_one_that_left_is_none() -> None:
     assert list_questions(*digest_policy(two()), one) == []
 
 
-def test_s24_the_first_run_keeps_what_was_seen() -> None:
+def test_s24_a_source_that_the_first_run_could_not_read_has_not_changed_since() -> None:
     saved = settle_policy(None, None, two(), asked=[], unseen={"hr"})
-    assert [q.source for q in list_questions(*saved, two())] == ["hr"]
+    assert ask(saved, two(), hr=SOME) == []
+    assert words(ask(saved, two(hr=TYPO), hr=SOME)) == ('sources.hr.internal_domains: ["corp.example"] → ["crop.example"]',)
 
 
 # -- upgrades --------------------------------------------------------------------------------------------------------------------

@@ -333,12 +333,12 @@ def settle_policy(
 
     asked: the questions that the plan's effect answers. unseen: prefixes of sources that were not read, or not healthy; left_out:
     prefixes of which the pilot left changes out: there an answer holds while the pilot and the setting stay as they are. With nothing
-    saved before, everything that was seen is settled.
+    saved before, everything is settled: of a source that could not be read nothing has changed since, and its first events ask as a first
+    run does.
     """
     now = read_policy(config)
     if saved_digest is None:
-        sources = {name: settings for name, settings in now.sources.items() if name not in unseen}
-        return _digest(sources), _dump(sources, {})
+        return now.digest, _dump(now.sources, {})
     questions = list_questions(saved_digest, saved_json, config)
     settled = {(q.source, q.key) for q in asked if q.source not in unseen and q.source not in left_out}
     # a setting of all sources is answered for each that was seen, a quiet one too: a person has read it
