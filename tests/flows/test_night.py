@@ -16,7 +16,7 @@ from flows.night.close import finish
 from flows.night.session import Result, open_session
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
-from flows.sources.presets import complete_source
+from flows.sources.presets import complete_source, find_fit
 from schemas.config import Config, GuardsConfig, load_config
 from schemas.errors import SyncError
 from tests.firm import ended_well
@@ -233,10 +233,11 @@ def test_three_databases_at_once(demo, sandbox):
             ("sqlite:///state/essentry-sync.sqlite", state),
         ):
             text = text.replace(old, engine.url.render_as_string(hide_password=False))
-        # the preset is for MariaDB; on PostgreSQL its SELECTs are somebody's own, with that dialect's cast
+        with sa.create_engine(f"sqlite:///{demo / 'hr.sqlite'}").connect() as connection:
+            fit = find_fit("hr", "orangehrm", connection, params={})
+        # the preset is for MariaDB; on PostgreSQL its SELECTs are somebody's own, in that dialect
         for part in ("events", "guests"):
-            select = (DEMO.parent.parent / "sources" / "orangehrm" / f"{part}.sql").read_text(encoding="utf-8")
-            (demo / f"hr_{part}.sql").write_text(select.replace("AS CHAR)", "AS TEXT)"), encoding="utf-8")
+            (demo / f"hr_{part}.sql").write_text(fit.read(part).replace("AS CHAR)", "AS TEXT)").replace("INSTR(", "STRPOS("), encoding="utf-8")
         own = 'events_sql = "hr_events.sql"\nguests_sql = "hr_guests.sql"\ntimes = "local"'
         text = text.replace('preset = "orangehrm"', own)
         path = demo / "three.toml"

@@ -205,12 +205,17 @@ def truth(tables: Tables, *, as_of: datetime) -> Truth:
     staff = {row["emp_number"]: row for row in tables["hs_hr_employee"]}
     candidates = {row["id"]: row for row in tables["ohrm_job_candidate"]}
     applications = {row["id"]: row["status"] for row in tables["ohrm_job_candidate_vacancy"]}
-    hosts: dict[int, int] = {}
-    for row in tables["ohrm_job_interview_interviewer"]:
-        hosts[row["interview_id"]] = min(row["interviewer_id"], hosts.get(row["interview_id"], 10**9))
     homes: dict[int, int] = {}
     for row in tables["hs_hr_emp_locations"]:
         homes[row["emp_number"]] = min(row["location_id"], homes.get(row["emp_number"], 10**9))
+    welcoming = {
+        number
+        for number, person in staff.items()
+        if "@" in (person["emp_work_email"] or "") and number in homes and not (person["termination_id"] or person["purged_at"])
+    }
+    hosts: dict[int, int] = {}  # the lowest number of those who can host, else of all
+    for row in sorted(tables["ohrm_job_interview_interviewer"], key=lambda row: (row["interviewer_id"] not in welcoming, row["interviewer_id"])):
+        hosts.setdefault(row["interview_id"], row["interviewer_id"])
     drafts = []
     for row in tables["ohrm_job_interview"]:
         host = staff.get(hosts.get(row["id"], -1), {})

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
 Row = dict[str, Any]
@@ -119,7 +120,7 @@ def sort_guests(rows: list[tuple[str | None, str | None, bool]], host: str | Non
     unreadable = False
     for stored, name, employee in rows:
         email = address(stored)
-        name = " ".join(name.split()) if name and name.split() else None
+        name = normalize("NFC", " ".join(name.split())) if name and name.split() else None
         if (email is None and name is None) or (email is not None and not readable(email)):
             unreadable = True
         elif not employee and not (email or "").endswith("@" + INTERNAL_DOMAIN) and (email is None or email != host):
@@ -141,7 +142,7 @@ def readable(email: str) -> bool:
 
 def title(text: str | None) -> str:
     """A title on one line, at most 255 characters, never empty."""
-    line = " ".join((text or "").split())
+    line = normalize("NFC", " ".join((text or "").split()))
     return (line if len(line) <= 255 else line[:254].rstrip() + "…") or UNTITLED
 
 
