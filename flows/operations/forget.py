@@ -17,7 +17,7 @@ from schemas.errors import ConfigurationError
 from transforms.masking import mask_address
 from transforms.naming.guest_numbers import digest_guest_keys
 from transforms.operations.forget import find_names, forget_words
-from transforms.validate.people import are_addresses, clean_addresses, fold_name
+from transforms.validate.people import are_addresses, clean_addresses
 
 
 def forget_person(config: Config, state: State, text: str) -> Forgotten:
@@ -35,10 +35,8 @@ def forget_person(config: Config, state: State, text: str) -> Forgotten:
         found, names = state.forget_guest(address, now=datetime.now(UTC))
         for folder in folders:
             names |= find_names(_read(folder), address) if _mentions(folder, [address]) else set()
-        told = {fold_name(name) for name in names} | {name.casefold() for name in names}
-        texts = [address, f"{address}|name:", *(f"{address}|name:{name}" for name in sorted(told))]
-        digests = digest_guest_keys(texts, state.salt())
-        state.forget_numbers([*digests, *(f"{digest}*" for digest in digests)], found)
+        (digest,) = digest_guest_keys([address], state.salt())
+        state.forget_numbers(digest, found)
         words = [address, *(name.casefold() for name in names if " " in name)]
         for folder in folders:
             if _mentions(folder, words):

@@ -6,7 +6,7 @@ whose outcome is unknown, and a plan that may still be sent (its digest is over 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -90,11 +90,15 @@ class PersonalData:
                 connection.execute(told.update().where(told.c.source_id == row.source_id).values(message=words))
         return found, set().union(*names.values())
 
-    def forget_numbers(self: Store, digests: Iterable[str], found: Forgotten) -> None:
-        """Drop the digests of a guest whose number no event refers to any more; should the guest come again, it is the same number."""
+    def forget_numbers(self: Store, digest: str, found: Forgotten) -> None:
+        """Drop the digests of an address whose number no event refers to any more.
+
+        digest: of the address. Should the guest come again, it is the same number.
+        """
         keys, snapshot, changes = t.guest_keys, t.snapshot_events, t.plan_changes
         with self._begin() as connection:
-            rows = connection.execute(sa.select(keys).where(keys.c.key_digest.in_(list(digests)))).all()
+            by_address = sa.or_(keys.c.address_digest == digest, keys.c.key_digest == digest)  # an older release kept the address alone
+            rows = connection.execute(sa.select(keys).where(by_address)).all()
             for row in rows:
                 part = f"~g{row.number}"
                 ends = (f'{part}"', f"{part}~s")  # without and with a seal

@@ -314,33 +314,34 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
     def guest_numbers(self, source: str, digests: Sequence[str], *, older: Mapping[str, str] | None = None) -> dict[str, int]:
         """The number of each digest; a new one gets its own (see transforms.naming.guest_numbers), or the next free after it, in one transaction.
 
-        older: digest → the one that an older release would have kept. The only new guest behind it takes its number over; of several
-        nobody does, now or later, and what is confirmed tells them apart.
+        older: digest → that of the address alone, under which an older release kept the guest. The only new guest behind it takes its
+        number over; of several nobody does, now or later, and what is confirmed tells them apart.
         """
+        older = older or {}
         with self._begin() as connection:
             query = sa.select(t.guest_keys.c.key_digest, t.guest_keys.c.number).where(t.guest_keys.c.source == source)
             known = {row[0]: row[1] for row in connection.execute(query)}
             uses = Counter(known.values())
             taken = set(uses)
-            fresh = []
+            fresh: list[tuple[str, int, str | None]] = []
             new = sorted(set(digests) - set(known))
-            heirs = Counter(older[digest] for digest in new if digest in older) if older else Counter()
+            heirs = Counter(older[digest] for digest in new if digest in older)
             for digest, count in heirs.items():
                 if count > 1 and uses[known.get(digest, -1)] == 1:  # a row more: the number has been given away
-                    fresh.append({"source": source, "key_digest": f"{digest}*", "number": known[digest]})
+                    fresh.append((f"{digest}*", known[digest], digest))
             for digest in new:
-                if older and heirs[older.get(digest, "")] == 1 and uses[known.get(older[digest], -1)] == 1:
+                if heirs[older.get(digest, "")] == 1 and uses[known.get(older[digest], -1)] == 1:
                     known[digest] = known[older[digest]]
-                    fresh.append({"source": source, "key_digest": digest, "number": known[digest]})
                 else:
                     number = derive_number(digest)
                     while number in taken:
                         number += 1
                     taken.add(number)
                     known[digest] = number
-                    fresh.append({"source": source, "key_digest": digest, "number": number})
+                fresh.append((digest, known[digest], older.get(digest)))
             if fresh:
-                connection.execute(t.guest_keys.insert(), fresh)
+                names = ("key_digest", "number", "address_digest")
+                connection.execute(t.guest_keys.insert(), [{"source": source, **dict(zip(names, row, strict=True))} for row in fresh])
         return {digest: known[digest] for digest in digests}
 
     # -- what essentry has -------------------------------------------------------------------------------------------------

@@ -113,8 +113,9 @@ adopted_ids = _table(
     _text("source", nullable=False),
 )  # fmt: skip
 guest_keys = _table(
-    "guest_keys", _text("source", primary_key=True), _text("key_digest", primary_key=True), _number("number", nullable=False)
-)
+    "guest_keys", _text("source", primary_key=True), _text("key_digest", primary_key=True), _number("number", nullable=False),
+    _text("address_digest"),
+)  # fmt: skip
 
 INSTANTS = {column.name for table in metadata.sorted_tables for column in table.columns if isinstance(column.type, Instant)}
 NUMBERS = {"location_id", "fingerprint_version", "guests", "absent_runs", "seq", "tries", "exit_code", "changes"}

@@ -8,10 +8,10 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from flows.commands.main import main
 from flows.operations.adopt import adopt_events
 from flows.sandbox.server import SandboxServer
 from schemas.errors import ConfigurationError
+from tests.command import run
 from tests.firm import Firm
 
 HEAD = "source,source_event_id,event_id,guest,invitation_id\n"
@@ -159,14 +159,12 @@ def test_adopt_refuses_events_that_essentry_sync_created(firm: Firm) -> None:
         adopt(firm, HEAD + "rooms,a,old/17,,\n")
 
 
-def test_adopt_and_rename_as_commands(company, capsys) -> None:
+def test_adopt_and_rename_as_commands(company) -> None:
     """Guests without a key of their own are named by their address; then the source gets another name."""
 
     def command(*arguments: str) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments, "--config", str(company.path)])
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out + told.err
+        done = run(*arguments, "--config", str(company.path))
+        return done.returncode, done.stdout + done.stderr
 
     company.write({"1": ["ada@out.example", "bob@out.example"]})
     file = company.folder / "ids.csv"

@@ -1,7 +1,6 @@
 """The command line as its users meet it: exit codes, messages, no traceback, no secret; real processes against a real sandbox."""
 
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from flows.night.session import open_state
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
 from schemas.config import load_config
+from tests import command
 
 DEMO = Path(__file__).parent.parent.parent / "data" / "demo" / "essentry-sync.toml"
 AS_OF = "2026-11-24T01:00:00+00:00"
@@ -22,11 +22,7 @@ SECRET = "tok-very-secret"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=120, stdin=subprocess.DEVNULL
-    )
-    assert "Traceback" not in done.stderr + done.stdout
+    done = command.run(*arguments, **environment)
     assert SECRET not in done.stderr + done.stdout
     return done
 

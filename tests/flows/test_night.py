@@ -237,7 +237,9 @@ def test_three_databases_at_once(demo, sandbox):
             fit = find_fit("hr", "orangehrm", connection, params={})
         # the preset is for MariaDB; on PostgreSQL its SELECTs are somebody's own, in that dialect
         for part in ("events", "guests"):
-            (demo / f"hr_{part}.sql").write_text(fit.read(part).replace("AS CHAR)", "AS TEXT)").replace("INSTR(", "STRPOS("), encoding="utf-8")
+            (demo / f"hr_{part}.sql").write_text(
+                fit.read(part).replace("AS CHAR)", "AS TEXT)").replace("INSTR(", "STRPOS("), encoding="utf-8"
+            )
         own = 'events_sql = "hr_events.sql"\nguests_sql = "hr_guests.sql"\ntimes = "local"'
         text = text.replace('preset = "orangehrm"', own)
         path = demo / "three.toml"

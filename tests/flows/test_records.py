@@ -1,18 +1,16 @@
 """What a machine reads of a run: JSON records, metrics, and the answer to a monitoring system."""
 
 import json
-import os
 import subprocess
-import sys
 
 import pytest
 
 from schemas.errors import ConfigurationError, SourceError
+from tests import command
 
 
 def run(company, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows", *arguments, "--config", str(company.path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=120)
+    return command.run(*arguments, "--config", str(company.path), **environment)
 
 
 def test_json_records_name_run_and_step_and_nobody(company):

@@ -59,7 +59,7 @@ def test_parts_of_a_run_that_fails_are_removed(tmp_path):
 
 def test_parts_of_a_killed_run_go_with_the_next_and_those_of_a_living_one_stay(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from flows.shelf import open_shelf\n"
+        "import sys, time; from pathlib import Path; from flows.parts.shelf import open_shelf\n"
         "with open_shelf(Path(sys.argv[1])) as shelf:\n"
         "    shelf.put('Ada Lovelace'); print(shelf.folder, flush=True); time.sleep(600)\n"
     )

@@ -193,7 +193,7 @@ def test_clock_that_was_put_back(home, sandbox):
         later = round((tomorrow + timedelta(hours=1)).timestamp() * 1_000_000)
         connection.execute("INSERT INTO lease (id, holder, run_id, expires_at) VALUES (1, 'here:1:r2', 'r2', ?)", [later])
     connection.close()
-    assert_refused(home.run("apply", "latest", **real), "clock is before the last run", "correct the clock")
+    assert_refused(home.run("apply", "latest", **real), "is before the last run", "correct the clock")
     with sqlite3.connect(home.folder / "state.sqlite") as connection:
         connection.execute("UPDATE identity SET base_url = ?", [sandbox.base_url])
     connection.close()

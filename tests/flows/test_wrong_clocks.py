@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import io
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,13 +14,14 @@ from typing import Any
 import pytest
 
 import flows.night.clock as clock
-from flows.commands.main import main
 from flows.night.clock import compare_clocks, measure_essentry
 from flows.night.run import new_run
 from flows.night.session import open_session, open_state
 from flows.operations.clock import find_clock_ahead, forget_clock
 from schemas.errors import ConfigurationError
+from tests.command import run
 from tests.firm import Firm
+from tests.flows.small import Company
 
 
 @contextlib.contextmanager
@@ -226,14 +226,10 @@ def test_s16_forgetting_the_clock_puts_runs_plans_reads_and_waits_right(firm: Fi
     assert [mail[0] for mail in firm.new_mails()].count("cancelled") == 1
 
 
-def test_s16_runs_forget_clock_as_a_command(company: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
-
+def test_s16_runs_forget_clock_as_a_command(company: Company) -> None:
     def command(*arguments: str) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments, "--config", str(company.path)])
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out + told.err
+        done = run(*arguments, "--config", str(company.path))
+        return done.returncode, done.stdout + done.stderr
 
     company.write({"1": ["ada@out.example"], "2": ["bob@out.example"]}, days=10)
     company.night()

@@ -214,7 +214,9 @@ def truth(tables: Tables, *, as_of: datetime) -> Truth:
         if "@" in (person["emp_work_email"] or "") and number in homes and not (person["termination_id"] or person["purged_at"])
     }
     hosts: dict[int, int] = {}  # the lowest number of those who can host, else of all
-    for row in sorted(tables["ohrm_job_interview_interviewer"], key=lambda row: (row["interviewer_id"] not in welcoming, row["interviewer_id"])):
+    for row in sorted(
+        tables["ohrm_job_interview_interviewer"], key=lambda row: (row["interviewer_id"] not in welcoming, row["interviewer_id"])
+    ):
         hosts.setdefault(row["interview_id"], row["interviewer_id"])
     drafts = []
     for row in tables["ohrm_job_interview"]:
