@@ -28,16 +28,16 @@ def read_earlier(state: State, run: Run, *, hours: float) -> tuple[Diff, dict[st
     The clock is that of the runs. A change that an approval of another plan let pass, and that was no part of that plan, is without a word.
     """
     since = run.as_of - timedelta(hours=max(hours - SLACK_HOURS, hours / 2))
-    unasked = [_nothing()]
-    released: dict[str, list[Diff]] = {}
+    unasked: list[tuple[str, pd.DataFrame]] = []
+    released: dict[str, list[tuple[str, pd.DataFrame]]] = {}
     for plan, changes in state.read_recent(since=since, besides=run.run_id):
         asked = _are_asked(state, plan, changes)
         if asked.any():
             name = str(plan["approval_of"] or plan["plan_id"])
-            released.setdefault(name, []).append(_read_diff(state, plan["plan_id"], pick_rows(changes, asked)))
+            released.setdefault(name, []).append((plan["plan_id"], pick_rows(changes, asked)))
         if not asked.all():
-            unasked.append(_read_diff(state, plan["plan_id"], pick_rows(changes, ~asked)))
-    return unite_earlier(unasked), {name: unite_earlier(parts) for name, parts in released.items()}
+            unasked.append((plan["plan_id"], pick_rows(changes, ~asked)))
+    return _read_diff(state, unasked), {name: _read_diff(state, sent) for name, sent in released.items()}
 
 
 def _are_asked(state: State, plan: dict[str, Any], changes: pd.DataFrame) -> Any:
@@ -49,18 +49,25 @@ def _are_asked(state: State, plan: dict[str, Any], changes: pd.DataFrame) -> Any
     return (changes["sent_at"] >= plan["approved_at"]).to_numpy(dtype=bool, na_value=False)
 
 
-def _read_diff(state: State, plan_id: str, changes: pd.DataFrame) -> Diff:
-    """The changes and their mails; payloads are read a part at a time."""
-    frames = []
-    for start in range(0, len(changes), MAIL_ROWS):
-        part = changes.iloc[start : start + MAIL_ROWS]
-        frames.append(code_mails(list_mails(part, state.read_contents(plan_id, part.loc[needs_payload(part), "seq"].tolist()))))
-    return Diff(changes[_COLUMNS], pd.DataFrame(), unite_frames(frames))
+def _read_diff(state: State, sent: list[tuple[str, pd.DataFrame]]) -> Diff:
+    """Changes by their plan, and their mails; those of a quiet day are read as one, else their payloads a part at a time."""
+    if not sent:
+        no_mails = list_mails(pd.DataFrame(columns=["seq", "source_id", "source", "guests_json"]), {})
+        return Diff(pd.DataFrame(columns=_COLUMNS), pd.DataFrame(), code_mails(no_mails))
+    few = sum(len(changes) for _, changes in sent) <= MAIL_ROWS
+    parts = [(plan_id, changes.iloc[start : start + MAIL_ROWS]) for plan_id, changes in sent for start in range(0, len(changes), MAIL_ROWS)]
+    mails = [code_mails(_list_mails(state, batch)) for batch in ([parts] if few else [[part] for part in parts])]
+    return Diff(pd.concat([changes[_COLUMNS] for _, changes in sent], ignore_index=True), pd.DataFrame(), unite_frames(mails))
 
 
-def _nothing() -> Diff:
-    no_mails = list_mails(pd.DataFrame(columns=["seq", "source_id", "source", "guests_json"]), {})
-    return Diff(pd.DataFrame(columns=_COLUMNS), pd.DataFrame(), code_mails(no_mails))
+def _list_mails(state: State, sent: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    numbered, payloads, first = [], {}, 0
+    for plan_id, changes in sent:
+        found = state.read_contents(plan_id, changes.loc[needs_payload(changes), "seq"].tolist())
+        payloads.update({number: found[seq] for number, seq in enumerate(changes["seq"], first) if seq in found})
+        numbered.append(changes.assign(seq=range(first, first + len(changes))))  # a plan numbers its own changes
+        first += len(changes)
+    return list_mails(pd.concat(numbered, ignore_index=True), payloads)
 
 
 def unite_earlier(parts: list[Diff]) -> Diff:

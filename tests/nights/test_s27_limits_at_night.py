@@ -78,8 +78,8 @@ def test_s27_a_standing_approval_counts_what_it_has_released(firm: Firm) -> None
     firm.sandbox.clear_faults()
     cancel_some(firm, 2)
     assert firm.mails()["cancelled"] == 8
-    result = firm.night()
-    assert firm.mails()["cancelled"] == 10 or result.exit_code == 4
+    assert firm.night().exit_code != 4
+    assert firm.mails()["cancelled"] in (10, 11)  # the ninth is tried again by then, or waits
     cancel_some(firm, 5)
     result = firm.night()  # what is new since is over the limit by itself, in whichever night it came
     assert (result.exit_code, firm.mails()["cancelled"] <= 11) == (4, True)

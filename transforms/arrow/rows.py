@@ -13,6 +13,7 @@ from transforms.arrow.columns import Mask, Positions, to_arrow, to_mask, to_seri
 from transforms.arrow.threads import on_two_threads
 
 _SMALL_GROUP = 8
+_FEW = 2_000
 
 
 def _find_memory(array: pa.Array) -> tuple[int, ...]:
@@ -31,8 +32,10 @@ def pick_rows(frame: pd.DataFrame, rows: Mask | Positions) -> pd.DataFrame:
         if rows.all():
             return frame.reset_index(drop=True)
         rows = np.flatnonzero(rows)
-    places = pa.array(rows, type=pa.int64())
     index = pd.RangeIndex(len(rows))
+    if len(frame) <= _FEW:  # there the calls cost more than what they save
+        return frame.take(rows).set_axis(index)
+    places = pa.array(rows, type=pa.int64())
     texts = {name: to_arrow(frame[name]) for name in frame.columns if isinstance(frame[name].dtype, pd.StringDtype)}
     keys = {name: _find_memory(array) for name, array in texts.items()}
     distinct = {keys[name]: array for name, array in texts.items()}
