@@ -108,6 +108,10 @@ class EssentryConfig(Section):
         "recreate",
         description="an event that comes back after it was deleted here as cancelled, guestless or merged: make it anew, or hold and report",
     )
+    cancel_under_way: bool = Field(
+        False,
+        description="whether guests are cancelled while their visit is under way; otherwise that is held, told, and ends with the visit",
+    )
     delete_done_codes: list[str] = Field(
         default_factory=lambda: ["ERROR_EVENT_NOT_FOUND", "ERROR_NOT_FOUND", "ERROR_EVENT_DELETED"],
         description="answers to a delete that mean it is done already",

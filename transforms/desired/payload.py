@@ -8,6 +8,7 @@ writing a value: raise FINGERPRINT_VERSION, and the next run compares contents i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -134,6 +135,12 @@ def fingerprint(payload: str) -> str:
 def name_person(guest: Mapping[str, str]) -> str:
     """The identity by which the mails to one person are counted: the address, or the name."""
     return guest.get("email") or "name:" + f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip().casefold()
+
+
+def read_times(payload: dict) -> tuple[datetime | None, datetime | None]:
+    """Start and end of a payload, as instants; None of one without."""
+    start, end = (datetime.fromisoformat(payload[name]) if payload.get(name) else None for name in ("startsAt", "endsAt"))
+    return start, end
 
 
 def list_guests(payload: dict | None) -> dict[str, dict]:

@@ -7,6 +7,7 @@ deleted for one of four reasons only (absent, cancelled, guestless, merged), and
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,11 +21,11 @@ from transforms.arrow.columns import Mask, Positions, find_positions, is_among, 
 from transforms.arrow.instants import format_instants
 from transforms.arrow.rows import pick_rows
 from transforms.desired.build import Desired
-from transforms.desired.payload import FINGERPRINT_VERSION, fingerprint, list_guests, name_person
+from transforms.desired.payload import FINGERPRINT_VERSION, fingerprint, list_guests, name_person, read_times
 from transforms.diff.body import build_body, dump_payload
 from transforms.diff.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, order_changes, type_changes, unite_diffs
 from transforms.diff.clearing import CONTACT, UNCLEARED, clear_lost, list_marks
-from transforms.diff.fates import Event, Fate, decide_fate, find_doubt
+from transforms.diff.fates import UNDER_WAY, Event, Fate, decide_fate, find_doubt
 from transforms.diff.same_people import are_composed, keep_writing, match_known, name_guests
 from transforms.diff.unions import Records, is_missing, keep_content, list_members, list_sources, read_members
 from transforms.naming.ids import plain_id
@@ -309,9 +310,10 @@ class Comparison:
         if retired:
             self.held_guests.setdefault(source_id, set()).update(retired)
         listed = list_guests(after)
-        guests = self._keep_guests(source_id, event.source, known, listed)
+        stays = self._is_under_way(*read_times(before)) and self._is_under_way(*read_times(after))
+        guests = self._keep_guests(source_id, event.source, known, listed, stays=stays)
         if len(guests) > len(listed):
-            why = "guests of a retired source" if retired >= set(guests) - set(listed) else "guests unreadable"
+            why = "guests of a retired source" if retired >= set(guests) - set(listed) else UNDER_WAY if stays else "guests unreadable"
             self.kept[source_id] = self.doubts.get(source_id, why)
         text, wanted, refused = after_text, after.get("invitations"), source_id in self.refused
         if not are_composed(before_text, after_text):
@@ -394,9 +396,20 @@ class Comparison:
             found.append({"invitations": contacts})
         return found
 
-    def _keep_guests(self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict]) -> dict[str, dict]:
-        """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4)."""
-        frozen = source_id in self.frozen or source in self.frozen_sources
+    def _is_under_way(self, starts_at: datetime | None, ends_at: datetime | None) -> bool:
+        """Whether a visit has begun and is not over, and is not to be called off any more."""
+        if self.config.essentry.cancel_under_way or starts_at is None or ends_at is None:
+            return False
+        return bool(starts_at <= self.as_of < ends_at)
+
+    def _keep_guests(
+        self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict], *, stays: bool = False
+    ) -> dict[str, dict]:
+        """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4).
+
+        stays: the visit is under way.
+        """
+        frozen = stays or source_id in self.frozen or source in self.frozen_sources
         held = {plain_id(key) for key in self.held_guests.get(source_id, ())}
         held = {key for key in known if plain_id(key) in held} if held else set()
         matched = match_known(known, wanted, held=held, frozen=frozen)
@@ -460,6 +473,7 @@ class Comparison:
             in_pilot=not sources or set(list_sources(source_id, base["source"], members, self.naming)) <= set(sources),
             absent_runs=int(base["absent_runs"] or 0),
             needed_runs=self.config.guards.delete_after_runs,
+            under_way=self._is_under_way(base["starts_at"], base["ends_at"]),
         )
         fate = decide_fate(event, [record for words in said.values() for record in words]) or Fate("held", "not in essentry")
         if fate.absent:

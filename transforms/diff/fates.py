@@ -36,7 +36,7 @@ class Record(NamedTuple):
 class Event(NamedTuple):
     """The event as essentry holds it. `over`: ended by now. `tried`: essentry refused its delete lately. `in_pilot`: all its sources may be sent.
 
-    `absent_runs`: complete runs in which it was absent before this one, of `needed_runs`.
+    `absent_runs`: complete runs in which it was absent before this one, of `needed_runs`. `under_way`: it has begun and is not over.
     """
 
     state: str = "active"
@@ -45,6 +45,7 @@ class Event(NamedTuple):
     in_pilot: bool = True
     absent_runs: int = 0
     needed_runs: int = 1
+    under_way: bool = False
 
 
 class Rule(NamedTuple):
@@ -111,9 +112,13 @@ def decide_fate(event: Event, records: Sequence[Record]) -> Fate | None:
         return Fate("held", "rejected before", absent)
     if not event.in_pilot:
         return Fate("held", "pilot", absent)
+    if event.under_way:
+        return Fate("held", UNDER_WAY, absent)
     return Fate("delete", reason, absent)
 
 
+UNDER_WAY = "under way"
+"""Why nobody is cancelled whose visit has begun: a result that was typed in or a room that was released does not send a guest home."""
 _SPEAKING = ("guestless", "merged", "due", "joined", "past", "beyond_window")
 DOUBTS: tuple[Rule, ...] = (
     *(rule for rule in CAUTION if rule.states & {"absent", "quarantined", "pending"} and rule.lacks != "linked"),

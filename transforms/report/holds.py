@@ -47,6 +47,11 @@ HOLDS: dict[str, Hold] = {
         "its new date is beyond window.days_ahead, and essentry still expects its guests on the old one",
         "raise window.days_ahead, or cancel the event in the source",
     ),
+    "under way": Hold(
+        True,
+        "the source calls it off, or a guest of it, while the visit is under way: nobody is cancelled by mail who may be in the house",
+        "tell reception if it is really off, or set essentry.cancel_under_way = true; it ends with the visit",
+    ),
     "source unhealthy": Hold(
         True,
         "it is gone from a source that returned too few rows to be believed, so it is not cancelled",
