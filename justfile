@@ -13,6 +13,10 @@ check:
 test:
     uv run pytest
 
+# every test that sends, both by sync and by plan and apply; `just test` takes half of each
+ways:
+    uv run pytest --every-way
+
 # mend what can be mended by itself
 fix:
     uv run ruff format .

@@ -55,6 +55,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "access_profiles": ("access_profiles is not the expected JSON", 'return [{"partitionId": 1, "sourceId": "door"}]'),
     "link": ("the linked meeting was not found", "correct linked_source and linked_event_id, or remove the link"),
+    "link_strangers": (
+        "the record it points at is on another day and has none of its guests",
+        "correct or clear linked_source and linked_event_id: the link may come from a copy of another booking",
+    ),
     "link_cycle": ("linked meetings form a circle", "correct linked_source and linked_event_id"),
     "required": ("a column that essentry needs is empty", "report this: the row passed validation of the source"),
 }

@@ -9,7 +9,7 @@ import pytest
 from flows.night.session import Result
 from tests.firm import Firm
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = [pytest.mark.usefixtures("way"), pytest.mark.every_way]
 
 
 def told(night: Result) -> dict[str, str]:

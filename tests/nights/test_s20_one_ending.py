@@ -12,6 +12,7 @@ from flows.state import tables as t
 from schemas.errors import GuardTripped, StalePlanError
 from tests.firm import Firm, guards_of
 
+pytestmark = pytest.mark.every_way
 both_ways = pytest.mark.usefixtures("way")
 
 

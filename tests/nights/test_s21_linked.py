@@ -147,7 +147,7 @@ def test_s21_a_merged_meeting_is_not_cancelled_before_its_guests_are_invited(
 @pytest.mark.parametrize(("days", "pilot"), [(-400, []), (500, []), (0, ["rooms"])])
 def test_s21_a_merged_meeting_waits_for_one_that_is_not_sent(two: Firm, days: int, pilot: list[str]) -> None:
     start = two.now + timedelta(days=30)
-    two.book("9", "ada", source="rooms", start=start)
+    two.book("9", "ada", "cand", source="rooms", start=start)
     two.book("5", "cand", source="hr", start=start)
     two.night()
     two.new_mails()
@@ -299,3 +299,24 @@ def test_s21_a_plan_remembers_what_its_changes_wait_for(two: Firm) -> None:
         assert state.read_conditions(plan["plan_id"]) == [("rooms-9", "after", "hr-5")]
         state.prune(datetime.now(UTC) + timedelta(days=900), 90, 400)
         assert state.read_conditions(plan["plan_id"]) == []
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_s21_a_copied_link_moves_nobody_into_a_strangers_interview(two: Firm, sent: bool) -> None:
+    """An occurrence that is branched off takes the link along; the interview may even be called off, and nobody else is."""
+    _unite(two, "hr")
+    copy = two.book("10", "cleo", source="rooms", start=two.now + timedelta(days=37))
+    if sent:
+        two.night()
+        two.new_mails()
+    copy |= {"linked_source": "hr", "linked_event_id": "5"}
+    for code in (3, 0):  # asked once, listed every night
+        night = two.night()
+        assert (night.exit_code, {group["check"] for group in night.report["quarantined"]}) == (code, {"link_strangers"})
+    assert two.held("hr-5")["hr-5"] == ALL
+    two.meetings["hr"]["5"]["status"] = "cancelled"
+    two.meetings["rooms"]["9"]["status"] = "cancelled"
+    assert two.new_mails() == []
+    two.night()
+    assert {who for _, _, who, _ in two.new_mails()} == ALL
+    assert ("rooms-10" in two.held()) is sent

@@ -9,7 +9,7 @@ import pytest
 
 from tests.firm import NOW, Firm
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = [pytest.mark.usefixtures("way"), pytest.mark.every_way]
 
 
 def _gone(firm: Firm) -> None:

@@ -8,12 +8,16 @@ import pandas as pd
 from transforms.desired.link import Linked, link_events
 
 COLUMNS = ["own_id", "source", "status", "linked_source", "linked_event_id", "name", "description", "host_email", "host_first_name"]
-COLUMNS += ["host_last_name", "host_phone", "by_room", "location_id", "entrance_id"]
+COLUMNS += ["host_last_name", "host_phone", "by_room", "location_id", "entrance_id", "starts_at", "ends_at"]
+TIMES = ["starts_at", "ends_at"]
+NINE = pd.Timestamp("2026-11-25 09:00", tz="UTC")
 
 
 def _record(own_id: str, points_at: str | None = None, **columns: object) -> dict:
     source, _, event = (points_at or "").partition("-")
     row = dict.fromkeys(COLUMNS) | {
+        "starts_at": NINE,
+        "ends_at": NINE + pd.Timedelta(hours=1),
         "own_id": own_id,
         "source": own_id.partition("-")[0],
         "status": "confirmed",
@@ -22,15 +26,24 @@ def _record(own_id: str, points_at: str | None = None, **columns: object) -> dic
     return row | {"linked_source": source or None, "linked_event_id": event or None, "by_room": False, "location_id": 1} | columns
 
 
-def _link(*records: dict, confirmed: dict[str, list[str] | None] | None = None, quarantined: set[str] | None = None) -> Linked:
+def _link(
+    *records: dict,
+    confirmed: dict[str, list[str] | None] | None = None,
+    quarantined: set[str] | None = None,
+    guests: dict[str, str] | None = None,
+) -> Linked:
+    """guests: record → its only one; by default the same for all."""
     frame = pd.DataFrame(list(records), columns=COLUMNS)
     numbers = ["location_id", "entrance_id"]
     frame = frame.astype(
-        {c: "str" for c in COLUMNS if c not in (*numbers, "by_room")} | dict.fromkeys(numbers, "Int64") | {"by_room": "bool"}
+        {c: "str" for c in COLUMNS if c not in (*numbers, *TIMES, "by_room")} | dict.fromkeys(numbers, "Int64") | {"by_room": "bool"}
     )
     known = [(key, None if members is None else orjson.dumps(members).decode()) for key, members in (confirmed or {}).items()]
     table = pd.DataFrame(known, columns=["source_id", "members_json"]).astype("str")
-    return link_events(frame, confirmed=table, quarantined=quarantined or set())
+    people = [(own, (guests or {}).get(own, "ada")) for own in frame["own_id"] if guests is None or own in guests]
+    return link_events(
+        frame, guests=pd.DataFrame(people, columns=["own_id", "identity"]).astype("str"), confirmed=table, quarantined=quarantined or set()
+    )
 
 
 def _ids(linked: Linked) -> dict[str, tuple[str, str]]:
@@ -120,3 +133,44 @@ def test_target_gives_the_content_and_the_pointer_fills_it() -> None:
     assert row[["name", "description", "host_phone", "location_id", "entrance_id"]].tolist() == ["Title", "From b", "+49", 5, 6]
     stranger = {**pointer, "host_email": "other@corp.example"}
     assert pd.isna(_link(target, stranger).events.set_index("own_id").at["a-1", "host_phone"])
+
+
+LATER = {"starts_at": NINE + pd.Timedelta(days=7), "ends_at": NINE + pd.Timedelta(days=7, hours=1)}
+
+
+def _doubted(linked: Linked) -> dict[str, str]:
+    return dict(linked.problems.itertuples(index=False, name=None))
+
+
+def test_s21_a_link_is_believed_by_the_time_or_by_a_guest() -> None:
+    two = {"a-1": "bob", "b-1": "ada"}
+    overlapping = {"starts_at": NINE - pd.Timedelta(days=1)}
+    after_lunch = {"starts_at": NINE + pd.Timedelta(hours=4), "ends_at": NINE + pd.Timedelta(hours=5)}
+    assert _doubted(_link(_record("b-1"), _record("a-1", "b-1"), guests=two)) == {}
+    assert _doubted(_link(_record("b-1"), _record("a-1", "b-1", **overlapping), guests=two)) == {}
+    assert _doubted(_link(_record("b-1"), _record("a-1", "b-1", **after_lunch), guests=two)) == {}
+    assert _doubted(_link(_record("b-1"), _record("a-1", "b-1", **LATER))) == {}
+    assert _doubted(_link(_record("b-1"), _record("a-1", "b-1", **LATER), guests={"b-1": "ada"})) == {}, "it brings nobody along"
+    linked = _link(_record("b-1"), _record("a-1", "b-1", **LATER), guests=two)
+    assert _doubted(linked) == {"a-1": "link_strangers"}
+    assert _ids(linked)["b-1"] == ("b-1", "confirmed")
+    assert linked.meetings.empty
+    assert _doubted(_link(_record("b-1"), _record("a-1", "b-1", **LATER), guests={"a-1": "bob"})) == {"a-1": "link_strangers"}
+
+
+def test_s21_a_meeting_that_essentry_has_as_one_stays_one_when_a_record_moves() -> None:
+    linked = _link(_record("b-1"), _record("a-1", "b-1", **LATER), guests={"a-1": "bob", "b-1": "ada"}, confirmed={"a-1": ["b-1"]})
+    assert (_doubted(linked), _ids(linked)["a-1"]) == ({}, ("a-1", "merged"))
+
+
+def test_s21_a_cancelled_record_does_not_cancel_a_stranger() -> None:
+    linked = _link(_record("b-1", status="cancelled"), _record("a-1", "b-1", **LATER), guests={"a-1": "bob", "b-1": "ada"})
+    assert _doubted(linked) == {"a-1": "link_strangers"}
+    assert _ids(linked)["a-1"] == ("a-1", "confirmed")
+
+
+def test_s21_who_points_at_a_doubted_link_is_doubted_too() -> None:
+    linked = _link(
+        _record("c-1"), _record("b-1", "c-1", **LATER), _record("a-1", "b-1", **LATER), guests={"a-1": "x", "b-1": "y", "c-1": "z"}
+    )
+    assert _doubted(linked) == {"a-1": "link_strangers", "b-1": "link_strangers"}

@@ -31,7 +31,10 @@ GUEST_CHECKS = {
     "access_profiles": {"access_profiles": '[{"partitionId": "1", "sourceId": "door"}]'},
     "internal_flag": {"internal": "perhaps"},
 }
-OTHERS = {"key", "guest_event_key", "unique_key", "unique_guest", "zone", "link", "link_cycle", "required", "guest_event_case", "taken_id"}
+OTHERS = {
+    "key", "guest_event_key", "unique_key", "unique_guest", "zone", "link", "link_cycle", "link_strangers", "required", "guest_event_case",
+    "taken_id",
+}  # fmt: skip
 
 
 def _checks(validated: Validated) -> list[tuple[str, str]]:

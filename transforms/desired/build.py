@@ -66,12 +66,12 @@ def build_desired(
     records = pd.concat([_records(v, config.sources[v.source], naming) for v in sources], ignore_index=True)
     quarantined = {v.source: _quarantined_ids(v, naming) for v in sources}
     all_quarantined = set().union(*quarantined.values()) if quarantined else set()
-    linked = link_events(records, confirmed=confirmed, quarantined=all_quarantined, naming=naming)
     shared = config.essentry.invitation_ids == "shared"
     of_source = [build_guests(v, guest_numbers.get(v.source, {}), config, naming, shared=shared, as_of=as_of) for v in sources]
     counts = [len(frame) for frame in of_source]
     guests = pd.concat(of_source, ignore_index=True)
     del of_source
+    linked = link_events(records, guests=guests, confirmed=confirmed, quarantined=all_quarantined, naming=naming)
     guests = guests.assign(source_id=_find_meetings(guests["own_id"], linked))
     held = pd.concat([_held(v, naming, shared=shared) for v in sources], ignore_index=True)
     held = held.assign(source_id=_find_meetings(held["own_id"], linked))

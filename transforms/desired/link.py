@@ -4,6 +4,9 @@ A row with `linked_source` and `linked_event_id` points at the record it belongs
 the pointing one fills what is empty, and a place that a room's own entry gave outranks one that only the site gave. Guests are united. The id
 that essentry already knows stays; with none, it is the smallest (S10). A cancelled record pointed at cancels the meeting; a
 cancelled pointer only drops out. A link to nothing holds both, a circle is set aside.
+
+A link is believed when the two overlap or begin on one day, or have a guest in common, or essentry has them as one meeting: a booking that
+is branched off from another takes its link along, and its guests are not those of that interview.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ from dataclasses import dataclass
 import orjson
 import pandas as pd
 
-from transforms.arrow.columns import no_text
+from transforms.arrow.columns import is_among, no_text
 from transforms.naming.naming import Naming
 
 _FILLED = ("name", "description", "host_first_name", "host_last_name", "host_phone")
 _TOLD = ("name", "description")
+NEAR = pd.Timedelta(hours=12)
+"""A room is booked for the morning, and the interview is after lunch."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,13 @@ class Linked:
     held_targets: set[str]
 
 
-def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: set[str], naming: Naming | None = None) -> Linked:
+def link_events(
+    events: pd.DataFrame, *, guests: pd.DataFrame, confirmed: pd.DataFrame, quarantined: set[str], naming: Naming | None = None
+) -> Linked:
     """Unite linked records.
 
-    events: own_id, source, status, linked_source, linked_event_id and content columns. confirmed: source_id and members_json of
-    what essentry holds. quarantined: ids of records that failed validation. naming: of the
+    events: own_id, source, status, starts_at, ends_at, linked_source, linked_event_id and content columns. guests: own_id and identity.
+    confirmed: source_id and members_json of what essentry holds. quarantined: ids of records that failed validation. naming: of the
     records pointed at; by default their source's name is their prefix.
     """
     events = events.assign(source_id=events["own_id"], members=no_text(events.index))
@@ -53,10 +60,12 @@ def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: s
     target = dict(zip(pointing["own_id"], naming.name_events(prefixes, pointing["linked_event_id"]), strict=True))
     present = dict(zip(events["own_id"], events.index, strict=True))
     groups: dict[str, list[str]] = {}
+    strangers = _find_strangers(events, guests, confirmed, target, present)
     # linked meetings are few against all events, and chains are short: following them one by one is clearest
     for own in target:
-        root, seen = own, {own}
+        root, seen, doubted = own, {own}, False
         while root in target:
+            doubted |= root in strangers
             root = target[root]
             if root in seen:
                 break
@@ -67,6 +76,8 @@ def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: s
             if events.at[present[own], "status"] != "cancelled":
                 problems.append((own, "link"))
             held.update({own, root} - quarantined | {root})
+        elif doubted:
+            problems.append((own, "link_strangers"))
         else:
             groups.setdefault(root, [root]).append(own)
     updates: dict[str, dict[int, object]] = {
@@ -81,6 +92,30 @@ def link_events(events: pd.DataFrame, *, confirmed: pd.DataFrame, quarantined: s
             filled.loc[list(values)] = list(values.values())
             columns[column] = filled.astype(events[column].dtype)
     return _linked(events.assign(**columns), problems, held)
+
+
+def _find_strangers(
+    events: pd.DataFrame, guests: pd.DataFrame, confirmed: pd.DataFrame, target: dict[str, str], present: dict[str, int]
+) -> set[str]:
+    """The pointing records that have guests and neither the time nor a guest of the record that they point at."""
+    pairs = {own: other for own, other in target.items() if other in present and events.at[present[own], "status"] == "confirmed"}
+    mine = guests[is_among(guests["own_id"], [*pairs, *pairs.values()])]
+    people: dict[str, set[str]] = {}
+    for own, who in zip(mine["own_id"], mine["identity"], strict=True):
+        people.setdefault(own, set()).add(who)
+    united: dict[str, set[str]] = {}
+    joint = confirmed[confirmed["members_json"].notna()]
+    for source_id, members in zip(joint["source_id"], joint["members_json"], strict=True):
+        together = {source_id, *orjson.loads(members)}
+        united |= dict.fromkeys(together, together)
+    found = set()
+    for own, other in pairs.items():
+        one, two = (events.loc[present[record]] for record in (own, other))
+        overlapping = one["starts_at"] < two["ends_at"] and two["starts_at"] < one["ends_at"]
+        near = overlapping or abs(one["starts_at"] - two["starts_at"]) < NEAR
+        if own in people and not (near or people[own] & people.get(other, set()) or other in united.get(own, ())):
+            found.add(own)
+    return found
 
 
 def _unite(
