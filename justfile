@@ -13,9 +13,9 @@ check:
 test:
     uv run pytest
 
-# every test that sends, both by sync and by plan and apply; `just test` takes half of each
-ways:
-    uv run pytest --every-way
+# every case of every test; `just test` takes a seeded share of the long ones
+test-all:
+    uv run pytest --all
 
 # mend what can be mended by itself
 fix:

@@ -52,17 +52,27 @@ def _uses_server(file: str) -> bool:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--every-way", action="store_true", help="run every test that sends both by sync and by plan and apply")
+    parser.addoption("--all", action="store_true", help="run every case, and every test that sends both by sync and by plan and apply")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Half of the tests that send do it by `sync`, half by `plan` and `apply`, chosen by their names; with --every-way, or so marked, both."""
-    if config.getoption("--every-way"):
+    """Without --all a seeded share: half of the tests that send go by `sync`, half by `plan` and `apply`, but for those marked `every_way`; of
+    a test marked `share(n)` one case in n.
+    """
+    if config.getoption("--all"):
         return
-    left_out = [item for item in items if item.get_closest_marker("every_way") is None and _is_other_way(item)]
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("share"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = {item for item in items if item.get_closest_marker("every_way") is None and _is_other_way(item)}
+    for of_one in cases.values():
+        some = sorted((item for item in of_one if item not in left_out), key=lambda item: crc32(item.nodeid.encode()))
+        (parts,) = of_one[0].get_closest_marker("share").args  # type: ignore[union-attr]
+        left_out.update(some[-(-len(some) // parts) :])
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 def _is_other_way(item: pytest.Item) -> bool:

@@ -74,6 +74,7 @@ def _past_without_room(firm: Firm) -> None:
     firm.meetings["rooms"]["9"]["status"] = "cancelled"
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("first", ["hr", "rooms"])
 @pytest.mark.parametrize("trouble", [_down, _quarantined, _pending, _keyless, _unreadable, _past, _past_without_room])
 def test_s21_no_guest_of_a_united_meeting_is_cancelled_for_a_record_in_doubt(
@@ -240,6 +241,7 @@ def _end(meeting: dict[str, Any], how: str) -> None:
     meeting.update({"guests": {}} if how == "guestless" else {"status": "cancelled"})
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("on_deleted", ["update", "error", "resurrect"])
 @pytest.mark.parametrize("how", ["guestless", "cancelled"])
 def test_s19_what_we_deleted_ourselves_is_made_anew(tmp_path: Path, how: str, on_deleted: str, monkeypatch: pytest.MonkeyPatch) -> None:

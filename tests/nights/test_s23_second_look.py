@@ -110,6 +110,7 @@ def source_on(engine: sa.Engine, folder: Path, events: str = PLAIN) -> SourceCon
     )
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(("kind", "column", "value"), KEYS, ids=lambda text: str(text)[:24])
 def test_s23_a_key_of_any_type_is_found_again(kind: str, column: str, value: str, engines: Any, tmp_path: Path) -> None:
     engine = engines(kind)
@@ -130,6 +131,7 @@ def test_s23_a_key_of_any_type_is_found_again(kind: str, column: str, value: str
     assert len(read_event_rows("s", config, "other", root=tmp_path)) == 0
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
 @pytest.mark.parametrize("end", ["", ";", ";\n-- all bookings\n", "\n-- all bookings", " /* ; */", "\nORDER BY k"])
 def test_s23_a_select_that_was_read_once_is_read_again(kind: str, end: str, engines: Any, tmp_path: Path) -> None:
@@ -146,6 +148,7 @@ def test_s23_a_select_that_was_read_once_is_read_again(kind: str, end: str, engi
 ODD_KEYS = ["m0\n", "\tm0", "\u00a0m0", "m0\u2003", 5.5, 7.0, b"A5", "a-b:c", "Ümläut", "x" * 300, "ä" * 90]
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: repr(key)[:12])
 @pytest.mark.parametrize("by", ["sync", "apply"])
 def test_s23_a_row_that_is_back_is_not_cancelled_and_one_that_is_gone_is(firm: Firm, key: Any, by: str) -> None:
