@@ -135,13 +135,16 @@ def apply_plan(
     state.set_plan_status(plan["plan_id"], "applying")
     conditions = state.read_conditions(plan["plan_id"])
     gone = list_others(conditions, "absent")
-
+    lessened = open_rows[((open_rows["action"] == "update") & open_rows["source_id"].isin(list(gone))).to_numpy(dtype=bool)]
     absent = {
         source_id: gone.get(source_id, [source_id])
         for seq, source_id in zip(deletes["seq"], deletes["source_id"], strict=True)
         if reasons[seq] == "absent" and seq not in over
     }
+    absent |= {source_id: gone[source_id] for source_id in lessened["source_id"]}
     looks = Looks(lambda: find_still_there(config, state, absent, plan["plan_id"], naming))
+    kept = _hold_found(state, plan["plan_id"], run, lessened, looks)
+    open_rows = open_rows[~open_rows["seq"].isin(kept).to_numpy(dtype=bool)].reset_index(drop=True)
 
     def confirm(items: Sequence[Item]) -> Proven:
         """S2: an absent event is deleted only when a second look does not find it. S17: what is over by now is not cancelled."""
@@ -176,9 +179,21 @@ def apply_plan(
         waits, ready, result = _hold_unmet(state, plan["plan_id"], run.run_id, waits, after, result)
         if len(ready):
             result = _add_up(result, send(ready, sum(result.counts.values())))
-    whole = result.complete and not passed_by.any()
+    whole = result.complete and not passed_by.any() and not kept
     state.set_plan_status(plan["plan_id"], "partly" if not whole else "waiting" if waiting.any() else "applied")
     return result
+
+
+def _hold_found(state: State, plan_id: str, run: Run, changes: pd.DataFrame, looks: Looks) -> set[int]:
+    """S23 for a meeting that stays: what loses the guests of a record that is gone is not sent when a second look finds the record. Its seqs."""
+    if changes.empty:
+        return set()
+    look = looks.now()
+    found = [(int(seq), source_id) for seq, source_id in changes[["seq", "source_id"]].itertuples(index=False) if source_id in look]
+    if found:
+        outcomes = [Outcome(seq, source_id, "held", *look.tell(source_id)) for seq, source_id in found]
+        state.write_down(plan_id, (), outcomes, run_id=run.run_id, now=datetime.now(UTC))
+    return {seq for seq, _ in found}
 
 
 def _hold_unmet(

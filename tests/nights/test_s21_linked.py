@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from flows.night.session import open_state
+from flows.night import steps
+from flows.night.close import finish
+from flows.night.session import open_session, open_state
 from flows.operations.rename import check_rename
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
@@ -322,3 +324,23 @@ def test_s21_a_copied_link_moves_nobody_into_a_strangers_interview(two: Firm, se
     two.night()
     assert {who for _, _, who, _ in two.new_mails()} == ALL
     assert ("rooms-10" in two.held()) is sent
+
+
+@pytest.mark.parametrize("first", ["hr", "rooms"])
+def test_s23_a_record_that_is_back_at_the_second_look_keeps_its_guests(two: Firm, first: str) -> None:
+    source_id = _unite(two, first)
+    room = two.meetings["rooms"].pop("9")
+    two.book("other", source="rooms")
+    two.write()
+    two.now += timedelta(hours=1)
+    with open_session(two.config, kind="sync", as_of=two.now) as session:
+        planned = steps.plan(session, *steps.extract(session))
+        two.meetings["rooms"]["9"] = room
+        two.write()
+        steps.load(session, planned)
+        result = finish(session)
+    assert [kind for kind, *_ in two.new_mails()] == ["invited"]  # of the other
+    assert two.held(source_id)[source_id] == ALL
+    assert result.exit_code == 0
+    two.night()
+    assert two.new_mails() == []

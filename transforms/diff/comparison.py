@@ -191,6 +191,8 @@ class Comparison:
             said = records.speak(source_id, source, orjson.dumps(together).decode())
             doubt = find_doubt([record for words in said.values() for record in words])
             missing = [own for own, words in said.items() if is_missing(words)]
+            if isinstance(old, str):
+                self.conditions += [(source_id, "absent", own) for own, words in said.items() if any(r.state == "absent" for r in words)]
             if doubt is not None and isinstance(old, str):
                 self.frozen.add(source_id)
                 self.doubts[source_id] = doubt
