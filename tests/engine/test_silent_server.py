@@ -52,6 +52,7 @@ def slow(company: Company) -> Company:
     return company
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("what", ["hang", "die"])
 def test_a_server_that_fails_in_mid_run_holds_up_neither_sending_nor_report(what, slow, prefect_server):
     with Proxy(prefect_server) as proxy, sync(slow, proxy.url) as running:
@@ -73,6 +74,7 @@ def test_a_server_that_fails_in_mid_run_holds_up_neither_sending_nor_report(what
         assert state.runs()["status"].tolist() == ["done"]
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("what", ["hang", "die"])
 def test_a_run_beside_a_failed_server_ends_at_sigterm(what, slow, prefect_server):
     with Proxy(prefect_server) as proxy, sync(slow, proxy.url) as running:

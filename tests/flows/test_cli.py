@@ -46,6 +46,7 @@ def home(tmp_path, sandbox, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("name", sorted(c.name or c.callback.__name__ for c in app.registered_commands))
 def test_every_command_explains_itself(name):
     done = run(name, "--help")
@@ -142,6 +143,7 @@ def test_guard_trips_and_an_approval_releases_that_plan(home, sandbox):
     assert run("approve", "latest", **tight).returncode == 2
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("arguments", [("plan", "--as-of", AS_OF), ("runs",), ("retire", "hr"), ("doctor",), ("approve", "latest")])
 def test_commands_that_need_no_engine_do_not_import_it(home, arguments):
     command = [sys.executable, "-X", "importtime", "-m", "flows", *arguments]

@@ -49,6 +49,7 @@ def test_s02_an_event_that_shows_again_at_the_second_look_is_not_deleted(firm: F
     assert "rooms-m000" in firm.held()
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("runs", [1, 3])
 def test_s02_delete_after_runs_counts_complete_nights(firm: Firm, runs: int) -> None:
     firm.sections["guards"] |= {"delete_after_runs": runs}

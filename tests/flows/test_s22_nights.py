@@ -129,6 +129,7 @@ def test_s22_a_guests_own_custom_field_falls_back_to_the_events(found_firm: Call
     assert firm.puts() == puts
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("payload", ["full", "partial"])
 @pytest.mark.parametrize("change", ["title", "guest", "everything"])
 def test_s22_an_update_of_an_event_that_essentry_lost_makes_no_meeting_without_its_guests(

@@ -56,6 +56,7 @@ FATES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.parametrize("end", ["cancelled", "absent"])
 def test_s18_the_later_cancellation_of_what_was_not_due_reaches_essentry(firm: Firm, fate: str, end: str) -> None:

@@ -6,6 +6,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from flows.engine import approval as waiting
 from flows.night.session import Result, open_state
 from flows.state.store import State
 from flows.sync import run_sync
-from schemas.errors import StalePlanError
+from schemas.config import Config
+from schemas.errors import GuardTripped, StalePlanError
 from tests.firm import Firm
+from tests.flows.small import Company
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
 
@@ -39,7 +42,7 @@ def stopped(firm: Firm) -> Firm:
     return firm
 
 
-def run_and(firm: Firm, act: Callable[[Any], None]) -> Result:
+def run_and(firm: Firm, act: Callable[[Any], None], config: Config | None = None) -> Result:
     """One flow run in this thread; `act` in another once the run is paused, with its flow run."""
     failures: list[BaseException] = []
 
@@ -59,7 +62,7 @@ def run_and(firm: Firm, act: Callable[[Any], None]) -> Result:
     thread = threading.Thread(target=here.run, args=(wait_and_act,))
     thread.start()
     try:
-        result = run_sync(firm.config, as_of=firm.now)
+        result = run_sync(config or firm.config, as_of=firm.now)
     finally:
         thread.join()
     assert failures == []
@@ -158,3 +161,31 @@ def test_a_plan_that_another_run_is_sending_is_waited_for(stopped, end, code, wo
     result = run_and(stopped, send)
     assert result.exit_code == code
     assert words in result.report["verdict"]
+
+
+WIDE = "max_deletes = 1\nmax_delete_share = 1.0\nmax_shrink_share = 1.0\napproval_wait_minutes = 2\n"
+
+
+@pytest.mark.parametrize(
+    ("section", "ends"),
+    [
+        ("[pilot]\npaused = true\n", pytest.raises(GuardTripped, match="sending is paused")),
+        ('[pilot]\nsites = ["2"]\n', pytest.raises(StalePlanError, match=r"under other \[pilot\] limits")),
+    ],
+)
+def test_s24_the_kill_switch_and_the_pilot_are_those_of_the_end_of_the_wait(company: Company, section: str, ends: Any) -> None:
+    company.path.write_text(company.path.read_text() + WIDE)
+    company.write({str(number): [f"guest{number}@out.example"] for number in range(6)})
+    company.night()
+    company.write({str(number): [f"guest{number}@out.example"] for number in range(3)})
+
+    def stop_and_approve(_: Any) -> None:
+        company.path.write_text(company.path.read_text() + section)
+        with open_state(company.config()) as state:
+            plan_id = state.load_plan("latest")[0]["plan_id"]
+            assert state.approve_plan(plan_id, by="anna", reason="read", now=datetime.now(UTC))
+
+    puts = company.sandbox.requests()["puts"]
+    with ends:
+        run_and(company, stop_and_approve, company.config())
+    assert company.sandbox.requests()["puts"] == puts

@@ -145,6 +145,7 @@ def test_s16_every_servers_clock_is_read_in_utc_and_a_file_has_none(kind: str, t
         assert abs(off) < timedelta(minutes=2)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("partitions", [1, 3])
 @pytest.mark.parametrize("way", ["sync", "apply"])
 def test_s16_what_a_clock_ahead_ended_is_held_by_essentry_again(firm: Firm, way: str, partitions: int) -> None:

@@ -68,6 +68,7 @@ def own(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         yield Firm(tmp_path, sandbox)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
 @pytest.mark.parametrize("on_reappear", ["hold", "send"])
 def test_s08_a_meeting_back_after_an_unanswered_cancellation_comes_back_as_a_deleted_one(own: Firm, fault: str, on_reappear: str) -> None:
@@ -96,6 +97,7 @@ def test_s08_a_meeting_back_after_an_unanswered_cancellation_comes_back_as_a_del
         assert set(own.held()) == {"rooms-n"}
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("status", [404, 405, 410])
 @pytest.mark.parametrize(
     "body", ["404 page not found", {"message": "no route"}, "<html>not here</html>", None], ids=["text", "json", "html", "none"]

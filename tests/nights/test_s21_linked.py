@@ -93,6 +93,7 @@ def test_s21_no_guest_of_a_united_meeting_is_cancelled_for_a_record_in_doubt(
     assert not [mail for mail in two.new_mails() if mail[0] != "updated"]
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("scale", SCALES[1:])
 def test_s21_a_divided_night_protects_as_well(two: Firm, scale: dict[str, Any]) -> None:
     two.sections["scale"] = scale

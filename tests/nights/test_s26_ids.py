@@ -220,6 +220,7 @@ SPELLINGS = [
 ]
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("old", "partitions"), [(False, 1), (False, 3), (True, 1), (True, 3)])
 def test_s26_a_key_in_another_spelling_is_the_same_key(firm: Firm, old: bool, partitions: int) -> None:
     """Whichever spelling was confirmed first, by this release or by an older one, its ids stay."""

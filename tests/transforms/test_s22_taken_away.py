@@ -175,6 +175,7 @@ MODES = [
 ]
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("clearing", "text", "lists", "null"), MODES)
 def test_s22_after_any_night_what_is_held_is_what_is_wanted_or_stands_by_name(clearing: str, text: str, lists: str, null: str) -> None:
     """Random nights, random answers lost: full and partial, additive and authoritative, custom fields replaced and merged."""
