@@ -154,11 +154,12 @@ def apply_plan(
         doubts = {item.seq: look.tell(item.source_id) for item in items if item.source_id in records and item.source_id in look}
         return Proven({item.seq for item in items} - set(doubts), doubts)
 
-    tries = look_up(open_rows["source_id"], state.list_unanswered()["source_id"].value_counts().to_dict(), "Int64").fillna(0)
+    unanswered = state.list_unanswered()["source_id"].value_counts().to_dict()
+    open_rows = open_rows.assign(tries=look_up(open_rows["source_id"], unanswered, "Int64").fillna(0))
 
     def send(rows: pd.DataFrame, before: int) -> LoadResult:
         return send_changes(
-            read_pages(state, plan["plan_id"], rows["seq"], tries.loc[rows.index]),
+            read_pages(state, plan["plan_id"], rows["seq"], rows["tries"]),
             client=EssentryClient(config.essentry, token=token, agent_token=agent_token, stop=stop),
             ledger=state,
             plan_id=plan["plan_id"],
