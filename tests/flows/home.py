@@ -53,7 +53,8 @@ class Home:
         """A plan and its sending end well, and essentry holds what the company says."""
         planned = self.run("plan")
         assert planned.code == 0, planned.err
-        applied = self.run("apply", re.findall(r"plan (\S+), digest", planned.out)[0])  # others may wait: `latest` names nothing
+        named = re.search(r"plan (\S+), digest", planned.out + planned.err)
+        applied = self.run("apply", named[1] if named else "latest")  # by its id: where others wait, `latest` names nothing
         assert applied.code == 0 or "is empty" in applied.err, applied.err
         held = {}
         for source_id, event in self.sandbox.state()["events"].items():
