@@ -153,6 +153,8 @@ class Company:
             if not targets:
                 return False
             self._relink(event, rng.choice(sorted(targets)))
+            if event.key[-1] in "0246":  # a room for the interview; otherwise a link that somebody copied
+                event.start = self.events[f"hr-{event.link}"].start
         elif kind == "unlink" and event.link:
             self._relink(event, None)
         else:
@@ -207,8 +209,13 @@ class Company:
         for event in self.events.values():
             event.broken, event.bad_guests = None, {}
             event.status = "confirmed" if event.status == "pending" else event.status
-            if event.link and f"hr-{event.link}" not in self.events:
+            if event.link and (f"hr-{event.link}" not in self.events or self._is_strange(event)):
                 self._relink(event, None)
+
+    def _is_strange(self, event: Event) -> bool:
+        """Whether its link is to a meeting of another day and other people."""
+        root = self.events[f"hr-{event.link}"]
+        return bool(event.guests) and not event.guests & root.guests and abs(event.start - root.start) >= timedelta(hours=12)
 
     # -- the databases -------------------------------------------------------------------------------------------------
 

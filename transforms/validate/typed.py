@@ -70,7 +70,7 @@ def _type_events(
     out["has_end"] = no_end | end.at.notna() | ~out["zone_known"]
     out["starts_at_text"], out["ends_at_text"] = out["starts_at"], out["ends_at"]
     out["starts_at"], out["ends_at"], out["updated_at"] = start.at, end.at.where(~no_end, default_end), updated.at
-    out["ends_after_start"] = ~(out["ends_at"] <= out["starts_at"])
+    out["ends_after_start"] = ~(out["ends_at"].dt.floor("s") <= out["starts_at"].dt.floor("s"))  # as they are sent
     out["short_enough"] = no_end | ~(out["ends_at"] - out["starts_at"] > pd.Timedelta(hours=longest_hours))
     out["key_is_unique"] = True
     out["usable"] = out["problem"].isna()
