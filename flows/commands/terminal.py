@@ -110,8 +110,8 @@ def print_result(result: Result, *, as_json: bool) -> None:
         approval = report["plan"].get("approval")
         if report["guards"] and approval:
             say(f"released by {approval['by']} (plan {approval['plan_id']}){': ' if approval['reason'] else ''}{approval['reason']}")
-        elif report["guards"]:
-            say(f"to release it: essentry-sync approve {report['plan']['plan_id']}, then essentry-sync apply {report['plan']['plan_id']}")
+        elif commands := report["plan"].get("commands"):
+            say(f"to {'release' if report['guards'] else 'send'} it: {', then '.join(commands)}")
         for problem in report["problems"][:10]:
             say(f"{problem['state']}: {problem['source_id']} {describe_problem(problem)}".rstrip())
         for name, text in report["failed_sources"].items():

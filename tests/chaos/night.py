@@ -25,7 +25,7 @@ from flows.parts import deal
 from flows.state.store import State
 from schemas.config import load_config
 from schemas.errors import SyncError
-from tests.chaos.process import context
+from tests.chaos.process import start_process
 
 STEPS: dict[str, tuple[Any, str]] = {
     "take the lease": (State, "acquire_lease"),
@@ -100,7 +100,8 @@ def _count_steps(config: Path, as_of: datetime, answer: Path) -> None:
     counts: Counter[str] = Counter()
     for step, (owner, name) in STEPS.items():
         watch(owner, name, lambda when, step=step: counts.update([f"{when} {step}"]))
-    run_night(config, as_of)
+    code = run_night(config, as_of)
+    assert code == 0, f"the quiet night ended with {code}"
     answer.write_text(json.dumps(counts), encoding="utf-8")
 
 
@@ -120,8 +121,7 @@ def _die_on_the_way(config: Path, as_of: datetime, seed: str, point: str, nth: i
 
 
 def _run_process(target: Callable[..., None], *arguments: Any) -> int:
-    process = context.Process(target=target, args=arguments)
-    process.start()
+    process = start_process(target, *arguments)
     process.join(timeout=120)
     if process.exitcode is None:
         process.kill()

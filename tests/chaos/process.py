@@ -58,9 +58,20 @@ class Command:
             self.process.join()
 
 
-def _run_main(arguments: tuple[str, ...], environment: dict[str, str], folder: str, before: Callable[[], None] | None) -> None:
+def start_process(target: Callable[..., None], *arguments: Any, environment: Mapping[str, str] | None = None) -> Any:
+    """Call `target` in a process that has this one's environment of now, and not that in which the first one was started; `environment` adds."""
+    process = context.Process(target=_enter, args=({**os.environ, **(environment or {})}, target, arguments))
+    process.start()
+    return process
+
+
+def _enter(environment: dict[str, str], target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     os.environ.clear()
     os.environ.update(environment)
+    target(*arguments)
+
+
+def _run_main(arguments: tuple[str, ...], folder: str, before: Callable[[], None] | None) -> None:
     for number, name in ((1, "out"), (2, "err")):
         handle = os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(handle, number)
@@ -74,10 +85,7 @@ def _run_main(arguments: tuple[str, ...], environment: dict[str, str], folder: s
 def start_command(*arguments: str, environment: Mapping[str, str] | None = None, before: Callable[[], None] | None = None) -> Command:
     """Start `essentry-sync …`. before: called in the new process first (limits, shorter waits)."""
     folder = tempfile.TemporaryDirectory()
-    values = {**os.environ, **(environment or {})}
-    process = context.Process(target=_run_main, args=(arguments, values, folder.name, before))
-    process.start()
-    return Command(process, folder)
+    return Command(start_process(_run_main, arguments, folder.name, before, environment=environment), folder)
 
 
 def run_command(*arguments: str, environment: Mapping[str, str] | None = None, before: Callable[[], None] | None = None) -> Done:

@@ -53,8 +53,8 @@ class Home:
         """A plan and its sending end well, and essentry holds what the company says."""
         planned = self.run("plan")
         assert planned.code == 0, planned.err
-        named = re.search(r"plan (\S+), digest", planned.out + planned.err)
-        applied = self.run("apply", named[1] if named else "latest")  # by its id: where others wait, `latest` names nothing
+        sends = re.search(r"to send it: essentry-sync apply (\S+)", planned.out)  # where others wait, `latest` names nothing
+        applied = self.run("apply", sends[1] if sends else "latest")  # an empty one waits for nobody
         assert applied.code == 0 or "is empty" in applied.err, applied.err
         held = {}
         for source_id, event in self.sandbox.state()["events"].items():
