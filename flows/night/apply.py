@@ -192,7 +192,8 @@ def _hold_found(state: State, plan_id: str, run: Run, changes: pd.DataFrame, loo
     look = looks.now()
     found = [(int(seq), source_id) for seq, source_id in changes[["seq", "source_id"]].itertuples(index=False) if source_id in look]
     if found:
-        outcomes = [Outcome(seq, source_id, "held", *look.tell(source_id)) for seq, source_id in found]
+        back = "RECORD_BACK", "a record of it is back, so what takes its guests away was not sent"
+        outcomes = [Outcome(seq, key, "held", *(look.tell(key) if key in look.failed else back)) for seq, key in found]
         state.write_down(plan_id, (), outcomes, run_id=run.run_id, now=datetime.now(UTC))
     return {seq for seq, _ in found}
 

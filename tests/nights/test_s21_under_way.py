@@ -64,3 +64,14 @@ def test_a_visit_that_is_moved_to_another_day_is_not_under_way(firm: Firm) -> No
     _without_ada(firm)
     assert firm.night().exit_code == 0
     assert firm.held()["rooms-m"] == {"rooms-m-bob"}
+
+
+def test_a_guest_without_a_key_whose_name_is_corrected_meanwhile_is_the_same_one(firm: Firm) -> None:
+    who = {"email": "ana@out.example", "first_name": "Ana", "last_name": ""}
+    firm.book("m", guests={"": who}, start=NOW + timedelta(hours=1.5), end=NOW + timedelta(hours=4.5))
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    firm.meetings["rooms"]["m"]["guests"] = {"": who | {"first_name": "Beate"}}
+    assert firm.night().exit_code == 0
+    assert firm.held() == held
+    assert {kind for kind, *_ in firm.new_mails()} == {"updated"}

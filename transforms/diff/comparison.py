@@ -409,15 +409,15 @@ class Comparison:
     ) -> dict[str, dict]:
         """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4).
 
-        stays: the visit is under way.
+        stays: the visit is under way; its guests were read, so who is the same as before is told as ever.
         """
-        frozen = stays or source_id in self.frozen or source in self.frozen_sources
+        frozen = source_id in self.frozen or source in self.frozen_sources
         held = {plain_id(key) for key in self.held_guests.get(source_id, ())}
         held = {key for key in known if plain_id(key) in held} if held else set()
         matched = match_known(known, wanted, held=held, frozen=frozen)
         self.rebound += sum(key != old for key, old in matched.items())
         guests = name_guests(known, wanted, matched)
-        kept = set(known) if frozen else held
+        kept = set(known) if frozen or stays else held
         for key in kept - set(guests):
             guests[key] = known[key]
         return dict(sorted(guests.items()))

@@ -66,6 +66,10 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "REFUSED_AFTER_LOSS": ("essentry refused it after a try without an answer, which may have been applied", f"read the message; {_NEXT}"),
     "STILL_THERE": ("its source shows it again, so the cancellation was not sent", "nothing"),
+    "RECORD_BACK": (
+        "a record of it is back in its source, so what takes its guests away was not sent",
+        "nothing: the next run compares anew",
+    ),
     "LOOK_FAILED": (
         "the second look at its source failed or showed too little, so the cancellation was not sent",
         "read the message, see that the source answers (`doctor`), then wait for the next run",
