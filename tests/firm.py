@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -114,15 +114,20 @@ class Firm:
             columns = plain | ({"email": who} if isinstance(who, str) else who)
             connection.execute(insert, [columns.get(name) for name in GUEST_COLUMNS])
 
-    def night(self, *, full: bool = False, kind: str = "sync") -> Result:
-        """One night without the engine, an hour of the clock after the last one. Errors that a night reports end in its report."""
+    def night(self, *, full: bool = False, kind: str = "sync", between: Callable[[], object] | None = None) -> Result:
+        """One night without the engine, an hour of the clock after the last one. Errors that a night reports end in its report.
+
+        between: what happens to the sources after the night has read and before it sends, which is then a `sync`.
+        """
         self.write()
         self.now += timedelta(hours=1)
-        if kind == "sync" and self.way == "apply":
+        if kind == "sync" and self.way == "apply" and between is None:
             return self._plan_and_apply(full=full)
         with open_session(self.config, kind=kind, as_of=self.now) as session:
             try:
                 planned = nightly.plan(session, *nightly.extract(session), full=full)
+                if between is not None:
+                    between()
                 if kind == "sync":
                     nightly.load(session, planned)
             except SyncError as error:

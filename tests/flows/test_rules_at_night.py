@@ -8,9 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from flows.night import steps as nightly
-from flows.night.close import finish
 from flows.night.run import check_clock, new_run
-from flows.night.session import Result, open_session
+from flows.night.session import Result
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
 from schemas.config import GuardsConfig
@@ -37,14 +36,12 @@ def test_s02_an_event_that_shows_again_at_the_second_look_is_not_deleted(firm: F
     firm.book_many(2)
     firm.night()
     gone = firm.meetings["rooms"].pop("m000")
-    firm.write()
-    firm.now += timedelta(hours=1)
-    with open_session(firm.config, kind="sync", as_of=firm.now) as session:
-        planned = nightly.plan(session, *nightly.extract(session))
+
+    def come_back() -> None:
         firm.meetings["rooms"]["m000"] = gone
         firm.write()
-        nightly.load(session, planned)
-        finish(session)
+
+    firm.night(between=come_back)
     assert firm.mails()["cancelled"] == 0
     assert "rooms-m000" in firm.held()
 

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.night import steps
-from flows.night.close import finish
-from flows.night.session import open_session, open_state
+from flows.night.session import open_state
 from flows.operations.rename import check_rename
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
@@ -332,14 +330,12 @@ def test_s23_a_record_that_is_back_at_the_second_look_keeps_its_guests(two: Firm
     source_id = _unite(two, first)
     room = two.meetings["rooms"].pop("9")
     two.book("other", source="rooms")
-    two.write()
-    two.now += timedelta(hours=1)
-    with open_session(two.config, kind="sync", as_of=two.now) as session:
-        planned = steps.plan(session, *steps.extract(session))
+
+    def come_back() -> None:
         two.meetings["rooms"]["9"] = room
         two.write()
-        steps.load(session, planned)
-        result = finish(session)
+
+    result = two.night(between=come_back)
     assert [kind for kind, *_ in two.new_mails()] == ["invited"]  # of the other
     assert two.held(source_id)[source_id] == ALL
     assert (result.exit_code, [(p["source_id"], p["code"]) for p in result.report["problems"]]) == (3, [(source_id, "RECORD_BACK")])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from flows.night import apply, confirm
-from flows.night import steps as nightly
-from flows.night.close import finish
 from flows.night.confirm import Looks, SecondLook
-from flows.night.session import Result, open_session, open_state
+from flows.night.session import Result, open_state
 from flows.sources.ask import FirstLook, confirm_absent, read_event_rows
 from flows.sources.read import read_source
 from schemas.config import SourceConfig
@@ -28,16 +25,9 @@ from transforms.validate.people import clean_key
 
 def night_with(firm: Firm, between: Callable[[], None], *, by: str = "sync") -> Result:
     """A night in whose middle, after its plan, something happens to the sources."""
-    firm.write()
-    firm.now += timedelta(hours=1)
-    with open_session(firm.config, kind="sync" if by == "sync" else "plan", as_of=firm.now) as session:
-        planned = nightly.plan(session, *nightly.extract(session))
-        if by == "sync":
-            between()
-            nightly.load(session, planned)
-        result = finish(session)
     if by == "sync":
-        return result
+        return firm.night(between=between)
+    firm.night(kind="plan")
     between()
     return firm.apply()
 
