@@ -16,6 +16,7 @@ import pandas as pd
 from flows.night.health import judge_sources
 from flows.night.known import _pick_numbers, check_sources, load_known, number_guests, read_seal
 from flows.night.pages import Pages, shelve_pages
+from flows.night.rekeyed import ask_returned, give_back, keep_confirmed_ids
 from flows.night.run import Night
 from flows.parts.deal import Dealt, gather_parts
 from flows.parts.shelf import Place, release_memory
@@ -30,7 +31,8 @@ from transforms.diff.changes import Diff, Known, SourceHealth, unite_diffs
 from transforms.diff.comparison import Comparison, keep_dispositions, list_followed
 from transforms.diff.moves import find_moves, rewrite_pages
 from transforms.diff.pilot import limit_to_pilot
-from transforms.guards.churn import join_places, list_candidates
+from transforms.diff.rekeyed import join_places
+from transforms.guards.churn import list_candidates
 from transforms.guards.findings import Finding
 from transforms.guards.strangers import count_hosts, unite_hosts
 from transforms.naming.naming import Naming, keep_spellings, name_by
@@ -63,7 +65,8 @@ class Compared:
 
 
 def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: Mapping[str, str]) -> Compared:
-    """Validate, build and compare, up to the decisions about every event. The state changes by the numbers of new guests alone.
+    """Validate, build and compare, up to the decisions about every event. The state changes by the numbers of new
+    guests and the keys under which meetings came back alone.
 
     extracted: `Extracted` or, of a night whose parts lie in files, `Dealt` of every source; it is emptied: a large night needs the room.
     """
@@ -75,8 +78,13 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     raw = _divide(night, extracted, confirmed, naming)
     last = state.last_good_reads()
     since = {name: pd.Timestamp(read["as_of"]) for name, read in last.items()}
-    validated = map_parts("validate", validate_part, [RawPart(frames, config, night.shelf, night.run.clock, since) for frames in raw])
+    rekeyed = state.rekeyed()
+    asked = ask_returned(naming, rekeyed)
+    validated = map_parts(
+        "validate", validate_part, [RawPart(frames, config, night.shelf, night.run.clock, since, asked) for frames in raw]
+    )
     del raw
+    naming = give_back(night, naming, rekeyed, frozenset().union(*(part.shown for part in validated)))
     numbers = number_guests(state, [part.keyless for part in validated])
     sources = unite_validated([part.found for part in validated])
     # united meetings are built in the last partition, which alone needs to know them
@@ -93,6 +101,7 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     desired = unite_desired([part.found for part in built])
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > night.run.clock)]
     health, findings, reads = judge_sources(sources, desired, failed, last, config, upcoming)
+    built, desired, naming = keep_confirmed_ids(night, known, built, desired, health, naming)
     return _diff_parts(night, known, built, sources=sources, desired=desired, naming=naming, health=health, findings=findings, reads=reads)
 
 

@@ -12,33 +12,41 @@ import pandas as pd
 
 from flows.parts.shelf import Place, Shelf
 from schemas.config import Config
-from transforms.arrow.rows import leave_no_rows
+from transforms.arrow.columns import Positions, is_among
+from transforms.arrow.rows import leave_no_rows, pick_rows
 from transforms.desired.build import Desired, build_desired
 from transforms.desired.guests import list_guest_keys
 from transforms.desired.partition import Frames, leave_out_rows
 from transforms.desired.payload import Payloads, add_fingerprints
+from transforms.diff.rekeyed import join_places, swap_columns
+from transforms.naming.ids import build_event_ids
 from transforms.naming.naming import Naming
 from transforms.validate.source import Validated, validate_source
 
 
 @dataclass(frozen=True)
 class RawPart:
-    """What validation needs of one partition. It travels to the worker whole, and holds no secret. since: the clock of each source's measure."""
+    """What validation needs of one partition. It travels to the worker whole, and holds no secret. since: the clock of each source's measure.
+
+    `asked`: source → ids of events of which is asked whether the source has their row.
+    """
 
     frames: Place[Frames]
     config: Config
     shelf: Shelf
     as_of: pd.Timestamp | None = None
     since: Mapping[str, pd.Timestamp] = field(default_factory=dict)
+    asked: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ValidatedPart:
-    """One partition's rows, and what validation found. keyless: source → the texts for which guests need a number."""
+    """One partition's rows, and what validation found. keyless: source → the texts for which guests need a number; shown: of the ids asked for."""
 
     rows: Place[list[Validated]]
     found: list[Validated]
     keyless: Mapping[str, list[str]]
+    shown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,11 @@ class Built:
 
 @dataclass(frozen=True)
 class BuiltPart:
-    """One partition, built. `ids`: the source_id of its events; `found`: everything but the rows."""
+    """One partition, built. `ids`: the source_id of its events; `places`: `join_places` of them; `found`: everything but the rows."""
 
     rows: Place[Built]
     ids: pd.Series
+    places: Positions
     found: Desired
 
 
@@ -82,7 +91,16 @@ def validate_part(part: RawPart) -> ValidatedPart:
     """Every source's rows of one partition typed and checked."""
     validated = validate_frames(part.frames.take(), part.config, as_of=part.as_of, since=part.since)
     keyless = list_keyless(validated, part.config)
-    return ValidatedPart(part.shelf.put(validated), [leave_out_rows(source) for source in validated], keyless)
+    shown = frozenset().union(*(_find_shown(source, part) for source in validated if part.asked.get(source.source)))
+    return ValidatedPart(part.shelf.put(validated), [leave_out_rows(source) for source in validated], keyless, shown)
+
+
+def _find_shown(source: Validated, part: RawPart) -> set[str]:
+    """The ids asked for whose row is there, readable or not."""
+    rejected = source.rejects.loc[source.rejects["part"] == "events", "source_event_id"].dropna()
+    keys = pd.concat([source.events["source_event_id"], rejected], ignore_index=True).astype("str")
+    ids = build_event_ids(part.config.sources[source.source].id_prefix or source.source, keys)
+    return set(pick_rows(ids, is_among(ids, list(part.asked[source.source]))))
 
 
 def validate_frames(
@@ -116,7 +134,17 @@ def build_part(part: Part) -> BuiltPart:
     events = add_fingerprints(Payloads(desired.events, desired.invitations))
     rows = part.shelf.put(Built(events, desired.invitations, desired.dispositions))
     found = replace(desired, **{name: leave_no_rows(getattr(desired, name)) for name in ("events", "invitations", "dispositions")})
-    return BuiltPart(rows, events["source_id"], found)
+    return BuiltPart(rows, events["source_id"], join_places(events), found)
+
+
+def rename_part(part: BuiltPart, kept: Mapping[str, str], shelf: Shelf) -> BuiltPart:
+    """A part whose events go by the ids that essentry has of them: built id → that id."""
+    content = part.rows.take()
+    events = swap_columns(content.events, kept, by=["source_id"])
+    invitations = swap_columns(content.invitations, kept, by=["source_id", "invitation_id"])
+    events = add_fingerprints(Payloads(events, invitations))
+    rows = shelf.put(Built(events, invitations, swap_columns(content.dispositions, kept)))
+    return BuiltPart(rows, events["source_id"], join_places(events), part.found)
 
 
 def map_here(config: Config) -> MapParts:

@@ -53,6 +53,7 @@ NOTE_WORDS = {
     "events_unknown_since_a_restore": "events are sent again: the state was restored from an older copy, so what essentry holds of them is not known",
     "minutes_that_the_clock_differs_from_essentry": "minutes this machine's clock is away from essentry's or the databases': have NTP set it",
     "events_brought_back_that_a_clock_ahead_had_ended": "events that a clock ahead had ended too early count as held by essentry again",
+    "meetings_under_another_key": "meetings came back under another key of their source and keep the id that essentry has: nobody is mailed",
     "ids_kept": "guests kept the invitation id that essentry knows",
 }
 

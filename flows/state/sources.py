@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from flows.state import tables as t
 from flows.state.bulk import insert_rows
 from transforms.diff.unions import read_members
 
+REKEYED = "rekeyed"
+"""The kind of the ids of events that came back under another key."""
 NAMED = (t.snapshot_events, t.plan_changes, t.rejections, t.source_reads, t.guest_keys, t.quarantine, t.adopted_ids)
 """The tables whose rows name their source."""
 
@@ -86,14 +88,38 @@ class Sources:
             return any(connection.execute(sa.select(sa.literal(1)).where(table.c.source == source).limit(1)).first() for table in tables)
 
     def adopted(self) -> dict[str, dict[str, str]]:
-        """Ids that were taken over: `event` and `guest` → built id → id in essentry."""
+        """Ids that an event or guest has in essentry in place of its own: `event` and `guest` → built id → that id.
+
+        Those that were taken over from another integration, and those of events that came back under another key.
+        """
         found: dict[str, dict[str, str]] = {"event": {}, "guest": {}}
         with self._read() as connection:
             for kind, own, adopted in connection.execute(
                 sa.select(t.adopted_ids.c.kind, t.adopted_ids.c.own_id, t.adopted_ids.c.adopted_id)
             ):
-                found[kind][own] = adopted
+                found["event" if kind == REKEYED else kind].setdefault(own, adopted)
         return found
+
+    def rekeyed(self) -> dict[str, str]:
+        """Built id → id in essentry of the events that came back under another key."""
+        with self._read() as connection:
+            rows = connection.execute(sa.select(t.adopted_ids.c.own_id, t.adopted_ids.c.adopted_id).where(t.adopted_ids.c.kind == REKEYED))
+            return {row.own_id: row.adopted_id for row in rows}
+
+    def keep_rekeyed(self, kept: Mapping[str, str], sources: Mapping[str, str], *, returned: Collection[str] = ()) -> None:
+        """Remember events that came back under another key: built id → id in essentry, and its source. An id belongs to its last event alone.
+
+        returned: built ids that give theirs back.
+        """
+        heirs = set(kept.values())
+        old = {own for own, adopted in self.rekeyed().items() if own in returned or own in kept or adopted in heirs}
+        rows = [{"own_id": own, "kind": REKEYED, "adopted_id": adopted, "source": sources[own]} for own, adopted in kept.items()]
+        by_key = t.adopted_ids.delete().where(t.adopted_ids.c.kind == REKEYED, t.adopted_ids.c.own_id == sa.bindparam("old"))
+        with self._begin() as connection:
+            if old:
+                connection.execute(by_key, [{"old": own} for own in sorted(old)])
+            if rows:
+                connection.execute(t.adopted_ids.insert(), rows)
 
     def adopt(self, ids: Sequence[Mapping[str, Any]], events: pd.DataFrame) -> None:
         """Keep ids that are taken over, and the events that essentry has under them, in one transaction. Plans that wait are superseded.

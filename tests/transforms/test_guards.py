@@ -11,7 +11,8 @@ from literal_frames import NOW, compare, config, desire, guest, know, meeting
 
 from schemas.config import Config, GuardsConfig
 from transforms.diff.changes import Diff
-from transforms.guards.churn import find_churn, join_places, list_candidates
+from transforms.diff.rekeyed import join_places
+from transforms.guards.churn import find_churn, list_candidates
 from transforms.guards.findings import Finding
 from transforms.guards.guards import check_guards
 

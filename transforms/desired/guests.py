@@ -57,6 +57,8 @@ def set_aside_taken(validated: Validated, naming: Naming) -> tuple[Validated, pd
         for part, frame, rows, column in (("events", events, taken, "source_event_id"), ("guests", guests, lost, "guest_key"))
         if rows.any()
     ]
+    if taken.any():  # by the mark: the id itself is another record's, which may be well
+        rejects[0] = rejects[0].assign(source_id=own[taken].to_numpy())
     if not rejects:
         return validated, empty_frame(REJECT_COLUMNS), empty_frame(["own_id"])
     rest = replace(validated, events=pick_rows(events, ~taken), guests=pick_rows(guests, ~(lost | of_taken)))

@@ -13,6 +13,7 @@ from transforms.arrow.columns import Positions, is_among
 from transforms.arrow.rows import pick_rows
 from transforms.desired.payload import name_person
 from transforms.diff.changes import Diff
+from transforms.diff.rekeyed import gather_people, join_places
 
 CANDIDATE_COLUMNS = ["source_id", "starts_at", "location_id", "host_email", "people"]
 
@@ -41,15 +42,7 @@ def list_candidates(diff: Diff, events: pd.DataFrame, invitations: pd.DataFrame,
     new = pick_rows(events[["source_id", "starts_at", "location_id", "host_email"]], is_among(events["source_id"], created))
     places = join_places(new)
     new = pick_rows(new, held[np.searchsorted(held, places).clip(max=len(held) - 1)] == places)
-    guests = pick_rows(invitations[["source_id", "identity"]], is_among(invitations["source_id"], new["source_id"]))
-    people = guests.groupby("source_id")["identity"].agg(sorted)
-    return new.assign(people=[people.get(key, []) for key in new["source_id"]])
-
-
-def join_places(frame: pd.DataFrame) -> Positions:
-    """Start and place of each row as one number; two pairs that share one are told apart later."""
-    starts = frame["starts_at"].dt.as_unit("us").astype("int64").to_numpy()
-    return starts * 1009 + frame["location_id"].astype("Int64").fillna(-1).to_numpy(dtype="int64")
+    return gather_people(new, invitations)
 
 
 def _pair_events(

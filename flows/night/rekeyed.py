@@ -1,0 +1,116 @@
+"""Meetings that came back under another key keep the id that essentry has of them. Sends nothing; the state learns which they are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from flows.night.run import Night
+from flows.parts.work import BuiltPart, rename_part
+from transforms.arrow.columns import find_positions, is_among
+from transforms.arrow.rows import pick_rows
+from transforms.desired.build import Desired
+from transforms.diff.changes import Known, SourceHealth
+from transforms.diff.rekeyed import GONE_COLUMNS, find_rekeyed, find_returned, join_places, list_new, swap_columns, swap_ids
+from transforms.naming.naming import Naming
+
+log = logging.getLogger(__name__)
+NOTE = "meetings_under_another_key"
+
+
+def ask_returned(naming: Naming, rekeyed: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """The ids of whose rows a night must know whether they are there, by source."""
+    asked: dict[str, set[str]] = {}
+    for own, kept in rekeyed.items():
+        asked.setdefault(naming.find_source(own), set()).update((own, kept))
+    return {source: frozenset(ids) for source, ids in asked.items()}
+
+
+def give_back(night: Night, naming: Naming, rekeyed: Mapping[str, str], shown: frozenset[str]) -> Naming:
+    """The naming without the keys that are gone again while the first key of their meeting is back."""
+    returned = find_returned(rekeyed, shown)
+    if not returned:
+        return naming
+    night.state.keep_rekeyed({}, {}, returned=returned)
+    log.info("%d meetings are back under their first key", len(returned))
+    return replace(naming, events={own: kept for own, kept in naming.events.items() if own not in returned})
+
+
+def keep_confirmed_ids(
+    night: Night, known: Known, built: list[BuiltPart], desired: Desired, health: Mapping[str, SourceHealth], naming: Naming
+) -> tuple[list[BuiltPart], Desired, Naming]:
+    """The night with every meeting that is surely one of essentry's under the id that it has there; see `find_rekeyed`.
+
+    A row counts as gone only in a source that was read whole, without a key that cannot be read. Unions of several records, ids that were taken
+    over, and what an unresolved link protects stay a matter for the guards.
+    """
+    snapshot = known.snapshot
+    place = find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"])
+    gone = _list_gone(night, known, desired, health, place, rekeyed=set(night.state.rekeyed().values()), naming=naming)
+    new = np.split(place < 0, np.cumsum([len(part.ids) for part in built])[:-1])
+    wanted = join_places(gone) if len(gone) else np.array([], dtype="int64")
+    near = [pick_rows(part.ids, mine & np.isin(part.places, wanted)) for part, mine in zip(built, new, strict=True)]
+    if not any(map(len, near)):
+        return built, desired, naming
+    contents = [part.rows.look() for part in built]
+    for content in contents:
+        shown = pd.concat([content.dispositions["own_id"], content.dispositions["source_id"]], ignore_index=True)
+        gone = pick_rows(gone, ~is_among(gone["source_id"], shown))
+    refused = set(known.rejections["source_id"])
+    came = pd.concat(
+        [list_new(c.events, c.invitations, set(ids) - refused) for c, ids in zip(contents, near, strict=True) if len(ids)],
+        ignore_index=True,
+    )
+    del contents
+    kept = find_rekeyed(came, gone, known.payloads)
+    if not kept:
+        return built, desired, naming
+    sources = dict(zip(came["source_id"], came["source"], strict=True))
+    night.state.keep_rekeyed(kept, sources)
+    log.info("%d meetings came back under another key and keep the id that essentry has", len(kept))
+    built = [rename_part(part, kept, night.shelf) if _has(part, kept) else part for part in built]
+    return built, _rename(desired, kept), replace(naming, events={**naming.events, **kept})
+
+
+def _list_gone(
+    night: Night,
+    known: Known,
+    desired: Desired,
+    health: Mapping[str, SourceHealth],
+    place: np.ndarray,
+    *,
+    rekeyed: set[str],
+    naming: Naming,
+) -> pd.DataFrame:
+    """GONE_COLUMNS of confirmed events to come that no part builds, of sources whose reads prove that."""
+    snapshot = known.snapshot
+    whole = [name for name, h in health.items() if h.read and h.events and not h.events_limited and not h.unreadable_event_keys]
+    active = (snapshot["state"] == "active") & (snapshot["ends_at"] > night.run.clock) & snapshot["members_json"].isna()
+    left = active.to_numpy(dtype=bool, na_value=False).copy()
+    left[place[place >= 0]] = False
+    rows = pick_rows(snapshot[GONE_COLUMNS], left)
+    if rows.empty:
+        return rows
+    taken_over = set(naming.events.values()) - rekeyed
+    return pick_rows(
+        rows, is_among(rows["source"], whole) & ~is_among(rows["source_id"], list(taken_over | desired.held_targets))
+    ).reset_index(drop=True)
+
+
+def _has(part: BuiltPart, kept: Mapping[str, str]) -> bool:
+    return bool(is_among(part.ids, list(kept)).any())
+
+
+def _rename(desired: Desired, kept: Mapping[str, str]) -> Desired:
+    """What all parts found together, by the ids that essentry has."""
+    rejects = desired.rejects.assign(source_id=swap_ids(desired.rejects["source_id"], kept)) if len(desired.rejects) else desired.rejects
+    return replace(
+        desired,
+        held_guests=swap_columns(desired.held_guests, kept),
+        rejects=rejects,
+        notes={**desired.notes, NOTE: len(kept)},
+    )

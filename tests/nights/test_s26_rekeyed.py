@@ -1,0 +1,190 @@
+"""S10, S15, S26: a meeting whose row comes back under another key keeps the id that essentry has; nobody is mailed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.firm import Firm, guards_of
+
+pytestmark = [pytest.mark.usefixtures("way")]
+
+
+@pytest.fixture(autouse=True)
+def _few_meetings(firm: Firm) -> None:
+    firm.sections["guards"] |= {"max_deletes": 100, "max_delete_share": 1.0}
+
+
+def _rekey(firm: Firm, *keys: str, prefix: str = "uuid-", source: str = "rooms") -> None:
+    """The rows deleted and written anew, with new keys of their guests too."""
+    firm.meetings[source] = {
+        f"{prefix}{key}" if key in keys else key: meeting | {"guests": _anew(meeting["guests"])} if key in keys else meeting
+        for key, meeting in firm.meetings[source].items()
+    }
+
+
+def _anew(guests: dict) -> dict:
+    """The same people under other keys."""
+    return {f"n{key}": {"email": who, "last_name": key.upper()} if isinstance(who, str) else who for key, who in guests.items()}
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_rekeyed_meeting_is_the_same_meeting(firm: Firm, count: int) -> None:
+    firm.book_many(8)
+    firm.night()
+    before, _ = firm.held(), firm.new_mails()
+    _rekey(firm, *list(firm.meetings["rooms"])[:count])
+    result = firm.night()
+    assert (result.exit_code, guards_of(result), firm.new_mails(), firm.held()) == (0, set(), [], before)
+    if firm.way == "sync":
+        assert result.report["notes"]["meetings_under_another_key"] == count
+    result = firm.night()
+    assert (result.exit_code, firm.new_mails(), firm.held()) == (0, [], before)
+
+
+def test_its_life_goes_on_under_the_id_that_essentry_has(firm: Firm) -> None:
+    """Moved, a guest more, a guest less, and at last called off: always the one event."""
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    _rekey(firm, "a")
+    firm.night()
+    firm.new_mails()
+    meeting = firm.meetings["rooms"]["uuid-a"]
+    meeting["start"] += timedelta(hours=3)
+    assert firm.night().exit_code == 0
+    assert {(kind, event, who) for kind, event, _, who in firm.new_mails()} == {
+        ("updated", "rooms-a", "ada@out.example"), ("updated", "rooms-a", "bob@out.example"),
+    }  # fmt: skip
+    del meeting["guests"]["nada"]
+    meeting["guests"]["eve"] = "eve@out.example"
+    assert firm.night().exit_code == 0
+    mails = {(kind, event, who) for kind, event, _, who in firm.new_mails() if kind != "updated"}
+    assert mails == {("cancelled", "rooms-a", "ada@out.example"), ("invited", "rooms-a", "eve@out.example")}
+    firm.cancel("uuid-a")
+    assert firm.night().exit_code == 0
+    assert {(kind, event) for kind, event, _, _ in firm.new_mails()} == {("cancelled", "rooms-a")}
+    assert set(firm.held()) == {"rooms-z"}
+
+
+def test_changed_again_and_again_and_back(firm: Firm) -> None:
+    """A key after another, each gone when the next comes, and at last the first one: a backup was put back."""
+    firm.book("a", "ada")
+    firm.book("b", "bob")
+    firm.night()
+    first, before, _ = dict(firm.meetings["rooms"]), firm.held(), firm.new_mails()
+    for prefix in ("x-", "y-"):
+        _rekey(firm, *firm.meetings["rooms"], prefix=prefix)
+        assert firm.night().exit_code == 0
+    firm.meetings["rooms"] = first
+    for _ in range(2):
+        assert firm.night().exit_code == 0
+    assert (firm.new_mails(), firm.held()) == ([], before)
+    first["a"]["guests"]["eve"] = "eve@out.example"
+    assert firm.night().exit_code == 0
+    assert [(kind, event, who) for kind, event, _, who in firm.new_mails()] == [("invited", "rooms-a", "eve@out.example")]
+
+
+def test_both_rows_at_last(firm: Firm) -> None:
+    """The first row is back beside the new one: one of them is set aside and told, nobody is mailed."""
+    firm.book("a", "ada")
+    firm.night()
+    first = dict(firm.meetings["rooms"])
+    _rekey(firm, "a")
+    firm.night()
+    firm.new_mails()
+    firm.meetings["rooms"] |= first
+    for _ in range(2):
+        result = firm.night()
+        assert (result.exit_code, firm.new_mails()) == (3, [])
+        assert [(p["state"], p["source_id"]) for p in result.report["problems"]] == [("quarantined", "rooms-a~taken")]
+    del firm.meetings["rooms"]["uuid-a"]
+    assert firm.night().exit_code == 0
+    assert (firm.new_mails(), firm.held()) == ([], {"rooms-a": {"rooms-a-ada"}})
+
+
+def test_a_plan_that_was_never_sent_has_learned_it_all_the_same(firm: Firm) -> None:
+    """The meeting moves before the next night: without the key of the day before it would be another meeting."""
+    firm.book("a", "ada")
+    firm.night()
+    firm.new_mails()
+    _rekey(firm, "a")
+    firm.night(kind="plan")
+    firm.meetings["rooms"]["uuid-a"]["start"] += timedelta(days=1)
+    assert firm.night().exit_code == 0
+    assert [(kind, event) for kind, event, _, _ in firm.new_mails()] == [("updated", "rooms-a")]
+
+
+def test_meetings_of_one_content_keep_their_titles(firm: Firm) -> None:
+    start = firm.book("a", "ada", name="Tour")["start"]
+    firm.book("b", "ada", name="Talk", start=start)
+    firm.night()
+    firm.new_mails()
+    _rekey(firm, "a", "b")
+    assert (firm.night().exit_code, firm.new_mails()) == (0, [])
+    names = {key: event["name"] for key, event in firm.sandbox.state()["events"].items()}
+    assert names == {"rooms-a": "Tour", "rooms-b": "Talk"}
+
+
+@pytest.mark.parametrize(
+    "other", [{"start": timedelta(hours=1)}, {"site": "2"}, {"host": "other@corp.example"}, {"guests": {"z": "z@out.example"}}],
+    ids=["start", "place", "host", "guests"],
+)  # fmt: skip
+def test_another_meeting_is_another_meeting(firm: Firm, other: dict) -> None:
+    meeting = firm.book("a", "ada")
+    firm.night()
+    firm.new_mails()
+    firm.cancel("a")
+    start = meeting["start"] + other.get("start", timedelta())
+    firm.meetings["rooms"]["b"] = meeting | other | {"start": start}
+    assert firm.night().exit_code == 0
+    assert {(kind, event) for kind, event, _, _ in firm.new_mails()} == {("invited", "rooms-b"), ("cancelled", "rooms-a")}
+
+
+@pytest.mark.parametrize("doubt", ["keyless row", "cancelled row", "pending row", "unreadable row", "two for one", "limit"])
+def test_what_is_not_certain_is_asked(firm: Firm, doubt: str) -> None:
+    firm.book_many(8)
+    meeting = firm.book("a", "ada")
+    firm.night()
+    before, _ = firm.held(), firm.new_mails()
+    _rekey(firm, "a")
+    if doubt == "keyless row":
+        firm.book("", "zoe", source_event_id=None)
+    elif doubt == "cancelled row":
+        firm.meetings["rooms"]["a"] = meeting | {"status": "cancelled"}
+    elif doubt == "pending row":
+        firm.meetings["rooms"]["a"] = meeting | {"status": "pending"}
+    elif doubt == "unreadable row":
+        firm.meetings["rooms"]["a"] = meeting | {"host": "nobody"}
+    elif doubt == "two for one":
+        firm.meetings["rooms"]["other"] = dict(firm.meetings["rooms"]["uuid-a"])
+    else:
+        (firm.folder / "events.sql").write_text((firm.folder / "events.sql").read_text() + " LIMIT 1000")
+    result = firm.night()
+    assert "max_churn" in guards_of(result)
+    assert (result.exit_code, firm.new_mails(), firm.held()) == (4, [], before)
+
+
+def test_a_row_of_another_source_is_no_proof(firm: Firm) -> None:
+    firm.meetings["hr"] = {}
+    meeting = firm.book("a", "ada")
+    firm.book("b", "bob")
+    firm.book("z", "zoe", source="hr", start=meeting["start"] + timedelta(days=1))
+    firm.night()
+    firm.new_mails()
+    firm.cancel("a")
+    firm.meetings["hr"]["a"] = dict(meeting)
+    result = firm.night()
+    assert (result.exit_code, guards_of(result), firm.new_mails()) == (4, {"max_churn"}, [])
+
+
+def test_divided_nights_find_it_too(firm: Firm) -> None:
+    firm.sections["scale"] = {"partitions": 4, "folder": str(firm.folder / "parts")}
+    firm.book_many(12)
+    firm.night()
+    before, first, _ = firm.held(), dict(firm.meetings["rooms"]), firm.new_mails()
+    _rekey(firm, *list(firm.meetings["rooms"])[:9])
+    assert (firm.night().exit_code, firm.night().exit_code, firm.new_mails(), firm.held()) == (0, 0, [], before)
+    firm.meetings["rooms"] = first
+    assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)
