@@ -13,10 +13,10 @@ from pathlib import Path
 
 LOCATIONS = {"1": 11, "2": 12}
 HOST = "host@corp.example"
-COLUMNS = "source_event_id, name, starts_at, ends_at, site_key, host_email, status, linked_source, linked_event_id"
+COLUMNS = "source_event_id, name, description, starts_at, ends_at, site_key, host_email, status, linked_source, linked_event_id"
 TABLES = """
 CREATE TABLE events (source_event_id TEXT, name TEXT, starts_at TEXT, ends_at TEXT, site_key TEXT, host_email TEXT, status TEXT,
-    linked_source TEXT, linked_event_id TEXT);
+    linked_source TEXT, linked_event_id TEXT, description TEXT);
 CREATE TABLE guests (source_event_id TEXT, guest_id TEXT, email TEXT, first_name TEXT, last_name TEXT);
 """
 Meeting = tuple[str, datetime, int, frozenset[tuple[str | None, str, str]]]
@@ -39,7 +39,10 @@ class Person:
 
 @dataclass
 class Event:
-    """A row of a source. `broken`: how the row is written tonight (host, key, twice); `bad_guests`: the same of its guests."""
+    """A row of a source. `broken`: how the row is written tonight (host, key, twice); `bad_guests`: the same of its guests.
+
+    `key` is the meeting's for ever, `row_key` what its row has today when that is another; `told`: its description.
+    """
 
     source: str
     key: str
@@ -51,6 +54,8 @@ class Event:
     link: str | None = None
     broken: str | None = None
     bad_guests: dict[int, str] = field(default_factory=dict)
+    row_key: str | None = None
+    told: str | None = None
 
     @property
     def id(self) -> str:
@@ -73,6 +78,8 @@ class Company:
         self.next = 0
         self.done: Counter[str] = Counter()
         self.family_of: dict[str, str] = {}
+        self.alias: dict[str, str] = {}
+        """Ids under which a meeting may be known besides its own."""
         # pairs of family and person: who may have been cancelled by now, who is wanted, how often that began
         self.may_cancel: set[tuple[str, int]] = set()
         self.wanted: set[tuple[str, int]] = set()
@@ -202,6 +209,7 @@ class Company:
 
     def family(self, source_id: str) -> str:
         """Events that ever were one meeting, by the id of one of them."""
+        source_id = self.alias.get(source_id, source_id)
         return self.family_of.get(source_id, source_id)
 
     def mend(self) -> None:
@@ -233,16 +241,17 @@ class Company:
                 mine = [event for event in self.events.values() if event.source == source]
                 events = [row for event in mine for row in self._event_rows(event)] if condition != "no events" else []
                 guests = [row for event in mine for row in self._guest_rows(event)] if condition not in ("no events", "no guests") else []
-                connection.executemany("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?)", events)
+                connection.executemany("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", events)
                 connection.executemany("INSERT INTO guests VALUES (?,?,?,?,?)", guests)
             connection.close()
         self._note_wishes()
 
     def _event_rows(self, event: Event) -> list[tuple]:
-        link = ("hr", event.link) if event.link else (None, None)
+        root = self.events.get(f"hr-{event.link}")
+        link = ("hr", (root.row_key if root else None) or event.link) if event.link else (None, None)
         host = "no address" if event.broken == "host" else HOST
-        key = None if event.broken == "key" else event.key
-        row = (key, event.name, event.start.isoformat(), event.end.isoformat(), event.site, host, event.status, *link)
+        key = None if event.broken == "key" else event.row_key or event.key
+        row = (key, event.name, event.start.isoformat(), event.end.isoformat(), event.site, host, event.status, *link, event.told)
         return [row, (row[0], "another name", *row[2:])] if event.broken == "twice" else [row]
 
     def _guest_rows(self, event: Event) -> list[tuple]:
@@ -252,7 +261,13 @@ class Company:
             email, first, last = person.shown
             key = f"g{number}" if person.kind == "keyed" else None
             rows.append(
-                (None if bad == "lose guest's event" else event.key, key, "no address" if bad == "break guest" else email, first, last)
+                (
+                    None if bad == "lose guest's event" else event.row_key or event.key,
+                    key,
+                    "no address" if bad == "break guest" else email,
+                    first,
+                    last,
+                )
             )
         return rows
 

@@ -26,6 +26,7 @@ GROUPS = {
     "fault": "faults of essentry and of the process",
     "source": "faults of the sources",
     "company": "what happened in the company",
+    "turn": "turns of a life, each with nights of its own",
 }
 
 

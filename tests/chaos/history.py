@@ -19,7 +19,8 @@ from flows.sandbox.server import SandboxServer
 from flows.state.store import State
 from schemas.config import load_config
 from tests.chaos.company import COLUMNS, Company, Meeting
-from tests.chaos.night import STEPS, kill_night, let_lease_run_out, run_night
+from tests.chaos.night import STEPS, approve_latest, kill_night, let_lease_run_out, run_night
+from tests.chaos.turns import take_turn
 from tests.sources.databases import database
 
 CONFIG = """
@@ -113,6 +114,8 @@ class History:
             self.rng, datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
         )  # a seed repeats at any hour
         self.seen: Counter[str] = Counter()
+        self.may_ask = False
+        """Whether a setting was changed and changed back, which may be asked about whenever it shows."""
         self.config = folder / "essentry-sync.toml"
         pick = self.rng.choice
         self.settings = {
@@ -143,24 +146,25 @@ class History:
             conditions = {source: self.rng.choice(CONDITIONS) for source in ("rooms", "hr")}
             self.company.write(self.folder, conditions)
             self.seen.update(f"source: {c}" for c in conditions.values() if c != "normal")
-            self._add_faults()
+            self.add_faults()
             code = self._night(day)
             self.sandbox.clear_faults()
             self.seen[f"night: {ENDS[code]}"] += 1
-            self._check_mails()
-            self._check_ledger()
+            self.check_all()
             if code != -9:
                 self._check_report(code, conditions, self.company.now + timedelta(days=day))
+            take_turn(self, day)
         self.company.mend()
         self.company.write(self.folder, {})
         as_of = self.company.now + timedelta(days=20)
         code = run_night(self.config, as_of)
+        if code == 4 and self.may_ask:
+            code = approve_latest(self.config, as_of)
         unclear = self.company.unclear(as_of)  # an event that moved beyond the window with its outcome unknown stays so, and is told
-        told = {problem["source_id"] for problem in self._report()["problems"]} if code == 3 else set()
+        told = {problem["source_id"] for problem in self.report()["problems"]} if code == 3 else set()
         clean = code == 0 or (code == 3 and {self.company.family(source_id) for source_id in told} <= unclear)
-        expect(clean, f"the clean run ended with {code}: {self._report()['verdict']}")
-        self._check_mails()
-        self._check_ledger()
+        expect(clean, f"the clean run ended with {code}: {self.report()['verdict']}")
+        self.check_all()
         self._check_end(as_of)
         self.seen.update({f"company: {kind}": count for kind, count in self.company.done.items()})
 
@@ -203,7 +207,8 @@ class History:
             over.set()
             thread.join()
 
-    def _add_faults(self) -> None:
+    def add_faults(self) -> None:
+        """Some faults of essentry."""
         for _ in range(self.rng.randint(0, 4)):
             kind = self.rng.choice(sorted(FAULTS))
             if kind.endswith("all night") and self.rng.random() < 0.6:
@@ -231,6 +236,11 @@ class History:
         over = {family for family, meetings in held.items() if all(start + timedelta(hours=1) <= as_of for _, start, *_ in meetings)}
         return {f for f in {*held, *truth} - unclear if held.get(f) != truth.get(f) and not (f in over and f not in truth)}
 
+    def check_all(self) -> None:
+        """What must hold at any moment."""
+        self._check_mails()
+        self._check_ledger()
+
     def _check_mails(self) -> None:
         """Nobody is cancelled who is still wanted, nobody invited more often than asked."""
         company = self.company
@@ -253,7 +263,7 @@ class History:
 
     def _check_report(self, code: int, conditions: dict[str, str], as_of: datetime) -> None:
         """Whatever differs from the truth is explained in this night's report, and so is every failure."""
-        report = self._report()
+        report = self.report()
         with self._state() as state:
             open_ids = set(state.list_unanswered()["source_id"]) | set(state.rejections()["source_id"])
         told = {problem["source_id"] for problem in report["problems"]}
@@ -280,10 +290,11 @@ class History:
         odd = {source for source, condition in conditions.items() if condition != "normal"}
         odd |= {source for source, _ in rejects}  # its absences or removals may wait for a readable row
         families = {self.company.family(source_id) for source_id in told}
-        silent = {f for f in self._differing(as_of) - families if not self._touches(f, odd)}
+        silent = {f for f in self._differing(as_of) - families if not self.touches(f, odd)}
         expect(not silent, f"not as the source says, and the report is silent: {sorted(silent)}")
 
-    def _touches(self, family: str, sources: set[str]) -> bool:
+    def touches(self, family: str, sources: set[str]) -> bool:
+        """Whether a meeting has, or had, a record of these sources."""
         events = {**self.company.gone, **self.company.events}
         members = {family, *(source_id for source_id in events if self.company.family(source_id) == family)}
         return any(source_id.split("-")[0] in sources for source_id in members)
@@ -305,7 +316,8 @@ class History:
     def _state(self) -> State:
         return open_state(load_config(self.config))
 
-    def _report(self) -> dict:
+    def report(self) -> dict:
+        """The newest report."""
         folders = sorted((self.folder / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
         report: dict = json.loads((folders[-1] / "report.json").read_text(encoding="utf-8"))
         return report

@@ -9,7 +9,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -68,6 +68,18 @@ def run_night(config: Path, as_of: datetime, *, seed: str = "", way: str = "sync
                     finish(session, error=error)
                     raise
                 return finish(session).exit_code
+        except SyncError as error:
+            return error.exit_code
+
+
+def approve_latest(config: Path, as_of: datetime) -> int:
+    """Somebody reads the plan that waits, and lets it go; the exit code of its `apply`."""
+    with open_state(load_config(config)) as state:
+        plan_id = state.load_plan("latest")[0]["plan_id"]
+        state.approve_plan(plan_id, by="anna", reason="read", now=datetime.now(UTC))
+    with patch.object(apply, "EssentryClient", functools.partial(EssentryClient, backoff_seconds=0.02)):
+        try:
+            return nightly.run_apply(load_config(config), plan_id, as_of=as_of).exit_code
         except SyncError as error:
             return error.exit_code
 

@@ -1,0 +1,263 @@
+"""Turns of a history's life: new keys, a changed setting, a pilot, a restored state, ids taken over, a value taken away.
+
+Each is lived in nights of its own between two days, and has promises of its own, judged by what essentry and its mails show.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from flows.night.session import open_state
+from flows.operations.adopt import adopt_events
+from flows.operations.restored import find_restored, mark_restored
+from schemas.config import load_config
+from tests.chaos.company import HOST, LOCATIONS, Event
+from tests.chaos.night import approve_latest, run_night
+
+if TYPE_CHECKING:
+    from tests.chaos.history import History
+
+SHARE = 0.5
+"""So many of the days end with a turn."""
+
+
+def take_turn(history: History, day: int) -> None:
+    """Sometimes one turn, drawn apart from what else a seed does."""
+    rng = random.Random(f"turn {history.seed}-{day}")
+    if rng.random() >= SHARE:
+        return
+    turn = Turn(history, rng, history.company.now + timedelta(days=day, hours=4))
+    name = rng.choice(sorted(TURNS))
+    code = turn.rest()
+    if code == 4 and history.may_ask:
+        code = turn.approve()
+    if code not in (0, 3):
+        return
+    if TURNS[name](turn):
+        history.seen[f"turn: {name}"] += 1
+    history.check_all()
+
+
+class Turn:
+    """The nights of one turn, some minutes apart, without faults of the sources."""
+
+    def __init__(self, history: History, rng: random.Random, as_of: datetime) -> None:
+        self.history, self.company, self.rng, self.as_of = history, history.company, rng, as_of
+        self.mails_seen = 0
+
+    def night(self, *, faults: bool = False) -> int:
+        """One night; its exit code."""
+        self.as_of += timedelta(minutes=20)
+        self.company.write(self.history.folder, {})
+        if faults:
+            self.history.add_faults()
+        code = run_night(self.history.config, self.as_of, seed=str(self.as_of), way=self.rng.choice(["sync", "apply"]))
+        self.history.sandbox.clear_faults()
+        return code
+
+    def send(self, *, faults: bool = False) -> int:
+        """One night, and if it asks somebody, the answer."""
+        code = self.night(faults=faults)
+        return self.approve() if code == 4 else code
+
+    def rest(self) -> int:
+        """A night in which nothing is wrong; mails from here on are the turn's."""
+        code = self.night()
+        self.mails_seen = len(self.history.sandbox.mails())
+        return code
+
+    def approve(self) -> int:
+        """Somebody reads the plan that waits, and lets it go."""
+        return approve_latest(self.history.config, self.as_of)
+
+    def mails(self, *kinds: str) -> list[dict[str, Any]]:
+        """What the turn has mailed."""
+        return [mail for mail in self.history.sandbox.mails()[self.mails_seen :] if mail["kind"] in kinds]
+
+    def require(self, holds: object, words: str) -> None:
+        """Raise AssertionError with the words unless it holds."""
+        if not holds:
+            raise AssertionError(f"turn at {self.as_of:%d %H:%M}: {words}")
+
+    def set(self, old: str, new: str) -> None:
+        """Another text in the configuration."""
+        config = self.history.config
+        text = config.read_text(encoding="utf-8")
+        assert old in text
+        config.write_text(text.replace(old, new), encoding="utf-8")
+
+    def settled(self) -> list[Event]:
+        """Coming events that stand alone, are readable, and are in essentry exactly as the company has them."""
+        held = self.history.sandbox.state()["events"]
+        families = set(self.company.family_of) | set(self.company.family_of.values())
+        found = []
+        for event in self.company.events.values():
+            mine = held.get(event.id)
+            if mine is None or event.id in families or event.key == "0" or event.broken or event.bad_guests or event.link:
+                continue
+            if event.status != "confirmed" or not event.guests or event.start <= self.as_of:
+                continue
+            people = sorted(str(self.company.people[n].shown) for n in event.guests)
+            there = sorted(str((g.get("email") or None, g.get("firstName", ""), g.get("lastName", ""))) for g in mine["guests"].values())
+            place = mine["locationId"] == LOCATIONS[event.site] and datetime.fromisoformat(mine["startsAt"]) == event.start
+            if place and mine["name"] == event.name and people == there:
+                found.append(event)
+        contents = Counter(_content(event) for event in found)
+        return [event for event in found if contents[_content(event)] == 1]
+
+
+def _content(event: Event) -> tuple:
+    return event.source, event.start, event.site, tuple(sorted(event.guests))
+
+
+def rekey(turn: Turn) -> bool:
+    """Rows deleted and written anew under other keys: nobody is mailed on that account."""
+    unreadable = {event.source for event in turn.company.events.values() if event.broken == "key"}
+    left = {event.source for event in turn.company.events.values() for how in event.bad_guests.values() if how == "lose guest's event"}
+    some = [event for event in turn.settled() if event.source not in unreadable | left]
+    if not some:
+        return False
+    chosen = turn.rng.sample(some, turn.rng.randint(1, len(some)))
+    for event in chosen:
+        event.row_key = f"n{turn.rng.randint(100, 999)}-{event.key}"
+        turn.company.alias[f"{event.source}-{event.row_key.replace('-', '~2D')}"] = event.id
+    ids = {event.id for event in chosen}
+    for faults in (True, False):
+        code = turn.night(faults=faults)
+        turn.require(code in (0, 3, 6), f"a night after new keys ended with {code}")
+        mailed = {mail["event"] for mail in turn.mails("invited", "cancelled")} & ids
+        turn.require(not mailed, f"new keys mailed for {sorted(mailed)}")
+        turn.require(ids <= set(turn.history.sandbox.state()["events"]), "an event with a new key is gone")
+    return True
+
+
+def change_policy(turn: Turn) -> bool:
+    """A typing error in the domains of employees: asked about while its effect shows, and forgotten when it is mended."""
+    if not any(turn.company.people[n].email for event in turn.settled() for n in event.guests):
+        return False
+    typed = 'internal_domains = ["out.example"]\n'
+    turn.set('events_sql = "events.sql"\n', 'events_sql = "events.sql"\n' + typed)
+    code = turn.night()
+    turn.require(code == 4, f"all guests turned employees, and the night ended with {code}")
+    turn.require(not turn.mails("invited", "cancelled"), "mailed before somebody answered")
+    turn.set(typed, "")
+    code = turn.night()
+    turn.require(code in (0, 3), f"the setting is as it was, and the night ended with {code}")
+    return True
+
+
+def pilot(turn: Turn) -> bool:
+    """Only one source sends; what the other changes waits and is not lost."""
+    turn.history.may_ask = True  # whether the end of the pilot is noticed depends on what it left out
+    turn.set("[report]", '[pilot]\nsources = ["hr"]\n[report]')
+    turn.company.change(turn.rng.randint(2, 6))
+    code = turn.send()
+    turn.require(code in (0, 3), f"a night of the pilot ended with {code}")
+    families = {turn.company.family(mail["event"]) for mail in turn.mails("invited", "cancelled", "updated")}
+    others = sorted(family for family in families if not turn.history.touches(family, {"hr"}))
+    turn.require(not others, f"mailed outside of the pilot: {others}")
+    turn.set('[pilot]\nsources = ["hr"]\n', "")
+    code = turn.send()
+    turn.require(code in (0, 3), f"the night after the pilot ended with {code}")
+    return True
+
+
+def restore(turn: Turn) -> bool:
+    """The state is put back to an older copy, and is told so; what went on in between is neither lost nor mailed twice."""
+    if not turn.history.settings["state"].startswith("sqlite"):
+        return False
+    path = turn.history.folder / "state.sqlite"
+    copy = turn.history.folder / "copy.sqlite"
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    turn.company.change(turn.rng.randint(2, 6))
+    turn.night(faults=turn.rng.random() < 0.5)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    copy.replace(path)
+    config = load_config(turn.history.config)
+    with open_state(config) as state:
+        mark_restored(config, state, find_restored(config, state))
+    code = turn.send()
+    turn.require(code in (0, 3), f"the night after a restore ended with {code}")
+    return True
+
+
+def adopt(turn: Turn) -> bool:
+    """A meeting that an older integration has created: its ids stay, nobody is invited again."""
+    company, sandbox = turn.company, turn.history.sandbox
+    company.next += 1
+    numbers = turn.rng.sample([person.number for person in company.people if person.kind == "keyed"], 2)
+    event = company.add(Event("rooms", str(company.next), company.now + timedelta(days=50, hours=company.next), guests=set(numbers)))
+    old = f"old/{event.key}"
+    company.alias[old] = event.id
+    people = [
+        {"sourceId": f"inv/{event.key}/{n}", "email": email, "firstName": first, "lastName": last}
+        for n in sorted(event.guests)
+        for email, first, last in [company.people[n].shown]
+    ]
+    body = {
+        "sourceId": old, "name": "Old title", "startsAt": event.start.isoformat(), "endsAt": event.end.isoformat(), "locationId": 11,
+        "host": {"email": HOST}, "invitations": people,
+    }  # fmt: skip
+    headers = {"Authorization": f"Bearer {sandbox.token}"}
+    httpx.put(f"{sandbox.base_url}/events", json={"agentToken": sandbox.agent_token, "events": [body]}, headers=headers).raise_for_status()
+    company.write(turn.history.folder, {})
+    guests = {f"g{n}": f"inv/{event.key}/{n}" for n in event.guests}
+    if turn.history.settings["invitation_ids"] == "shared":
+        guests = {}  # a contact has one id for all meetings, and may be known already
+    lines = [f"rooms,{event.key},{old},{key},{invitation}" for key, invitation in guests.items()] or [f"rooms,{event.key},{old},,"]
+    file = turn.history.folder / "ids.csv"
+    file.write_text("source,source_event_id,event_id,guest,invitation_id\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    if not guests:
+        company.events.pop(event.id)
+        return False
+    adopt_events(load_config(turn.history.config), file, write=True)
+    turn.mails_seen = len(sandbox.mails())
+    for faults in (True, False):
+        code = turn.night(faults=faults)
+        turn.require(code in (0, 3, 6), f"a night after a take-over ended with {code}")
+        turn.require(
+            not turn.mails("invited", "cancelled") or old not in {m["event"] for m in turn.mails("invited", "cancelled")}, "invited again"
+        )
+    turn.require(event.id not in sandbox.state()["events"], "the meeting was created a second time")
+    return True
+
+
+def withdraw(turn: Turn) -> bool:
+    """A description is written, then taken away: essentry has none, or the report says so."""
+    some = turn.settled()
+    if not some:
+        return False
+    for event in some:
+        event.told = "bring the badge"
+    code = turn.send()
+    turn.require(code in (0, 3), f"a night of descriptions ended with {code}")
+    for event in some:
+        event.told = turn.rng.choice([None, None, "no badge"])
+    turn.send(faults=True)
+    code = turn.send()
+    turn.require(code in (0, 3), f"a night without descriptions ended with {code}")
+    told = {mark["source_id"] for mark in turn.history.report()["uncleared"]} | {p["source_id"] for p in turn.history.report()["problems"]}
+    held = turn.history.sandbox.state()["events"]
+    silent = [event.id for event in some if (held[event.id].get("description") or None) != event.told and event.id not in told]
+    turn.require(not silent, f"a description stands in essentry, and the report is silent: {silent}")
+    return True
+
+
+TURNS: dict[str, Callable[[Turn], bool]] = {
+    "new keys": rekey,
+    "a changed setting": change_policy,
+    "a pilot": pilot,
+    "a restored state": restore,
+    "ids taken over": adopt,
+    "a value taken away": withdraw,
+}
