@@ -36,10 +36,7 @@ def take_turn(history: History, day: int) -> None:
         return
     turn = Turn(history, rng, history.company.now + timedelta(days=day, hours=4))
     name = rng.choice(sorted(TURNS))
-    code = turn.rest()
-    if code == 4 and history.may_ask:
-        code = turn.approve()
-    if code not in (0, 3):
+    if turn.rest() not in (0, 3):
         return
     if TURNS[name](turn):
         history.seen[f"turn: {name}"] += 1
@@ -71,6 +68,8 @@ class Turn:
     def rest(self) -> int:
         """A night in which nothing is wrong; mails from here on are the turn's."""
         code = self.night()
+        if code == 4 and self.history.may_ask:
+            code = self.approve()
         self.mails_seen = len(self.history.sandbox.mails())
         return code
 
