@@ -4,6 +4,7 @@ Tests run by file, a file on one worker; the files that use the server all on th
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -38,12 +39,17 @@ QUICK = {  # what a server does every minute, every few seconds
 }
 
 
+DEPLOYED = 12
+"""Without --all, one in so many of the tests that send goes by a deployment, too."""
+_BY_DEPLOYMENT = re.compile(r"\[(.*-)?deployment(-.*)?\]$")
+
+
 class ByFile(LoadFileScheduling):
     """A file's tests on one worker, and all files that use the Prefect server on the same one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
-        return "prefect" if _uses_server(file) else file
+        return "prefect" if _uses_server(file) or _BY_DEPLOYMENT.search(nodeid) else file
 
 
 @cache
@@ -56,8 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --all a seeded share: half of the tests that send go by `sync`, half by `plan` and `apply`, but for those marked `every_way`; of
-    a test marked `share(n)` one case in n.
+    """Without --all a seeded share: half of the tests that send go by `sync`, half by `plan` and `apply`, but for those marked `every_way`, and
+    some by a deployment besides; of a test marked `share(n)` one case in n.
     """
     if config.getoption("--all"):
         return
@@ -65,7 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("share"):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    left_out = {item for item in items if item.get_closest_marker("every_way") is None and _is_other_way(item)}
+    left_out = {item for item in items if _is_other_way(item)}
     for of_one in cases.values():
         some = sorted((item for item in of_one if item not in left_out), key=lambda item: crc32(item.nodeid.encode()))
         (parts,) = of_one[0].get_closest_marker("share").args  # type: ignore[union-attr]
@@ -79,7 +85,10 @@ def _is_other_way(item: pytest.Item) -> bool:
     name = getattr(item, "callspec", None) and item.callspec.params.get("way")
     if not name:
         return False
-    return ("sync", "apply")[crc32(item.nodeid.replace(name, "").encode()) % 2] != name
+    draw = crc32(item.nodeid.replace(name, "").encode())
+    if name == "deployment":
+        return draw % DEPLOYED != 0
+    return item.get_closest_marker("every_way") is None and ("sync", "apply")[draw % 2] != name
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
@@ -167,8 +176,10 @@ def firm(tmp_path: Path, firm_sandbox: SandboxServer, monkeypatch: pytest.Monkey
     return Firm(tmp_path, firm_sandbox)
 
 
-@pytest.fixture(params=["sync", "apply"])
+@pytest.fixture(params=["sync", "apply", "deployment"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How nights send: by `sync`, or by `plan` and `apply` (S20). See `pytest_collection_modifyitems`."""
+    """How nights send: by `sync`, by `plan` and `apply`, or by a deployment (S20). See `pytest_collection_modifyitems`."""
+    if request.param == "deployment":
+        request.getfixturevalue("prefect_server")
     monkeypatch.setattr(Firm, "way", request.param)
     return request.param

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 
 from flows.night import steps as nightly
 from flows.night.close import finish
-from flows.night.session import Result, open_session, open_state
+from flows.night.session import Result, Session, open_session, open_state
 from flows.sandbox.server import SandboxServer
 from schemas.config import Config
 from schemas.errors import ConfigurationError, GuardTripped, SyncError
@@ -40,7 +42,7 @@ class Firm:
     """
 
     way = "sync"
-    """How a night sends: by `sync`, or by `plan` and `apply`. Whole modules of tests are run both ways."""
+    """How a night sends: by `sync`, by `plan` and `apply`, or by a deployment. Whole modules of tests are run both of the first ways."""
 
     def __init__(self, folder: Path, sandbox: SandboxServer, *, sources: Sequence[str] = ("rooms",), **guards: Any) -> None:
         self.folder, self.sandbox = folder, sandbox
@@ -123,6 +125,8 @@ class Firm:
         self.now += timedelta(hours=1)
         if kind == "sync" and self.way == "apply" and between is None:
             return self._plan_and_apply(full=full)
+        if self.way == "deployment" and between is None:
+            return self._deploy("full" if full else kind)
         with open_session(self.config, kind=kind, as_of=self.now) as session:
             try:
                 planned = nightly.plan(session, *nightly.extract(session), full=full)
@@ -149,6 +153,32 @@ class Firm:
             with open_state(self.config) as state:
                 folder = Path(state.runs().iloc[-1]["report_dir"])
             return Result(orjson.loads((folder / "report.json").read_bytes()), folder, error.exit_code)
+
+    def _deploy(self, what: str) -> Result:
+        """A night as the flow that a deployment starts, on the server that is configured."""
+        import flows.sync
+
+        refused: list[SyncError] = []
+
+        @contextmanager
+        def opened(config: Config, *, kind: str) -> Iterator[Session]:
+            try:
+                with open_session(config, kind=kind, as_of=self.now) as session:
+                    yield session
+            except SyncError as error:
+                refused.append(error)
+                raise
+
+        with open_state(self.config) as state:
+            before = set(state.runs()["run_id"])
+        with patch.multiple(flows.sync, load_config=lambda path: self.config, open_session=opened):
+            flows.sync.sync("firm.toml", what, return_state=True)
+        if refused:
+            raise refused[0]
+        with open_state(self.config) as state:
+            (last,) = (row for row in state.runs().to_dict("records") if row["run_id"] not in before)
+        folder = Path(last["report_dir"])
+        return Result(orjson.loads((folder / "report.json").read_bytes()), folder, int(last["exit_code"]))
 
     def approve(self, plan_id: str = "latest", *, by: str = "anna", reason: str = "read") -> bool:
         """The state store's side of `approve`."""

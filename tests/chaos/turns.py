@@ -193,6 +193,8 @@ def restore(turn: Turn) -> bool:
 def adopt(turn: Turn) -> bool:
     """A meeting that an older integration has created: its ids stay, nobody is invited again."""
     company, sandbox = turn.company, turn.history.sandbox
+    if turn.history.settings["invitation_ids"] == "shared":
+        return False  # a contact has one id for all meetings, and may be known already
     company.next += 1
     numbers = turn.rng.sample([person.number for person in company.people if person.kind == "keyed"], 2)
     event = company.add(Event("rooms", str(company.next), company.now + timedelta(days=50, hours=company.next), guests=set(numbers)))
@@ -211,14 +213,9 @@ def adopt(turn: Turn) -> bool:
     httpx.put(f"{sandbox.base_url}/events", json={"agentToken": sandbox.agent_token, "events": [body]}, headers=headers).raise_for_status()
     company.write(turn.history.folder, {})
     guests = {f"g{n}": f"inv/{event.key}/{n}" for n in event.guests}
-    if turn.history.settings["invitation_ids"] == "shared":
-        guests = {}  # a contact has one id for all meetings, and may be known already
-    lines = [f"rooms,{event.key},{old},{key},{invitation}" for key, invitation in guests.items()] or [f"rooms,{event.key},{old},,"]
+    lines = [f"rooms,{event.key},{old},{key},{invitation}" for key, invitation in guests.items()]
     file = turn.history.folder / "ids.csv"
     file.write_text("source,source_event_id,event_id,guest,invitation_id\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    if not guests:
-        company.events.pop(event.id)
-        return False
     adopt_events(load_config(turn.history.config), file, write=True)
     turn.mails_seen = len(sandbox.mails())
     for faults in (True, False):

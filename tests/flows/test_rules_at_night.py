@@ -243,7 +243,7 @@ def test_s14_changed_settings_ask_once_and_name_themselves(firm: Firm) -> None:
     firm.source_settings["rooms"] = {"internal_domains": ["corp.example"], "guests": "all"}
     stopped = firm.night()
     assert guards_of(stopped) == {"approve_policy_change"}
-    assert stopped.report["guards"][0]["causes"] == ("sources.rooms.guests: external → all",)
+    assert tuple(stopped.report["guards"][0]["causes"]) == ("sources.rooms.guests: external → all",)
     assert firm.approve()
     assert firm.apply().exit_code == 0
     assert firm.held() == {"rooms-a": {"rooms-a-e", "rooms-a-x"}}
