@@ -18,14 +18,18 @@ from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
 from tests.chaos.history import Broken, run_history
 from tests.chaos.kills import choose_points, kill_once, prepare_night
+from tests.chaos.week import run_week
 
 SHARE = 5
 """Histories a worker lives before it tells."""
+WEEKS_EACH = 100
+"""One week of hourly runs for so many histories."""
 GROUPS = {
     "night": "nights ended",
     "fault": "faults of essentry and of the process",
     "source": "faults of the sources",
     "company": "what happened in the company",
+    "hour": "hourly runs of whole weeks, by how they ended",
     "turn": "turns of a life, each with nights of its own",
 }
 
@@ -47,6 +51,17 @@ def live_histories(seeds: list[int]) -> tuple[Counter[str], list[str]]:
                     words = str(error) if isinstance(error, Broken) else "".join(traceback.format_exception(error)[-3:])
                     failures.append(f"seed {seed}: {words.strip()[:1500]}\n    repeat it: just chaos 1 {seed}")
     return seen, failures
+
+
+def live_week(seed: int) -> tuple[Counter[str], list[str]]:
+    """One week of hourly runs."""
+    logging.disable(logging.CRITICAL)
+    with SandboxServer(SandboxSettings(on_deleted="resurrect")) as sandbox:
+        try:
+            return run_week(seed, sandbox) + Counter({"weeks": 1, "weeks held": 1}), []
+        except Exception as error:
+            words = str(error) if isinstance(error, Broken) else "".join(traceback.format_exception(error)[-3:])
+            return Counter({"weeks": 1}), [f"week {seed}: {words.strip()[:1500]}"]
 
 
 def live_kills(most: int | None = None) -> tuple[Counter[str], list[str]]:
@@ -76,6 +91,7 @@ def print_table(seen: Counter[str], failures: list[str], first: int, seconds: fl
         ("histories lived", seen["histories"]),
         ("  ended in the truth, nobody cancelled by mistake, every failure told", seen["held"]),
     ]
+    lines += [("weeks of hourly runs", seen["weeks"]), ("  below the limits of a day, ended in the truth", seen["weeks held"])]
     lines += [("kill points", seen["kill points"]), ("  same end as the quiet night, no mail more or less", seen["kill points held"])]
     name = "events sent twice after a kill (most in one night)"
     lines += [("  " + name, seen[name])] if name in seen else []
@@ -108,6 +124,7 @@ def main() -> int:
     seeds = list(range(options.first, options.first + options.count))
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(live_kills)] if options.count > 1 else []
+        jobs += [pool.submit(live_week, seed) for seed in seeds[WEEKS_EACH - 1 :: WEEKS_EACH]]
         jobs += [pool.submit(live_histories, seeds[first : first + SHARE]) for first in range(0, len(seeds), SHARE)]
         for job in as_completed(jobs):
             more, broken = job.result()

@@ -7,6 +7,7 @@ import pytest
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
 from tests.chaos.history import run_history
+from tests.chaos.week import run_week
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +25,10 @@ def test_history_ends_in_the_truth(seed, sandbox, monkeypatch):
     monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
     seen = run_history(seed, sandbox)
     assert sum(count for what, count in seen.items() if what.startswith("night: ")) >= 2
+
+
+def test_a_day_of_hourly_runs_stays_below_the_limits_of_a_day(sandbox, monkeypatch):
+    monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
+    monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
+    seen = run_week(0, sandbox, hours=26)
+    assert seen["hour: 0"] >= 10
