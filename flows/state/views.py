@@ -76,7 +76,7 @@ def has_views(connection: sa.Connection) -> bool:
     """Whether the store has every view, of this VERSION or a newer one."""
     if not set(NAMES) <= set(sa.inspect(connection).get_view_names()):
         return False
-    return bool(connection.exec_driver_sql("SELECT version FROM v_version").scalar() >= VERSION)
+    return int(connection.exec_driver_sql("SELECT version FROM v_version").scalar() or 0) >= VERSION
 
 
 def drop_views(connection: sa.Connection) -> None:

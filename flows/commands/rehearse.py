@@ -1,0 +1,44 @@
+"""Commands that say beforehand what a change of SELECTs or settings would do. They send nothing, and the state stays as it is.
+
+Heavy imports wait until a command runs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.app import DEFAULT_CONFIG, ConfigFile, Json, app, load_settings
+from schemas.errors import EXIT_DIFFERENT
+
+PANEL = "Before a change"
+
+
+@app.command("test", rich_help_panel=PANEL)
+def run_tests(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="tests, or folders of them")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    url: Annotated[str | None, typer.Option("--url", help="database to test on instead of the source's; it may be empty")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a source's own SELECTs on the rows of a test, and compare what comes of them with the events and guests it expects."""
+    from flows.commands.terminal import say
+    from flows.operations.select_tests import find_tests, run_select_test
+    from transforms.words import plural
+
+    settings = load_settings(config)
+    done = [run_select_test(settings, file, url=url) for file in find_tests(files)]
+    different = sum(len(tested.differences) for tested in done)
+    if as_json:
+        told = [{"file": str(one.file), "events": one.events, "differences": [asdict(d) for d in one.differences]} for one in done]
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        for tested in done:
+            say(f"{tested.file}: {plural(tested.events, 'event')}, {plural(len(tested.differences), 'difference')}")
+            for difference in tested.differences:
+                say(f"  {difference}")
+    raise typer.Exit(EXIT_DIFFERENT if different else 0)
