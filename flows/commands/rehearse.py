@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.app import DEFAULT_CONFIG, ConfigFile, Json, app, load_settings
-from schemas.errors import EXIT_DIFFERENT
+from flows.commands.app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, load_settings, read_clock
+from schemas.errors import EXIT_DIFFERENT, EXIT_DONE, ConfigurationError
 
 PANEL = "Before a change"
 
@@ -41,4 +41,31 @@ def run_tests(
             say(f"{tested.file}: {plural(tested.events, 'event')}, {plural(len(tested.differences), 'difference')}")
             for difference in tested.differences:
                 say(f"  {difference}")
-    raise typer.Exit(EXIT_DIFFERENT if different else 0)
+    raise typer.Exit(EXIT_DIFFERENT if different else EXIT_DONE)
+
+
+@app.command(rich_help_panel=PANEL)
+def compare(
+    against: Annotated[str, typer.Option("--against", metavar="OTHER.toml", help="the other configuration")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown, for a merge request")] = False,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Say who would fare otherwise by this configuration than by another, on the same read of the sources; send and store nothing."""
+    from flows.commands.terminal import say
+    from flows.operations.compare import compare_configs
+    from transforms.report.comparison import dump_comparison, render_lines, render_markdown
+
+    if markdown and as_json:
+        raise ConfigurationError("--markdown and --json are two forms: choose one")
+    settings, clock = load_settings(config), read_clock(as_of)
+    found = compare_configs(settings, load_settings(Path(against)), as_of=clock)
+    if as_json:
+        typer.echo(json.dumps(dump_comparison(found), ensure_ascii=False, indent=2))
+    elif markdown:
+        typer.echo(render_markdown(found, against))
+    else:
+        for line in render_lines(found, against):
+            say(line)
+    raise typer.Exit(EXIT_DONE if found.same else EXIT_DIFFERENT)

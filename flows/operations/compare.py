@@ -1,0 +1,103 @@
+"""Two configurations on the same read of the sources and the same state: who would fare otherwise, and because of which setting.
+
+Nothing is sent, and nothing is stored: the comparison works on a copy of the state that is gone afterwards, and no request leaves but the reading of
+the sources. It is the comparison of a night before its second look and without its guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.connections.urls import parse_url
+from flows.night.compare import compare_sources
+from flows.night.pages import merge_pages
+from flows.night.plan import gather_rejects
+from flows.night.run import Night, Run, new_run
+from flows.night.session import state_url
+from flows.sources.contents import find_contents
+from flows.sources.presets import complete_config
+from flows.sources.read import Extracted
+from flows.sources.read_together import read_together
+from flows.state.copy import open_copy
+from flows.state.store import State
+from schemas.config import Config, ScaleConfig, SourceConfig
+from schemas.errors import ConfigurationError
+from transforms.operations.differences import Comparison, Difference, Outcomes, find_causes, find_differences, read_outcomes
+from transforms.operations.settings import Setting, list_settings, take_over
+
+MOST_TRIALS = 20
+"""So many settings are tried one by one; with more of them, all are named as the cause."""
+
+
+def compare_configs(config: Config, other: Config, *, as_of: datetime | None = None) -> Comparison:
+    """What `config` would do and `other` would not, on the state of `config`.
+
+    Raises ConfigurationError for what a night refuses, naming which of the two it is, and SourceError when a source cannot be read.
+    """
+    run = new_run(as_of)
+    this, that = _settle(config), _settle(other)
+    settings = list_settings(this, that)
+    trials = [(setting, take_over(that, setting, this)) for setting in settings] if 1 < len(settings) <= MOST_TRIALS else []
+    (rows, other_rows), tried = read_together([this, that], trials=[trial for _, trial in trials])
+    url = state_url(config)
+    empty = url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists()
+    with open_copy(url) as state:
+        state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)  # as a night begins
+        state.revive_expired(run.as_of)
+        outcomes = []
+        for side, each, read in (("this configuration", this, rows), ("the other configuration", that, other_rows)):
+            try:
+                outcomes.append(_find_outcomes(each, state, run, read))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{side}: {error}") from None
+        differences = find_differences(*outcomes)
+        found: list[tuple[str, Outcomes]] = []
+        for (setting, trial), trial_rows in zip(trials, tried, strict=True):
+            if trial_rows is not None and differences:
+                with _unless_refused():
+                    found.append((setting.words, _find_outcomes(trial, state, run, trial_rows)))
+    causes = [_name_causes(difference, settings, found) for difference in differences]
+    return Comparison(tuple(setting.words for setting in settings), tuple(causes), outcomes[0], outcomes[1], empty)
+
+
+def _name_causes(difference: Difference, settings: list[Setting], trials: list[tuple[str, Outcomes]]) -> Difference:
+    named = find_causes(difference.source_id, difference.this, difference.other, trials) if trials else ()
+    return replace(difference, causes=named or tuple(setting.words for setting in settings))
+
+
+@contextmanager
+def _unless_refused() -> Iterator[None]:
+    """A setting that makes no night alone is not tried alone."""
+    try:
+        yield
+    except ConfigurationError:
+        return
+
+
+def _find_outcomes(config: Config, state: State, run: Run, read: Mapping[str, Extracted]) -> Outcomes:
+    night = Night(config, state, run)
+    extracted: dict[str, Any] = dict(read)
+    compared = compare_sources(night, extracted, {})
+    diff = compared.diff
+    return read_outcomes(diff.decisions, merge_pages(compared.pages, compared.order), diff.mails, gather_rejects(compared))
+
+
+def _settle(config: Config) -> Config:
+    """The configuration complete and undivided, its sources with whole paths, so that a part of it can stand in another."""
+    complete = complete_config(config)
+    sources = {name: _settle_source(name, entry, config.root) for name, entry in complete.sources.items()}
+    return find_contents(complete.model_copy(update={"sources": sources, "scale": ScaleConfig()}))
+
+
+def _settle_source(name: str, entry: SourceConfig, root: Path) -> SourceConfig:
+    found: dict[str, Any] = {
+        key: (root / path).resolve() for key in ("events_sql", "guests_sql") if (path := getattr(entry, key)) is not None
+    }
+    if entry.url is not None and entry.url.startswith("sqlite"):
+        found["url"] = parse_url(entry.url, key=f"sources.{name}.url", root=root).render_as_string(hide_password=False)
+    return entry.model_copy(update=found)
