@@ -42,6 +42,12 @@ class ExpectedGuest(_Table):
     company_name: str | None = None
     language: str | None = None
 
+    @model_validator(mode="after")
+    def _has_a_name(self) -> ExpectedGuest:
+        if not self.label:
+            raise ValueError("a guest has an email, or a name")
+        return self
+
     @property
     def label(self) -> str:
         """What finds the guest: the address in lower case, else the names."""
@@ -127,8 +133,9 @@ def load_select_test(path: Path) -> SelectTest:
 def _explain(error: ValidationError | TypeError) -> str:
     if isinstance(error, TypeError):
         return f"{error}: write names as keys"
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "model")))
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] != "string_type"), errors[0])  # a guest may be a text or a table
+    key = ".".join(str(part) for part in first["loc"] if part != "str" and "ExpectedGuest" not in str(part))
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}: remove it or correct its spelling"
     if first["type"] == "missing":

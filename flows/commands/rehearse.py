@@ -46,7 +46,14 @@ def run_tests(
 
 @app.command(rich_help_panel=PANEL)
 def compare(
-    against: Annotated[str, typer.Option("--against", metavar="OTHER.toml", help="the other configuration")],
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="OTHER.toml|git:REV|RUN",
+            help="another configuration, this one as git has it, or a run whose plan was not sent",
+        ),
+    ],
     config: ConfigFile = DEFAULT_CONFIG,
     markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown, for a merge request")] = False,
     as_of: AsOf = None,
@@ -54,13 +61,20 @@ def compare(
 ) -> None:
     """Say who would fare otherwise by this configuration than by another, on the same read of the sources; send and store nothing."""
     from flows.commands.terminal import say
-    from flows.operations.compare import compare_configs
+    from flows.operations.compare import compare_configs, compare_with_plan
+    from flows.operations.revision import open_revision
     from transforms.report.comparison import dump_comparison, render_lines, render_markdown
 
     if markdown and as_json:
         raise ConfigurationError("--markdown and --json are two forms: choose one")
     settings, clock = load_settings(config), read_clock(as_of)
-    found = compare_configs(settings, load_settings(Path(against)), as_of=clock)
+    if against.startswith("git:"):
+        with open_revision(settings, against.removeprefix("git:")) as other:
+            found = compare_configs(settings, other, as_of=clock)
+    elif Path(against).suffix == ".toml" or Path(against).exists():
+        found = compare_configs(settings, load_settings(Path(against)), as_of=clock)
+    else:
+        found = compare_with_plan(settings, against, as_of=clock)
     if as_json:
         typer.echo(json.dumps(dump_comparison(found), ensure_ascii=False, indent=2))
     elif markdown:

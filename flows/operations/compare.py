@@ -1,4 +1,5 @@
 """Two configurations on the same read of the sources and the same state: who would fare otherwise, and because of which setting.
+Or one configuration and a plan that waits.
 
 Nothing is sent, and nothing is stored: the comparison works on a copy of the state that is gone afterwards, and no request leaves but the reading of
 the sources. It is the comparison of a night before its second look and without its guards.
@@ -19,6 +20,7 @@ from flows.night.pages import merge_pages
 from flows.night.plan import gather_rejects
 from flows.night.run import Night, Run, new_run
 from flows.night.session import state_url
+from flows.operations.history import find_run
 from flows.sources.contents import find_contents
 from flows.sources.presets import complete_config
 from flows.sources.read import Extracted
@@ -27,9 +29,13 @@ from flows.state.copy import open_copy
 from flows.state.store import State
 from schemas.config import Config, ScaleConfig, SourceConfig
 from schemas.errors import ConfigurationError
+from schemas.frames import DECISION_COLUMNS
+from transforms.guards.policy import digest_policy
 from transforms.operations.differences import Comparison, Difference, Outcomes, find_causes, find_differences, read_outcomes
 from transforms.operations.settings import Setting, list_settings, take_over
+from transforms.report.mails import list_mails, needs_payload
 
+STORED = ("seq", "source_id", "source", "action", "reason", "fields_json", "guests_json", "after")
 MOST_TRIALS = 20
 """So many settings are tried one by one; with more of them, all are named as the cause."""
 
@@ -43,6 +49,7 @@ def compare_configs(config: Config, other: Config, *, as_of: datetime | None = N
     this, that = _settle(config), _settle(other)
     settings = list_settings(this, that)
     trials = [(setting, take_over(that, setting, this)) for setting in settings] if 1 < len(settings) <= MOST_TRIALS else []
+    trials = [(setting, trial) for setting, trial in trials if trial.sources]
     (rows, other_rows), tried = read_together([this, that], trials=[trial for _, trial in trials])
     url = state_url(config)
     empty = url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists()
@@ -63,6 +70,46 @@ def compare_configs(config: Config, other: Config, *, as_of: datetime | None = N
                     found.append((setting.words, _find_outcomes(trial, state, run, trial_rows)))
     causes = [_name_causes(difference, settings, found) for difference in differences]
     return Comparison(tuple(setting.words for setting in settings), tuple(causes), outcomes[0], outcomes[1], empty)
+
+
+def compare_with_plan(config: Config, run: str, *, as_of: datetime | None = None) -> Comparison:
+    """What `config` would send now and the plan of an earlier run would not, which nobody has sent yet. Events that are held are not compared.
+
+    Raises ConfigurationError where there is no such plan, or it was sent: the state has moved on since.
+    """
+    now = new_run(as_of)
+    this = _settle(config)
+    (rows,), _ = read_together([this])
+    with open_copy(state_url(config)) as state:
+        stored, changes = state.load_plan(_find_plan(state, run), columns=STORED)
+        if stored["status"] not in ("waiting", "approved", "empty"):
+            raise ConfigurationError(
+                f"the plan {stored['plan_id']} is {stored['status']}: the state has moved on since, so nothing can be held against it; "
+                "name a run that sent nothing, or another configuration"
+            )
+        contents = dict(changes.loc[changes["after"].notna(), ["seq", "after"]].itertuples(index=False, name=None))
+        needed = set(changes.loc[needs_payload(changes), "seq"])
+        mails = list_mails(changes, {seq: text for seq, text in contents.items() if seq in needed})
+        other = read_outcomes(changes[DECISION_COLUMNS], [changes], mails, state.quarantine(stored["run_id"]))
+        mine = _only_sent(_find_outcomes(this, state, now, rows))
+    words = () if stored["policy_digest"] == digest_policy(this)[0] else ("the settings have changed since",)
+    differences = tuple(
+        replace(difference, causes=words or ("the sources have changed since",)) for difference in find_differences(mine, other)
+    )
+    return Comparison(words, differences, mine, other)
+
+
+def _find_plan(state: State, run: str) -> str:
+    plan_id = find_run(state, run)["plan_id"]
+    if not isinstance(plan_id, str):
+        raise ConfigurationError(f"the run {run} made no plan: `essentry-sync runs` lists those that did")
+    return plan_id
+
+
+def _only_sent(outcomes: Outcomes) -> Outcomes:
+    """What a plan has of the outcomes."""
+    sent = {key: outcome for key, outcome in outcomes.events.items() if outcome.action in ("create", "update", "delete", "expire")}
+    return Outcomes(sent, outcomes.rejected)
 
 
 def _name_causes(difference: Difference, settings: list[Setting], trials: list[tuple[str, Outcomes]]) -> Difference:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from flows.operations.compare import compare_configs
+from flows.operations.compare import compare_configs, compare_with_plan
+from flows.operations.revision import open_revision
 from flows.sources import read_together as reading
+from flows.state.copy import open_copy
 from schemas.config import load_config
 from schemas.errors import ConfigurationError, SourceError
 from tests.command import run
@@ -269,3 +272,105 @@ def test_the_command_ends_with_0_10_or_2(settled):
     assert (done.returncode, done.stdout) == (2, "")
     assert "no configuration at" in done.stderr
     assert run(*words, str(folder / "main.toml"), "--json", "--markdown").returncode == 2
+
+
+def git(folder: Path, *words: str) -> None:
+    who = ("-c", "user.name=t", "-c", "user.email=t@corp.example")
+    subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
+
+
+def test_a_git_revision_has_its_own_file_and_selects(settled):
+    folder: Path = settled.folder
+    config = folder / "conf" / "essentry-sync.toml"
+    config.parent.mkdir()
+    text = CONFIG.format(url=settled.sandbox.base_url, guests="../guests.sql").replace("events.sql", "../events.sql")
+    config.write_text(text.replace("sqlite:///", "sqlite:///../"), encoding="utf-8")
+    git(folder, "init", "-q")
+    git(folder, "add", "conf", "events.sql", "guests.sql")
+    git(folder, "commit", "-qm", "first")
+    write(settled, JOINED, "guests.sql")
+    with open_revision(load_config(config), "HEAD") as other:
+        found = compare_configs(load_config(config), other, as_of=settled.now)
+    assert differences(found) == {"rooms-2": ("update", "nothing", ())}
+    assert found.settings == ("sources.rooms.guests_sql: changed",)
+    words = ("compare", "--config", str(config), "--as-of", settled.now.isoformat(), "--against")
+    assert run(*words, "git:HEAD").returncode == 10
+    for revision, told in (
+        ("nowhere", "git:nowhere has no essentry-sync.toml"),
+        ("--output=x", "names no revision"),
+        ("", "names no revision"),
+    ):
+        done = run(*words, f"git:{revision}")
+        assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+    git(folder, "rm", "-q", "--cached", "guests.sql")
+    git(folder, "commit", "-qm", "without")
+    with pytest.raises(ConfigurationError, match=r"git:HEAD has no \.\./guests\.sql"), open_revision(load_config(config), "HEAD"):
+        pass
+
+
+def test_a_plan_that_waits_is_held_against_the_configuration_of_now(settled):
+    settled.book("2", guests={"cyd": {"email": "cyd@out.example", "company_name": "Out"}}, name="Renamed")
+    settled.book("4", guests={"eve": {"email": "eve@out.example", "company_name": "Out"}})
+    settled.cancel("3")
+    assert settled.night(kind="plan").exit_code == 0
+    plan_id = settled.plan_of()[0]["plan_id"]
+    same = compare_with_plan(settled.config, plan_id, as_of=settled.now)
+    assert same.same
+    assert {key: outcome.action for key, outcome in same.other.events.items()} == {
+        "rooms-2": "update",
+        "rooms-3": "delete",
+        "rooms-4": "create",
+    }
+    this = with_source(settled, sites={"1": {"location_id": 14}, "2": {"location_id": 12}})
+    found = compare_with_plan(this, "latest", as_of=settled.now)
+    assert {key: (mine, other) for key, (mine, other, _) in differences(found).items()} == {
+        "rooms-1": ("update", "nothing"), "rooms-2": ("update", "update"), "rooms-4": ("create", "create"),
+    }  # fmt: skip
+    assert found.differences[0].causes == ("the settings have changed since",)
+    with_source(settled)
+    assert settled.apply(plan_id).exit_code == 0
+    with pytest.raises(ConfigurationError, match="is applied: the state has moved on"):
+        compare_with_plan(settled.config, plan_id, as_of=settled.now)
+    with pytest.raises(ConfigurationError, match="there is no run 'never'"):
+        compare_with_plan(settled.config, "never", as_of=settled.now)
+
+
+def test_sources_that_only_one_has_are_causes_each(firm):
+    """Taken alone, the one that is gone leaves no source at all: that is not tried."""
+    firm.book("1", "ada")
+    firm.write()
+    other = firm.config
+    firm.meetings = {"hr": {}}
+    firm.book("1", "eve", source="hr")
+    firm.write()
+    found = compare_configs(firm.config, other, as_of=firm.now)
+    assert differences(found) == {"hr-1": ("create", "nothing", ()), "rooms-1": ("nothing", "create", ())}
+    assert causes(found)["hr-1"] == ("sources.hr: new",)
+    assert "sources.rooms: gone" in causes(found)["rooms-1"]
+
+
+def test_a_state_of_an_old_form_stays_so(tmp_path):
+    file = tmp_path / "state.sqlite"
+    with sqlite3.connect(file) as old:
+        old.executescript((Path(__file__).parents[1] / "stored" / "state_0001.sql").read_text(encoding="utf-8"))
+    old.close()
+    before = file.read_bytes()
+    with open_copy(sa.make_url(f"sqlite:///{file}")) as state:
+        assert len(state.read_fingerprints()) == 4
+        place = Path(str(state.engine.url.database))
+    assert file.read_bytes() == before
+    assert not place.parent.exists()
+
+
+def test_a_setting_that_is_refused_alone_is_not_the_end(settled, monkeypatch):
+    """Seals without their secret: both sides have it, and one that lacks it is refused with its side."""
+    other = settled.config
+    settled.sections["essentry"] = {"invitation_ids": "sealed", "invitation_secret_env": "SEAL_OF_A_TEST"}
+    monkeypatch.delenv("SEAL_OF_A_TEST", raising=False)
+    with pytest.raises(ConfigurationError, match="this configuration: the environment variable SEAL_OF_A_TEST is not set"):
+        compare_configs(settled.config, other, as_of=settled.now)
+    monkeypatch.setenv("SEAL_OF_A_TEST", "x" * 32)
+    settled.book("6", "gil")
+    settled.write()
+    found = compare_configs(settled.config, other, as_of=settled.now)
+    assert "rooms-6" in differences(found)

@@ -135,6 +135,8 @@ def test_every_difference_is_told(folder, before, after, told):
         ('companies = [{ id = 1, name = "Out" }]', "", "no such table: companies"),
         ("[tables]", "[columns]\nplaces = { id = 'text' }\n[tables]", "[columns] names 'places'"),
         ("id = 1,", "id = 99999999999999999999999,", "the rows of bookings make no table"),
+        ('"Bob"]', '{ company_name = "Out" }]', "a guest has an email, or a name"),
+        ('company_name = "Out" }', 'company = "Out" }', "unknown key events.0.guests.0.company"),
         ("[tables]", "[tables", "is not valid TOML"),
     ],
 )
