@@ -7,8 +7,8 @@ the sources. It is the comparison of a night before its second look and without 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +31,8 @@ from schemas.config import Config, ScaleConfig, SourceConfig
 from schemas.errors import ConfigurationError
 from schemas.frames import DECISION_COLUMNS
 from transforms.guards.policy import digest_policy
-from transforms.operations.differences import Comparison, Difference, Outcomes, find_causes, find_differences, read_outcomes
-from transforms.operations.settings import Setting, list_settings, take_over
+from transforms.operations.differences import Comparison, Outcomes, find_cause, find_differences, find_shares, read_outcomes
+from transforms.operations.settings import list_settings, take_over
 from transforms.report.mails import list_mails, needs_payload
 
 STORED = ("seq", "source_id", "source", "action", "reason", "fields_json", "guests_json", "after")
@@ -48,9 +48,10 @@ def compare_configs(config: Config, other: Config, *, as_of: datetime | None = N
     run = new_run(as_of)
     this, that = _settle(config), _settle(other)
     settings = list_settings(this, that)
-    trials = [(setting, take_over(that, setting, this)) for setting in settings] if 1 < len(settings) <= MOST_TRIALS else []
-    trials = [(setting, trial) for setting, trial in trials if trial.sources]
-    (rows, other_rows), tried = read_together([this, that], trials=[trial for _, trial in trials])
+    several = settings if 1 < len(settings) <= MOST_TRIALS else []
+    forth = [take_over(that, setting, this) for setting in several]
+    back = [take_over(this, setting, that) for setting in several]
+    (rows, other_rows), tried = read_together([this, that], trials=[*forth, *back])
     url = state_url(config)
     empty = url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists()
     with open_copy(url) as state:
@@ -63,13 +64,25 @@ def compare_configs(config: Config, other: Config, *, as_of: datetime | None = N
             except ConfigurationError as error:
                 raise ConfigurationError(f"{side}: {error}") from None
         differences = find_differences(*outcomes)
-        found: list[tuple[str, Outcomes]] = []
-        for (setting, trial), trial_rows in zip(trials, tried, strict=True):
-            if trial_rows is not None and differences:
-                with _unless_refused():
-                    found.append((setting.words, _find_outcomes(trial, state, run, trial_rows)))
-    causes = [_name_causes(difference, settings, found) for difference in differences]
-    return Comparison(tuple(setting.words for setting in settings), tuple(causes), outcomes[0], outcomes[1], empty)
+
+        def try_each(trials: list[Config], read: Sequence[Mapping[str, Extracted] | None]) -> dict[str, Outcomes]:
+            found = {}
+            for setting, trial, some in zip(several, trials, read, strict=True):
+                if some:
+                    with suppress(ConfigurationError):  # one that makes no night alone is not tried alone
+                        found[setting.words] = _find_outcomes(trial, state, run, some)
+            return found
+
+        causes: dict[str, tuple[str, ...]] = {}
+        if several and differences:
+            alone = try_each(forth, tried[: len(several)])
+            causes = {difference.source_id: find_cause(difference, alone) for difference in differences}
+            if not all(causes.values()):
+                without = try_each(back, tried[len(several) :])
+                causes |= {d.source_id: find_shares(d, alone, without) for d in differences if not causes[d.source_id]}
+    words = tuple(setting.words for setting in settings)
+    named = tuple(replace(difference, causes=causes.get(difference.source_id) or words) for difference in differences)
+    return Comparison(words, named, outcomes[0], outcomes[1], empty)
 
 
 def compare_with_plan(config: Config, run: str, *, as_of: datetime | None = None) -> Comparison:
@@ -110,20 +123,6 @@ def _only_sent(outcomes: Outcomes) -> Outcomes:
     """What a plan has of the outcomes."""
     sent = {key: outcome for key, outcome in outcomes.events.items() if outcome.action in ("create", "update", "delete", "expire")}
     return Outcomes(sent, outcomes.rejected)
-
-
-def _name_causes(difference: Difference, settings: list[Setting], trials: list[tuple[str, Outcomes]]) -> Difference:
-    named = find_causes(difference.source_id, difference.this, difference.other, trials) if trials else ()
-    return replace(difference, causes=named or tuple(setting.words for setting in settings))
-
-
-@contextmanager
-def _unless_refused() -> Iterator[None]:
-    """A setting that makes no night alone is not tried alone."""
-    try:
-        yield
-    except ConfigurationError:
-        return
 
 
 def _find_outcomes(config: Config, state: State, run: Run, read: Mapping[str, Extracted]) -> Outcomes:

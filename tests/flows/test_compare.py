@@ -102,7 +102,7 @@ def test_settings_that_do_it_only_together_are_all_named(settled):
     found = compare_configs(this, other, as_of=settled.now)
     assert differences(found)["rooms-4"] == ("create", "nothing", ())
     assert causes(found)["rooms-4"] == ("sources.rooms.sites.9.location_id: – → 19",)
-    assert set(causes(found)["rooms-5"]) >= {"sources.rooms.sites.9.location_id: – → 19"}
+    assert causes(found)["rooms-5"] == ("sources.rooms.sites.9.location_id: – → 19", "sources.rooms.untitled: Meeting → Visit")
     assert found.list_rejected() == (
         [],
         [("rooms", "events", "4", "site_key", "location"), ("rooms", "events", "5", "site_key", "location")],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -127,11 +127,16 @@ def _differing_fields(this: Outcome, other: Outcome) -> tuple[str, ...]:
     return tuple(names)
 
 
-def find_causes(source_id: str, this: Outcome, other: Outcome, trials: Sequence[tuple[str, Outcomes]]) -> tuple[str, ...]:
-    """The settings that make an event fare as by this configuration; each trial is the other one with one setting of this.
+def find_cause(difference: Difference, trials: Mapping[str, Outcomes]) -> tuple[str, ...]:
+    """The settings each of which makes an event fare as by this configuration. trials: the other configuration with one setting of this."""
+    return tuple(words for words, tried in trials.items() if are_same(tried.events.get(difference.source_id, NOTHING), difference.this))
 
-    One that does so alone is the cause; else those that change something of it together.
-    """
-    tried = [(words, outcomes.events.get(source_id, NOTHING)) for words, outcomes in trials]
-    alone = tuple(words for words, outcome in tried if are_same(outcome, this))
-    return alone or tuple(words for words, outcome in tried if not are_same(outcome, other))
+
+def find_shares(difference: Difference, trials: Mapping[str, Outcomes], back: Mapping[str, Outcomes]) -> tuple[str, ...]:
+    """The settings that have a part in a difference of which none is the cause alone. back: this configuration with one setting of the other."""
+
+    def has_part(words: str) -> bool:
+        there, here = (tried[words].events.get(difference.source_id, NOTHING) if words in tried else None for tried in (trials, back))
+        return (there is not None and not are_same(there, difference.other)) or (here is not None and not are_same(here, difference.this))
+
+    return tuple(words for words in {**trials, **back} if has_part(words))

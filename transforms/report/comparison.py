@@ -126,10 +126,10 @@ def _more(comparison: Comparison) -> list[str]:
 
 def render_markdown(comparison: Comparison, against: str) -> str:
     """For a merge request."""
-    lines = ["## essentry-sync: what this change would do", "", _sum_up(comparison, against).capitalize() + ".", ""]
+    lines = ["## essentry-sync: what this change would do", "", f"C{_sum_up(comparison, against)[1:]}.", ""]
     sides = comparison.this, comparison.other
     counts: list[tuple[str, int, int]] = [(f"people {kind}", *_count_people(comparison, kind)) for kind in KINDS]
-    for action in ("create", "update", "delete", "held", "dormant"):
+    for action in ("create", "update", "delete", "held"):
         mine, others = (sum(event.action == action for event in side.events.values()) for side in sides)
         counts.append((f"events {WORDS.get(action, action)}", mine, others))
     counts.append(("rows quarantined", comparison.this.rejected.total(), comparison.other.rejected.total()))
