@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, load_settings, read_clock
+from flows.commands.app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, load_settings, read_clock, show_life
 from schemas.errors import EXIT_DIFFERENT, EXIT_DONE, ConfigurationError
 
 PANEL = "Before a change"
@@ -60,13 +60,14 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Say who would fare otherwise by this configuration than by another, on the same read of the sources; send and store nothing."""
+    if markdown and as_json:
+        raise ConfigurationError("--markdown and --json are two forms: choose one")
+    show_life(quiet=as_json or markdown)  # ended by SIGTERM, it takes its copy of the state away, too
     from flows.commands.terminal import say
     from flows.operations.compare import compare_configs, compare_with_plan
     from flows.operations.revision import open_revision
     from transforms.report.comparison import dump_comparison, render_lines, render_markdown
 
-    if markdown and as_json:
-        raise ConfigurationError("--markdown and --json are two forms: choose one")
     settings, clock = load_settings(config), read_clock(as_of)
     if against.startswith("git:"):
         with open_revision(settings, against.removeprefix("git:")) as other:

@@ -125,12 +125,13 @@ def _only_sent(outcomes: Outcomes) -> Outcomes:
     return Outcomes(sent, outcomes.rejected)
 
 
-def _find_outcomes(config: Config, state: State, run: Run, read: Mapping[str, Extracted]) -> Outcomes:
-    night = Night(config, state, run)
+def _find_outcomes(config: Config, base: State, run: Run, read: Mapping[str, Extracted]) -> Outcomes:
+    """What a night by a configuration would do. It writes down what it learns, and no other may know that: each has a copy of its own."""
     extracted: dict[str, Any] = dict(read)
-    compared = compare_sources(night, extracted, {})
-    diff = compared.diff
-    return read_outcomes(diff.decisions, merge_pages(compared.pages, compared.order), diff.mails, gather_rejects(compared))
+    with open_copy(base.engine.url) as state:
+        compared = compare_sources(Night(config, state, run), extracted, {})
+        diff = compared.diff
+        return read_outcomes(diff.decisions, merge_pages(compared.pages, compared.order), diff.mails, gather_rejects(compared))
 
 
 def _settle(config: Config) -> Config:

@@ -40,7 +40,7 @@ def _copy_file(source: Path, target: Path) -> None:
     if not source.exists():
         return
     try:
-        with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as store, closing(sqlite3.connect(target)) as copy:
+        with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as store, closing(sqlite3.connect(target)) as copy:
             store.backup(copy)
     except sqlite3.Error as error:
         raise StateError(explain(error, str(source))) from None
