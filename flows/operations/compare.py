@@ -28,7 +28,7 @@ from flows.sources.read_together import read_together
 from flows.state.copy import open_copy
 from flows.state.store import State
 from schemas.config import Config, ScaleConfig, SourceConfig
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, SourceError
 from schemas.frames import DECISION_COLUMNS
 from transforms.guards.policy import digest_policy
 from transforms.operations.differences import Comparison, Outcomes, find_cause, find_differences, find_shares, read_outcomes
@@ -51,7 +51,13 @@ def compare_configs(config: Config, other: Config, *, as_of: datetime | None = N
     several = settings if 1 < len(settings) <= MOST_TRIALS else []
     forth = [take_over(that, setting, this) for setting in several]
     back = [take_over(this, setting, that) for setting in several]
-    (rows, other_rows), tried = read_together([this, that], trials=[*forth, *back])
+    try:
+        (rows, other_rows), tried = read_together([this, that], trials=[*forth, *back])
+    except SourceError:  # perhaps of a trial, as a SELECT under the other's parameters
+        if not several:
+            raise
+        several, forth, back = [], [], []
+        (rows, other_rows), tried = read_together([this, that])
     url = state_url(config)
     empty = url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists()
     with open_copy(url) as state:

@@ -387,3 +387,16 @@ def test_what_one_side_learns_the_other_does_not_know(settled):
     assert {key: outcome.action for key, outcome in found.other.events.items()} == {"rooms-1b": "create"}
     assert found.this.events == {}
     assert (back.this, back.other) == (found.other, found.this)
+
+
+def test_a_select_that_fails_under_the_parameters_of_the_other_is_only_not_tried(settled):
+    """On its own side each works; the parameter of the one is no number for the other's function."""
+    plain = "SELECT * FROM events WHERE"
+    other = with_source(settled, events_sql=write(settled, f"{plain} json_array_length(:kind) >= 0", "a.sql"), params={"kind": "[]"})
+    this = with_source(
+        settled, events_sql=write(settled, f"{plain} :kind <> '' AND source_event_id <> '3'", "b.sql"), params={"kind": "no json"}
+    )
+    found = compare_configs(this, other, as_of=settled.now)
+    assert differences(found) == {"rooms-3": ("delete", "nothing", ())}
+    assert causes(found)["rooms-3"] == found.settings
+    assert len(found.settings) == 2
