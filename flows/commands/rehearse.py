@@ -64,11 +64,13 @@ def compare(
         raise ConfigurationError("--markdown and --json are two forms: choose one")
     show_life(quiet=as_json or markdown)  # ended by SIGTERM, it takes its copy of the state away, too
     from flows.commands.terminal import say
+    from flows.commands.waiting import waiting
     from flows.operations.compare import compare_configs, compare_with_plan
     from flows.operations.revision import open_revision
     from transforms.report.comparison import dump_comparison, render_lines, render_markdown
 
     settings, clock = load_settings(config), read_clock(as_of)
+    waiting.begins("extract")
     if against.startswith("git:"):
         with open_revision(settings, against.removeprefix("git:")) as other:
             found = compare_configs(settings, other, as_of=clock)
@@ -76,6 +78,7 @@ def compare(
         found = compare_configs(settings, load_settings(Path(against)), as_of=clock)
     else:
         found = compare_with_plan(settings, against, as_of=clock)
+    waiting.end()
     if as_json:
         typer.echo(json.dumps(dump_comparison(found), ensure_ascii=False, indent=2))
     elif markdown:
