@@ -12,7 +12,7 @@
         └── EssentryUnauthorised 6  essentry refused the token (401, 403)
 
 Messages name the remedy and never a person or a secret. Exit code 0 is a finished run, 3 a finished run in which some
-events were rejected or have an unknown outcome.
+events were rejected or have an unknown outcome, 10 a comparison that found differences.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_INCOMPLETE = 3
+EXIT_DIFFERENT = 10
 
 
 class SyncError(Exception):

@@ -53,7 +53,7 @@ def keep_confirmed_ids(
     gone = _list_gone(night, known, desired, health, place, rekeyed=set(night.state.rekeyed().values()), naming=naming)
     new = np.split(place < 0, np.cumsum([len(part.ids) for part in built])[:-1])
     wanted = join_places(gone) if len(gone) else np.array([], dtype="int64")
-    near = [pick_rows(part.ids, mine & np.isin(part.places, wanted)) for part, mine in zip(built, new, strict=True)]
+    near = [part.ids[mine & np.isin(part.places, wanted)] for part, mine in zip(built, new, strict=True)]
     if not any(map(len, near)):
         return built, desired, naming
     contents = [part.rows.look() for part in built]

@@ -13,7 +13,7 @@ import pandas as pd
 from flows.parts.shelf import Place, Shelf
 from schemas.config import Config
 from transforms.arrow.columns import Positions, is_among
-from transforms.arrow.rows import leave_no_rows, pick_rows
+from transforms.arrow.rows import leave_no_rows
 from transforms.desired.build import Desired, build_desired
 from transforms.desired.guests import list_guest_keys
 from transforms.desired.partition import Frames, leave_out_rows
@@ -100,7 +100,7 @@ def _find_shown(source: Validated, part: RawPart) -> set[str]:
     rejected = source.rejects.loc[source.rejects["part"] == "events", "source_event_id"].dropna()
     keys = pd.concat([source.events["source_event_id"], rejected], ignore_index=True).astype("str")
     ids = build_event_ids(part.config.sources[source.source].id_prefix or source.source, keys)
-    return set(pick_rows(ids, is_among(ids, list(part.asked[source.source]))))
+    return set(ids[is_among(ids, list(part.asked[source.source]))])
 
 
 def validate_frames(

@@ -77,7 +77,17 @@ def _read(
 ) -> list[T]:
     url = source_url(name, config, root=root)
     selects = load_selects(name, config, root=root, dialect=url.get_backend_name())
-    queries = [_prepare(name, selects, part) for part in parts]
+    return read_queries(name, url, [_prepare(name, selects, part) for part in parts], consume=consume)
+
+
+def read_queries(
+    name: str,
+    url: sa.URL,
+    queries: Sequence[Query],
+    *,
+    consume: Callable[[Literal["events", "guests"], Iterator[pa.RecordBatch]], T],
+) -> list[T]:
+    """What `consume` makes of each query, one after the other in one transaction. Raises as `read_parts` does."""
     _check_file(name, url)
     if can_read_in_bulk(url):
         try:

@@ -28,6 +28,7 @@ _REMEDIES = {
     "full": "the disk is full: make room and run again",
     "malformed": "the file is damaged: put a backup in its place",
     "not a database": "the file is no SQLite database: correct state.url or put a backup in its place",
+    "depend on it": "views of your own rest on its v_ views: drop them, run again, and create them anew",
     "unable to open": "correct state.url, or give this user the right to open it",
 }
 

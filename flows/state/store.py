@@ -38,6 +38,7 @@ from flows.state.people import PersonalData
 from flows.state.reports import CHANGE_FACTS, ReportReads
 from flows.state.restore import Restores
 from flows.state.sources import Sources
+from flows.state.views import create_views, drop_views, has_views
 from schemas.config import is_loopback
 from schemas.errors import LeaseHeld, StateError
 from schemas.frames import REJECT_COLUMNS
@@ -97,16 +98,22 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
         newest = scripts.get_current_head()
         with self._read() as connection:
             current = self._revision(connection, scripts)
-        if current == newest:
+            whole = current == newest and (not write or has_views(connection))
+        if whole:
             return
         if not write:
             raise StateError(f"the state store {self.label} is empty or of an older form: run `essentry-sync plan` once")
         with self._begin() as connection:
             if self.engine.dialect.name == "postgresql":  # SQLite's transaction is alone already
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('essentry-sync migrations'))")
-            if self._revision(connection, scripts) != newest:
+            current = self._revision(connection, scripts)
+            if current == newest and has_views(connection):
+                return
+            drop_views(connection)
+            if current != newest:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+            create_views(connection)
 
     def _revision(self, connection: sa.Connection, scripts: ScriptDirectory) -> str | None:
         current = MigrationContext.configure(connection).get_current_revision()

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.firm import Firm, guards_of
+from transforms.arrow import rows
 
 pytestmark = [pytest.mark.usefixtures("way")]
 
@@ -189,3 +190,14 @@ def test_divided_nights_find_it_too(firm: Firm) -> None:
     assert (firm.night().exit_code, firm.night().exit_code, firm.new_mails(), firm.held()) == (0, 0, [], before)
     firm.meetings["rooms"] = first
     assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)
+
+
+def test_a_rekeyed_meeting_is_the_same_in_a_night_of_many(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above some thousand rows columns are picked by Arrow: here from the first row on."""
+    monkeypatch.setattr(rows, "_FEW", 0)
+    firm.book_many(4)
+    assert firm.night().exit_code == 0
+    before, _ = firm.held(), firm.new_mails()
+    _rekey(firm, "m001")
+    for _ in range(2):  # the second asks whether the first key is back
+        assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)
