@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from schemas.config import SourceConfig
 from schemas.errors import ConfigurationError
@@ -36,7 +37,9 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
     try:
         url = sa.make_url(text)
         url.get_dialect()
-    except (SQLAlchemyError, ImportError, ValueError):
+    except (NoSuchModuleError, ImportError) as error:
+        raise ConfigurationError(f"{key}: {_name_package(text)}") from error
+    except (SQLAlchemyError, ValueError):
         raise ConfigurationError(
             f"{key} is no usable database URL: write sqlite:///file, postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name"
         ) from None
@@ -46,4 +49,37 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
         url = url.set(drivername=f"{url.drivername}+pymysql")
     if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
         url = url.set(database=str((root / url.database).resolve()))
+    if url.get_backend_name() == "duckdb":
+        if url.database and url.database != ":memory:":
+            url = url.set(database=str((root / url.database).resolve()))
+        url = url.update_query_dict({"file_search_path": str(root.resolve())})
     return url
+
+
+_PACKAGES = {
+    "duckdb": "essentry-sync[files]",
+    "mssql": "pyodbc",
+    "mssql+pymssql": "pymssql",
+    "oracle": "oracledb",
+    "snowflake": "snowflake-sqlalchemy",
+    "bigquery": "sqlalchemy-bigquery",
+    "redshift": "sqlalchemy-redshift",
+    "db2": "ibm-db-sa",
+    "ibm_db_sa": "ibm-db-sa",
+    "hana": "sqlalchemy-hana",
+    "databricks": "databricks-sqlalchemy",
+    "trino": "trino",
+    "teradatasql": "teradatasqlalchemy",
+}
+"""The package with the driver of a database that is not installed with this one."""
+
+
+def _name_package(text: str) -> str:
+    """What to install for a URL whose driver is missing; nothing of the URL but its first word."""
+    driver = text.partition("://")[0] if re.fullmatch(r"[A-Za-z0-9_+]+", text.partition("://")[0]) else ""
+    package = _PACKAGES.get(driver) or _PACKAGES.get(driver.partition("+")[0])
+    if package is None:
+        return (
+            "no driver is known for this URL: write sqlite:///file, postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name"
+        )
+    return f"the driver for {driver} is not installed: add the package {package} to this environment"

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flows.connections.bulk import BulkReader, BulkReadError, as_text, can_read_in_bulk, open_reader
 from flows.connections.urls import source_url
+from flows.sources.files import keep_watch
 from flows.sources.selects import Query, _check_columns, _prepare, load_selects
 from flows.sources.text import TEXT, to_text, to_text_batch, to_text_column
 from flows.sources.transaction import _check_file, brief, open_snapshot
@@ -89,6 +90,17 @@ def read_queries(
 ) -> list[T]:
     """What `consume` makes of each query, one after the other in one transaction. Raises as `read_parts` does."""
     _check_file(name, url)
+    with keep_watch(name, url, queries):
+        return _read_queries(name, url, queries, consume=consume)
+
+
+def _read_queries(
+    name: str,
+    url: sa.URL,
+    queries: Sequence[Query],
+    *,
+    consume: Callable[[Literal["events", "guests"], Iterator[pa.RecordBatch]], T],
+) -> list[T]:
     if can_read_in_bulk(url):
         try:
             with open_reader(url) as reader:

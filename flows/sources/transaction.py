@@ -13,8 +13,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from schemas.errors import SourceError, SyncError
 
 
+def _is_file(url: sa.URL) -> bool:
+    """Whether the database is a file; DuckDB without one reads the files that a SELECT names."""
+    return url.get_backend_name() == "sqlite" or (url.get_backend_name() == "duckdb" and url.database not in (None, "", ":memory:"))
+
+
 def _check_file(name: str, url: sa.URL) -> None:
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+    if _is_file(url) and not Path(str(url.database)).is_file():
         raise SourceError(f"source {name}: there is no database file {url.database}: correct sources.{name}.url")
 
 
@@ -28,6 +33,8 @@ def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
         options["connect_args"] = {"charset": "utf8mb4", "connect_timeout": 20, "read_timeout": 600}
     elif backend == "postgresql":
         options["connect_args"] = {"connect_timeout": 20}
+    elif backend == "duckdb" and _is_file(url):
+        options["connect_args"] = {"read_only": True}
     engine = sa.create_engine(url, hide_parameters=True, **options)
     try:
         with engine.connect() as connection:
@@ -38,6 +45,8 @@ def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
                 connection.exec_driver_sql("SET SESSION time_zone = '+00:00'")
                 connection.commit()
                 connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            elif backend == "duckdb":
+                connection.exec_driver_sql("SET TimeZone = 'UTC'")
             elif backend == "sqlite":
                 # SQLite checks no text: bytes that are none cost their row, in validation, and not the source
                 setattr(connection.connection.dbapi_connection, "text_factory", lambda raw: raw.decode("utf-8", errors="replace"))  # noqa: B010
