@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -37,9 +36,10 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
     try:
         url = sa.make_url(text)
         url.get_dialect()
-    except (NoSuchModuleError, ImportError) as error:
-        raise ConfigurationError(f"{key}: {_name_package(text)}") from error
-    except (SQLAlchemyError, ValueError):
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        package = _find_package(text) if isinstance(error, (NoSuchModuleError, ImportError)) else None
+        if package is not None:
+            raise ConfigurationError(f"{key}: the driver of this database is not installed: add the package {package} here") from None
         raise ConfigurationError(
             f"{key} is no usable database URL: write sqlite:///file, postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name"
         ) from None
@@ -74,12 +74,7 @@ _PACKAGES = {
 """The package with the driver of a database that is not installed with this one."""
 
 
-def _name_package(text: str) -> str:
-    """What to install for a URL whose driver is missing; nothing of the URL but its first word."""
-    driver = text.partition("://")[0] if re.fullmatch(r"[A-Za-z0-9_+]+", text.partition("://")[0]) else ""
-    package = _PACKAGES.get(driver) or _PACKAGES.get(driver.partition("+")[0])
-    if package is None:
-        return (
-            "no driver is known for this URL: write sqlite:///file, postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name"
-        )
-    return f"the driver for {driver} is not installed: add the package {package} to this environment"
+def _find_package(text: str) -> str | None:
+    """What to install for a URL whose driver is missing."""
+    driver = text.partition("://")[0]
+    return _PACKAGES.get(driver) or _PACKAGES.get(driver.partition("+")[0])

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
+from flows.connections.urls import parse_url
 from flows.sources.ask import confirm_absent
 from flows.sources.presets import complete_source
 from flows.sources.read import read_source, read_sources
@@ -131,6 +132,23 @@ def test_a_missing_file_is_named(engine, tmp_path) -> None:
     (tmp_path / "guests.sql").unlink()
     with pytest.raises(ConfigurationError, match=r"sources\.own: cannot read .*guests\.sql: No such file"):
         read_source("own", config, root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [
+        (f"mssql+pyodbc://u:{PASSWORD}@h/x", "pyodbc"),
+        (f"oracle+oracledb://u:{PASSWORD}@h/x", "oracledb"),
+        (f"snowflake://u:{PASSWORD}@h/x", "snowflake-sqlalchemy"),
+        ("bigquery://project", "sqlalchemy-bigquery"),
+    ],
+)
+def test_a_missing_driver_is_named_with_its_package(url, package, tmp_path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"the driver of this database is not installed: add the package {package} here"
+    ) as caught:
+        parse_url(url, key="sources.own.url", root=tmp_path)
+    assert PASSWORD not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle9+none://u:geheim9@h/x", f"mysql+nodriver://u:{PASSWORD}@h/x"])
