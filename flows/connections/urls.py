@@ -35,7 +35,8 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
     """A SQLAlchemy URL; raises ConfigurationError that names the key and never shows the text."""
     try:
         url = sa.make_url(text)
-        url.get_dialect()
+        if url.drivername not in _OURS:
+            url.get_dialect().import_dbapi()
     except (SQLAlchemyError, ImportError, ValueError) as error:
         package = _find_package(text) if isinstance(error, (NoSuchModuleError, ImportError)) else None
         if package is not None:
@@ -56,6 +57,8 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
     return url
 
 
+_OURS = ("postgresql", "postgres", "mysql", "mariadb")
+"""Names without a driver, which get one that is installed with this one."""
 _PACKAGES = {
     "duckdb": "essentry-sync[files]",
     "mssql": "pyodbc",
