@@ -11,12 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands import decide, look_back, operate, rehearse
+from flows.commands import badges, decide, look_back, operate, rehearse
 from flows.commands.app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, quieten_engine, read_clock, show_life
 from flows.commands.ending import die_of_it, leave_soon, was_terminated
 from schemas.errors import EXIT_BUG, SyncError
 
-__all__ = ["app", "decide", "look_back", "main", "operate", "rehearse"]  # importing the other command modules registers their commands
+__all__ = [
+    "app",
+    "badges",
+    "decide",
+    "look_back",
+    "main",
+    "operate",
+    "rehearse",
+]  # importing the other command modules registers their commands
 
 
 @app.command()
