@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +53,7 @@ def write_codes(config: Config, folder: Path, *, form: Literal["png", "svg"], as
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, text in codes[["file", "invitation_id"]].itertuples(index=False, name=None):
-            _write(folder / name, lambda part, text=text: _draw(part, text, form))
+            _write(folder / name, partial(_draw, text=text, form=form))
         _write(folder / MANIFEST, lambda part: _list(part, codes))
         gone = sorted(before - set(names))
         for name in gone:  # a code of somebody who is not expected any more
