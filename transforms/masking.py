@@ -20,7 +20,8 @@ def mask_name(name: str) -> str:
     return " ".join(f"{word[0]}…" for word in name.split()) if name.strip() else ""
 
 
-_ADDRESS = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+\.[^\s@<>\"'(),;:]+")
+# it begins where a word begins: tried at every letter of a long word, the work would grow with its square
+_ADDRESS = re.compile(r"(?<![^\s@<>\"'(),;:])[^\s@<>\"'(),;:]++@[^\s@<>\"'(),;:]+\.[^\s@<>\"'(),;:]+")
 
 
 def mask_text(text: str) -> str:

@@ -49,6 +49,10 @@ def _down(firm: Firm) -> None:
     firm.broken = {"rooms"}
 
 
+def _root_down(firm: Firm) -> None:
+    firm.broken = {"hr"}
+
+
 def _quarantined(firm: Firm) -> None:
     firm.meetings["rooms"]["9"]["host"] = "nobody"
 
@@ -76,7 +80,7 @@ def _past_without_room(firm: Firm) -> None:
 
 @pytest.mark.share(2)
 @pytest.mark.parametrize("first", ["hr", "rooms"])
-@pytest.mark.parametrize("trouble", [_down, _quarantined, _pending, _keyless, _unreadable, _past, _past_without_room])
+@pytest.mark.parametrize("trouble", [_down, _root_down, _quarantined, _pending, _keyless, _unreadable, _past, _past_without_room])
 def test_s21_no_guest_of_a_united_meeting_is_cancelled_for_a_record_in_doubt(
     two: Firm, first: str, trouble: Callable[[Firm], None]
 ) -> None:
@@ -341,3 +345,35 @@ def test_s23_a_record_that_is_back_at_the_second_look_keeps_its_guests(two: Firm
     assert (result.exit_code, [(p["source_id"], p["code"]) for p in result.report["problems"]]) == (3, [(source_id, "RECORD_BACK")])
     assert two.night().exit_code == 0
     assert two.new_mails() == []
+
+
+@pytest.mark.parametrize("first", ["hr", "rooms"])
+@pytest.mark.parametrize("on_trip", ["stop", "hold-deletes"])
+def test_s21_an_unhealthy_guests_select_of_one_record_removes_nobody(two: Firm, first: str, on_trip: str) -> None:
+    """The room booking's guests SELECT returns nothing, in the night in which the interview has another title."""
+    two.sections["guards"] |= {"on_trip": on_trip}
+    for number in range(6):
+        two.book(f"r{number}", f"q{number}", source="rooms")
+    source_id = _unite(two, first)
+    for meeting in two.meetings["rooms"].values():
+        meeting["guests"] = {}
+    two.meetings["hr"]["5"]["name"] = "New title"
+    for _ in range(2):
+        two.night()
+        assert two.held(source_id)[source_id] == ALL
+    assert not [mail for mail in two.new_mails() if mail[0] != "updated"]
+
+
+@pytest.mark.parametrize("first", ["hr", "rooms"])
+def test_s21_an_approved_shrink_cancels_no_guest_of_a_united_meeting(two: Firm, first: str) -> None:
+    """Two thirds of the room bookings are gone, the linked one among them; the report says that nothing is deleted on that account."""
+    for number in range(12):
+        two.book(f"r{number}", f"q{number}", source="rooms")
+    source_id = _unite(two, first)
+    before = two.held()
+    two.cancel("9", *(f"r{number}" for number in range(8)), source="rooms")
+    assert two.night().exit_code == 4
+    assert two.approve()
+    two.apply()
+    assert (two.held(), two.held(source_id)[source_id]) == (before, ALL)
+    assert not [mail for mail in two.new_mails() if mail[0] == "cancelled"]

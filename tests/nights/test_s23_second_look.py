@@ -399,3 +399,27 @@ def test_s23_a_limit_on_the_guests_removes_nobody(firm: Firm) -> None:
 
 def test_s23_an_empty_column_of_keys_is_asked_without_an_error() -> None:
     assert clean_key(pd.Series([], dtype="str")).empty
+
+
+ODD_KEYS = ["a'); DROP TABLE events; --", ":keys", "%s %(x)s", '"q"', "\\", "a;b", "ключ", "a b", "100%", "k" * 300]
+
+
+def test_s23_keys_of_any_characters_are_looked_for_and_what_is_there_stays(firm: Firm) -> None:
+    """Gone at the first look, and every second one is back at the second."""
+    firm.sections["guards"] |= {"max_delete_share": 1.0, "max_shrink_share": 1.0}
+    for number, key in enumerate(ODD_KEYS):
+        firm.book(key, f"g{number}")
+    firm.book("stay", "z")
+    firm.night()
+    before, _ = firm.held(), firm.new_mails()
+    gone = {key: firm.meetings["rooms"].pop(key) for key in ODD_KEYS}
+
+    def put_back() -> None:
+        firm.meetings["rooms"] |= {key: gone[key] for key in ODD_KEYS[::2]}
+        firm.write()
+
+    firm.night(between=put_back)
+    assert len(before) == len(ODD_KEYS) + 1
+    cancelled = {address for kind, _, _, address in firm.new_mails() if kind == "cancelled"}
+    assert cancelled == {f"g{number}@out.example" for number in range(1, len(ODD_KEYS), 2)}
+    assert len(firm.held()) == len(ODD_KEYS[::2]) + 1
