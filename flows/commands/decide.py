@@ -59,9 +59,8 @@ def approve(
     for finding in read_findings(stored):
         say(f"  {finding['guard']}: {finding['message']}")
     if rest:
-        say(
-            f"the rest waits as {rest['plan_id']}, digest {rest['digest'][:16]}: {plural(rest['changes'], 'change')}; nothing of it is sent unapproved"
-        )
+        changes = plural(rest["changes"], "change")
+        say(f"the rest waits as {rest['plan_id']}, digest {rest['digest'][:16]}: {changes}; it needs an approval of its own")
     if waiting and name == stored["run_id"]:
         say(f"the run {stored['run_id']} waits for this and goes on within a minute; if it has been killed, `essentry-sync apply {name}`")
     elif rest:

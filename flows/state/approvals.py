@@ -79,7 +79,10 @@ class Approvals:
         return True
 
     def list_left_out(self) -> pd.DataFrame:
-        """source_id and action of the changes that approvals left out, and that nobody has released since."""
+        """source_id and action of the changes that approvals left out, and that nobody has released since.
+
+        An event that a full run sends once more only because it is one is no question of another night.
+        """
         rest, later, c, d = t.plans.alias(), t.plans.alias(), t.plan_changes.c, t.plan_changes.alias().c
         answered = sa.exists().where(
             later.c.plan_id == d.plan_id, later.c.approval_of == later.c.plan_id, later.c.approved_at.is_not(None),
@@ -88,7 +91,13 @@ class Approvals:
         query = (
             sa.select(c.source_id, c.action)
             .join_from(t.plan_changes, rest, rest.c.plan_id == c.plan_id)
-            .where(rest.c.plan_id.endswith(REST), rest.c.approved_at.is_(None), c.state == "planned", ~answered)
+            .where(
+                rest.c.plan_id.endswith(REST),
+                rest.c.approved_at.is_(None),
+                c.state == "planned",
+                c.reason.is_distinct_from("full"),
+                ~answered,
+            )
             .distinct()
         )
         with self._read() as connection:
