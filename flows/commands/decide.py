@@ -11,40 +11,60 @@ import typer
 from flows.commands.app import DEFAULT_CONFIG, ConfigFile, app, load_settings
 from schemas.errors import ConfigurationError, StalePlanError
 
+_CHOICE = "source=, location=, action=, event= or reason=; a comma joins two, and both hold"
+
 
 @app.command(rich_help_panel="Decide")
 def approve(
     plan_id: Annotated[str, typer.Argument(metavar="PLAN")],
     by: Annotated[str, typer.Option("--by", help="who approves; default: this account")] = "",
     reason: Annotated[str, typer.Option("--reason", help="why")] = "",
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="KIND=VALUE", help=f"{_CHOICE}; of several, what any names")] = None,
+    but: Annotated[list[str] | None, typer.Option("--except", metavar="KIND=VALUE", help="all but these, which wait; as --only")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Release one waiting plan, and no more; `apply` sends it, or the run that waits for it."""
+    """Release one waiting plan, or a part of it, and no more; `apply` sends it, or the run that waits for it."""
     import getpass
 
     from flows.commands.app import name_plan
     from flows.commands.terminal import say
     from flows.night.apply import check_age
     from flows.night.close import read_findings
+    from flows.night.lease import hold_lease
+    from flows.night.part import approve_part
+    from flows.night.run import new_run
     from flows.night.session import open_state
+    from transforms.guards.selection import read_choice
     from transforms.words import plural
 
+    rest = None
     settings = load_settings(config)
+    choice = read_choice(only or [], but or [])
     with open_state(settings, migrate=False) as state:
         stored, _ = state.load_plan(name_plan(state, plan_id))
-        name, now = stored["plan_id"], datetime.now(UTC)
+        name, now, who = stored["plan_id"], datetime.now(UTC), by or getpass.getuser()
         check_age(stored, settings, now=now)
-        if not state.approve_plan(name, by=by or getpass.getuser(), reason=reason, now=now):
+        if choice.only or choice.but:
+            with hold_lease(state, new_run(), settings):  # a run at work may be sending it
+                parted = approve_part(settings, state, name, choice, by=who, reason=reason, now=now)
+            stored, rest = parted.part, parted.rest
+        elif not state.approve_plan(name, by=who, reason=reason, now=now):
             stored, _ = state.load_plan(name)
             newest, _ = state.load_plan("latest")
             hint = f"; the newest is {newest['plan_id']} ({newest['status']})" if newest["plan_id"] != name else ""
             raise StalePlanError(f"the plan {name} is {stored['status']}: there is nothing to approve{hint}")
         waiting = state.is_waiting(stored["run_id"])
-    say(f"approved {name}, digest {stored['digest'][:16]}: {plural(stored['changes'], 'change')}")
+    part = "the chosen part of " if rest else ""
+    say(f"approved {part}{name}, digest {stored['digest'][:16]}: {plural(stored['changes'], 'change')}")
     for finding in read_findings(stored):
         say(f"  {finding['guard']}: {finding['message']}")
-    if waiting:
+    if rest:
+        changes = plural(rest["changes"], "change")
+        say(f"the rest waits as {rest['plan_id']}, digest {rest['digest'][:16]}: {changes}; it needs an approval of its own")
+    if waiting and name == stored["run_id"]:
         say(f"the run {stored['run_id']} waits for this and goes on within a minute; if it has been killed, `essentry-sync apply {name}`")
+    elif rest:
+        say(f"send the part with `essentry-sync apply {name}`; a new run before that asks again, for the part as well")
     else:
         say(f"send it with `essentry-sync apply {name}`; a new run before that sends no more than this without asking again")
 

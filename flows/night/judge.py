@@ -17,6 +17,7 @@ from transforms.guards.approval import Approval, list_exceeding, take_unapproved
 from transforms.guards.churn import find_churn
 from transforms.guards.findings import Finding, count_largest
 from transforms.guards.guards import check_guards
+from transforms.guards.left_out import find_left_out
 from transforms.guards.policy import choose_asked, count_shown, digest_policy, list_questions, name_questions, settle_policy
 from transforms.guards.strangers import Precedents, find_strangers
 from transforms.naming.naming import name_by
@@ -61,9 +62,10 @@ def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, fu
         "full": full and not first,
     }
     health = _name_causes(compared.findings, diff, snapshot)
+    health += find_left_out(state.list_left_out(), diff.changes)  # a person's no is asked about again, however small it is
     findings = health + check(diff, unasked, compared.hosts, **flags)
-    unseen, left_out = _list_unseen(config, compared)
-    policy = settle_policy(*saved, config, asked=asked, unseen=unseen, left_out=left_out)
+    unseen, by_pilot = _list_unseen(config, compared)
+    policy = settle_policy(*saved, config, asked=asked, unseen=unseen, left_out=by_pilot)
     standing = state.standing_approval(now=run.started_at, hours=config.guards.plan_max_age_hours) if findings else None
     if standing is None:
         return Judged(findings, None, policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +59,12 @@ def _read_diff(state: State, sent: list[tuple[str, pd.DataFrame]]) -> Diff:
     parts = [(plan_id, changes.iloc[start : start + MAIL_ROWS]) for plan_id, changes in sent for start in range(0, len(changes), MAIL_ROWS)]
     mails = [code_mails(_list_mails(state, batch)) for batch in ([parts] if few else [[part] for part in parts])]
     return Diff(pd.concat([changes[_COLUMNS] for _, changes in sent], ignore_index=True), pd.DataFrame(), unite_frames(mails))
+
+
+def read_stored(state: State, plan_id: str, changes: pd.DataFrame) -> Diff:
+    """The changes of a stored plan, and their mails. changes: _COLUMNS, starts_at, and what mails are listed from."""
+    diff = _read_diff(state, [(plan_id, changes)])
+    return replace(diff, changes=changes.reset_index(drop=True))
 
 
 def _list_mails(state: State, sent: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:

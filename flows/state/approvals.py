@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,9 @@ import sqlalchemy as sa
 from flows.state import tables as t
 from transforms.guards.approval import Approval, key_changes
 
+REST = "-rest"
+"""The end of the id of what an approval left out of a plan."""
+CHUNK = 500
 APPROVABLE = ("waiting", "partly")
 APPROVED = ("approved", "partly", "applying")
 
@@ -26,6 +29,8 @@ class Approvals:
         def _begin(self) -> AbstractContextManager[sa.Connection]: ...
 
         def _read(self) -> AbstractContextManager[sa.Connection]: ...
+
+        def _check_lease(self, connection: sa.Connection) -> None: ...
 
         def _one(self, query: sa.Select[Any]) -> Any: ...
 
@@ -42,6 +47,63 @@ class Approvals:
                 seen = t.source_reads.update().where(t.source_reads.c.run_id == run)
                 connection.execute(seen.values(events_healthy=True, guests_healthy=True))
         return bool(released)
+
+    def split_plan(self, plan: Mapping[str, Any], rest_seqs: Sequence[int], *, part: Mapping[str, Any], rest: Mapping[str, Any]) -> bool:
+        """Part a plan that waits and was not sent: these changes become the plan `rest`, the others stay, each numbered from 1 anew.
+
+        part, rest: the columns of both heads that differ. In one transaction: a kill leaves the plan as it was. False: it waits no more, or
+        is another one by now, and nothing was changed.
+        """
+        name, other = plan["plan_id"], rest["plan_id"]
+        changes, moving = t.plan_changes, f"{plan['plan_id']}*"
+        c = changes.c
+        with self._begin() as connection:
+            self._check_lease(connection)
+            same = (t.plans.c.plan_id == name) & (t.plans.c.status == "waiting") & (t.plans.c.digest == plan["digest"])
+            if not connection.execute(t.plans.update().where(same).values(**part)).rowcount:
+                return False
+            for start in range(0, len(rest_seqs), CHUNK):
+                some = c.seq.in_(list(rest_seqs[start : start + CHUNK]))
+                connection.execute(changes.update().where(c.plan_id == name, some).values(plan_id=moving))
+            same_columns = [column for column in c if column.name not in ("plan_id", "seq")]
+            for old, new in ((moving, other), (name, moving), (moving, name)):
+                number = c.seq if old == moving and new == name else sa.func.row_number().over(order_by=c.seq)
+                query = sa.select(sa.literal(new), number, *same_columns).where(c.plan_id == old)
+                connection.execute(changes.insert().from_select(["plan_id", "seq", *(column.name for column in same_columns)], query))
+                connection.execute(changes.delete().where(c.plan_id == old))
+            conditions, looks = t.plan_conditions, t.plan_looks
+            theirs = conditions.c.source_id.in_(sa.select(c.source_id).where(c.plan_id == other))
+            connection.execute(conditions.update().where(conditions.c.plan_id == name, theirs).values(plan_id=other))
+            columns = [column for column in looks.c if column.name != "plan_id"]
+            query = sa.select(sa.literal(other), *columns).where(looks.c.plan_id == name)
+            connection.execute(looks.insert().from_select(["plan_id", *(column.name for column in columns)], query))
+            connection.execute(t.plans.insert().values(**{**plan, **rest}))
+        return True
+
+    def list_left_out(self) -> pd.DataFrame:
+        """source_id and action of the changes that approvals left out, and that nobody has released since.
+
+        An event that a full run sends once more only because it is one is no question of another night.
+        """
+        rest, later, c, d = t.plans.alias(), t.plans.alias(), t.plan_changes.c, t.plan_changes.alias().c
+        answered = sa.exists().where(
+            later.c.plan_id == d.plan_id, later.c.approval_of == later.c.plan_id, later.c.approved_at.is_not(None),
+            later.c.created_at > rest.c.created_at, d.source_id == c.source_id, d.action == c.action,
+        )  # fmt: skip
+        query = (
+            sa.select(c.source_id, c.action)
+            .join_from(t.plan_changes, rest, rest.c.plan_id == c.plan_id)
+            .where(
+                rest.c.plan_id.endswith(REST),
+                rest.c.approved_at.is_(None),
+                c.state == "planned",
+                c.reason.is_distinct_from("full"),
+                ~answered,
+            )
+            .distinct()
+        )
+        with self._read() as connection:
+            return t.read_frame(connection, query)
 
     def standing_approval(self, *, now: datetime, hours: float) -> Approval | None:
         """The approval of the newest plan, while that is not sent completely and the approval no older than `hours`."""

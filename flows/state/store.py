@@ -499,7 +499,8 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
         coded: the columns of few texts that may be categorical.
         """
         query = sa.select(t.plans).order_by(t.plans.c.created_at.desc())
-        if plan_id != "latest":
+        if plan_id != "latest":  # a whole id is nobody's beginning
+            query = sa.select(t.plans).order_by((t.plans.c.plan_id == plan_id).desc(), t.plans.c.created_at.desc())
             query = query.where(t.plans.c.plan_id.startswith(plan_id, autoescape=True))
         with self._read() as connection:
             rows = connection.execute(query.limit(2)).mappings().all()
