@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -30,6 +30,7 @@ OTHER_VARIABLES = ("CONFIG", "DEBUG", "REQUIRE_DATABASES", "REQUIRE_BROWSER")
 _OF_KUBERNETES = re.compile(r"(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)$")
 """What Kubernetes puts into a container beside a Service that is named essentry-sync."""
 MOST_DAYS = 36_500
+MOST_LISTED = 40_000
 MOST_SECONDS = 10_000_000
 """A hundred years and some months: what is longer is a slip of the keyboard, and leaves the calendar of databases."""
 
@@ -333,6 +334,9 @@ class ReportConfig(Section):
     url: str | None = Field(None, description="address under which that folder is served, for links in Prefect")
     timezone: Zone = "UTC"
     personal_data: Literal["full", "masked"] = Field("full", description="in report files; logs and artifacts are always masked")
+    list_changes: int = Field(
+        20, ge=0, le=MOST_LISTED, description="changes that `plan` and report.md tell one by one, cancellations first; people are masked"
+    )
     keep_personal_days: int = Field(
         90, ge=1, le=MOST_DAYS, description="days until people are taken out of reports, the ledger and ended events"
     )
@@ -401,6 +405,16 @@ class Config(BaseSettings):
             if not any(key in entry.sites for entry in self.sources.values()):
                 raise ValueError(f"pilot.sites names {key!r}, and no source has such a site")
         return self
+
+    _spell: Callable[[str], str] = PrivateAttr(default=str)
+
+    def spell_by(self, spell: Callable[[str], str]) -> None:
+        """Have the commands that reports name written as they are to be typed here."""
+        self._spell = spell
+
+    def spell(self, command: str) -> str:
+        """A command as it is to be typed here, such as `uv run essentry-sync apply X --config other.toml`."""
+        return self._spell(command)
 
     @property
     def spill_folder(self) -> Path | None:
@@ -502,7 +516,11 @@ def _list_settings(model: type[BaseModel]) -> Iterator[str]:
 
 def reload_config(config: Config) -> Config:
     """The configuration as its file and the environment say now; one that was not read from a file as it is."""
-    return config if config.file is None else load_config(config.file)
+    if config.file is None:
+        return config
+    again = load_config(config.file)
+    again.spell_by(config.spell)
+    return again
 
 
 def _explain(item: Any) -> str:

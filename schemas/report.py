@@ -205,6 +205,9 @@ class Change(TypedDict):
 
     source_id: str
     source: str
+    source_key: NotRequired[
+        Annotated[str | None, Field(description="the event's key as its source has it; null where it holds an address")]
+    ]
     location_id: int | None
     action: Annotated[str, Field(description="create, update, delete, expire")]
     reason: str | None

@@ -1,10 +1,12 @@
 """The README and what it leads to name every command and every key of the configuration, and nothing that does not exist."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+from flows.commands.called import WITHOUT_CONFIG
 from flows.commands.main import app
 from flows.sources.presets import complete_source
 from schemas import config
@@ -44,6 +46,18 @@ def test_readme_documents_every_command():
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
     section = OPERATING[OPERATING.index("## Commands") : OPERATING.index("| exit code")]
     assert {name.split()[0] for name in re.findall(r"^\| `([a-z][^`]*)` \|", section, flags=re.M)} == names
+
+
+def test_which_commands_take_no_config_is_said():
+    """The sentence under the table, and the list by which commands are spelled, are those of the commands themselves."""
+    without = {
+        command.name or command.callback.__name__
+        for command in app.registered_commands
+        if "config" not in inspect.signature(command.callback).parameters
+    }
+    assert without == WITHOUT_CONFIG
+    sentence = OPERATING[OPERATING.index("All but `") : OPERATING.index(" take `--config`")]
+    assert set(re.findall(r"`([a-z]+)`", sentence)) == without
 
 
 def test_readme_examples_are_valid_configurations(tmp_path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands.called import note_config, spell_command
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,9 +25,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="configuration file", envvar="ESSENTRY_SYNC_CONFIG")]
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="configuration file", envvar="ESSENTRY_SYNC_CONFIG", callback=note_config)]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="the clock, ISO 8601 with a zone; for tests and re-runs")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Listed = Annotated[
+    int | None,
+    typer.Option("--list", min=0, metavar="N", help="changes to tell one by one, cancellations first; default: report.list_changes"),
+]
 DEFAULT_CONFIG = Path("essentry-sync.toml")
 
 
@@ -47,10 +52,12 @@ def show_life(*, quiet: bool = False) -> None:
 
 
 def load_settings(path: Path) -> Config:
-    """The configuration of a command."""
+    """The configuration of a command; what it names to copy is spelled as this command was."""
     from schemas.config import load_config
 
-    return load_config(path)
+    config = load_config(path)
+    config.spell_by(spell_command)
+    return config
 
 
 def read_clock(text: str | None) -> datetime | None:
@@ -89,11 +96,11 @@ def name_plan(state: State, plan: str) -> str:
     return typed
 
 
-def end_with(result: Result, *, as_json: bool) -> None:
-    """Print a run's summary and end with its exit code."""
-    from flows.commands.terminal import print_result
+def end_with(result: Result, *, as_json: bool, listed: int = 0) -> None:
+    """Print a run's summary, with so many of its changes, and end with its exit code."""
+    from flows.commands.summary import print_result
     from flows.commands.waiting import waiting
 
     waiting.end()
-    print_result(result, as_json=as_json)
+    print_result(result, as_json=as_json, listed=listed)
     raise typer.Exit(result.exit_code)

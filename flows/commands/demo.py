@@ -9,7 +9,8 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flows.commands.terminal import Progress, print_result, say
+from flows.commands.summary import print_result
+from flows.commands.terminal import Progress, say
 from flows.demo.databases import build_demo
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer

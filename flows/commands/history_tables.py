@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import pandas as pd
 from rich.markup import escape
-from rich.table import Table
 
+from flows.commands.output import write_json
+from flows.commands.tables import print_table
 from flows.commands.terminal import console, print_frame, say
 from flows.state.people import Forgotten
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE
@@ -36,17 +36,15 @@ def print_runs(runs: pd.DataFrame, *, as_json: bool) -> None:
     history = list_history(runs)
     if len(history) > 1:
         say(f"The last {plural(len(history), 'sync or apply', 'syncs and applies')}, oldest first; the tallest bar is the largest number.")
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column, justify in (("", "left"), ("runs", "left"), ("largest", "right"), ("last", "right")):
-            table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table = []
         for measure in _BARS:
             values = [run[measure] for run in history]
             known = [value for value in values if value is not None]
-            table.add_row(MEASURES[measure], draw_sparkline(values), _number(max(known, default=None)), _number(values[-1]))
-        console.print(table)
+            table.append([MEASURES[measure], draw_sparkline(values), _number(max(known, default=None)), _number(values[-1])])
+        print_table(console, ["", "runs", "largest", "last"], table, right=("largest", "last"))
         say("")
     newest = rows.assign(verdict=verdicts)[["run_id", "kind", "started_at", "status", "exit_code", "verdict"]].head(HISTORY_RUNS)
-    print_frame(newest, as_json=False, empty="no run yet")
+    print_frame(newest, as_json=False, empty="no run yet", wrap=True)
     if len(rows) > len(newest):
         say(f"… and {len(rows) - len(newest):,} older; --json lists them all")
 
@@ -54,7 +52,7 @@ def print_runs(runs: pd.DataFrame, *, as_json: bool) -> None:
 def print_trace(trace: Mapping[str, Any], *, as_json: bool) -> None:
     """The life of an event or an invitation."""
     if as_json:
-        sys.stdout.write(orjson.dumps(trace, option=orjson.OPT_INDENT_2).decode() + "\n")
+        write_json(orjson.dumps(trace, option=orjson.OPT_INDENT_2))
         return
     what = f"invitation of the event {trace['event']}" if trace["invitation"] else "event"
     console.print(f"[bold]{escape(trace['source_id'])}[/] is an {what}", soft_wrap=True)
@@ -63,13 +61,11 @@ def print_trace(trace: Mapping[str, Any], *, as_json: bool) -> None:
     say("")
     if trace["life"]:
         say("Its life, oldest first:")
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("when", "run", "action", "status", "what"):
-            table.add_column(column, no_wrap=column in ("when", "run"))
+        table = []
         for row in trace["life"]:
             status = row["state"] + (f" {row['code']}" if row["code"] else "")
-            table.add_row(*(escape(str(text)) for text in (row["when"], row["run_id"], row["action"], status, row["what"])))
-        console.print(table)
+            table.append([str(text) for text in (row["when"], row["run_id"], row["action"], status, row["what"])])
+        print_table(console, ["when", "run", "action", "status", "what"], table, wrap=True)
     else:
         say("No plan ever changed it.")
 
@@ -77,16 +73,14 @@ def print_trace(trace: Mapping[str, Any], *, as_json: bool) -> None:
 def print_comparison(comparison: Mapping[str, Any], *, as_json: bool) -> None:
     """Two runs side by side."""
     if as_json:
-        sys.stdout.write(orjson.dumps(comparison, option=orjson.OPT_INDENT_2).decode() + "\n")
+        write_json(orjson.dumps(comparison, option=orjson.OPT_INDENT_2))
         return
     a, b = comparison["runs"]
-    table = Table("", a["run_id"], b["run_id"], "difference", box=None, pad_edge=False, header_style="dim")
-    table.add_row("began", a["started_at"], b["started_at"], "")
-    table.add_row("ended", a["status"], b["status"], "")
+    table = [["began", a["started_at"], b["started_at"], ""], ["ended", a["status"], b["status"], ""]]
     for row in comparison["numbers"]:
         change = "" if row["a"] is None or row["b"] is None else f"{row['b'] - row['a']:+,.10g}"
-        table.add_row(MEASURES[row["measure"]], _number(row["a"]), _number(row["b"]), change)
-    console.print(table)
+        table.append([MEASURES[row["measure"]], _number(row["a"]), _number(row["b"]), change])
+    print_table(console, ["", a["run_id"], b["run_id"], "difference"], table)
     for key, words in (
         ("both", "changed by both"),
         ("only_a", f"changed by {a['run_id']} alone"),
@@ -103,6 +97,11 @@ def print_comparison(comparison: Mapping[str, Any], *, as_json: bool) -> None:
 
 def print_forgotten(found: Forgotten, keep_inactive_days: int) -> int:
     """What `forget` did and what waits; 3 when something waits."""
+    if found.complete and not (found.events or found.changes or found.reports):
+        say(
+            "nothing to forget: neither the state nor a report knows this address. Was it written as the source has it? Backups are yours to clean"
+        )
+        return EXIT_DONE
     say(
         f"forgotten: {plural(found.events, 'ended event')}, {plural(found.changes, 'change')} of the ledger, {plural(found.reports, 'report')}; "
         "essentry was not called"

@@ -34,6 +34,7 @@ def report(
 
         typer.echo(json.dumps(read_schema(), indent=2))
         return
+    from flows.commands.output import write_json
     from flows.operations.history import find_report
 
     with _read_state(config) as state:
@@ -45,7 +46,8 @@ def report(
         typer.echo(str(file))
         typer.launch(file.as_uri())
         return
-    typer.echo(file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8")
+    write_json(text) if as_json else typer.echo(text)
 
 
 @app.command(rich_help_panel="Look back")
@@ -70,7 +72,9 @@ def runs(
 
 @app.command(rich_help_panel="Look back")
 def show(
-    source_id: Annotated[str, typer.Argument(metavar="SOURCE_ID")], config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False
+    source_id: Annotated[str, typer.Argument(metavar="ID", help="essentry's sourceId, or the event's key as its source has it")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
 ) -> None:
     """Tell the life of one event or invitation: what its source says now, what essentry holds, and every change so far."""
     from flows.commands.history_tables import print_trace
@@ -107,11 +111,8 @@ def quarantine(
 
     with _read_state(config) as state:
         frame = state.quarantine(find_run(state, run)["run_id"])
-    print_frame(
-        frame[["source", "part", "source_event_id", "guest_id", "check", "value", "remedy"]],
-        as_json=as_json,
-        empty="nothing is quarantined",
-    )
+    columns = ["source", "part", "source_event_id", "guest_id", "check", "value", "remedy"]
+    print_frame(frame[columns], as_json=as_json, empty="nothing is quarantined", wrap=True)
 
 
 @app.command(rich_help_panel="Look back")

@@ -12,8 +12,22 @@ from typing import Annotated, Any
 import typer
 
 from flows.commands import badges, decide, look_back, operate, rehearse
-from flows.commands.app import DEFAULT_CONFIG, AsOf, ConfigFile, Json, app, end_with, load_settings, quieten_engine, read_clock, show_life
+from flows.commands.app import (
+    DEFAULT_CONFIG,
+    AsOf,
+    ConfigFile,
+    Json,
+    Listed,
+    app,
+    end_with,
+    load_settings,
+    quieten_engine,
+    read_clock,
+    show_life,
+)
+from flows.commands.called import spell_commands
 from flows.commands.ending import die_of_it, leave_soon, was_terminated
+from flows.commands.output import steady_output
 from schemas.errors import EXIT_BUG, SyncError
 
 __all__ = [
@@ -47,6 +61,7 @@ def sync(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="plan and report, send nothing")] = False,
     as_of: AsOf = None,
     as_json: Json = False,
+    listed: Listed = None,
 ) -> None:
     """One night: read, compare, guard, send, report."""
     quieten_engine()
@@ -63,7 +78,8 @@ def sync(
             from flows.engine.run import run_night
 
             result = run_night(settings, as_of=clock, full=full, progress=progress)
-    end_with(result, as_json=as_json)
+    shown = listed if listed is not None else settings.report.list_changes if dry_run else 0
+    end_with(result, as_json=as_json, listed=shown)
 
 
 @app.command()
@@ -72,15 +88,17 @@ def plan(
     full: Annotated[bool, typer.Option("--full", help="plan to send every current event again")] = False,
     as_of: AsOf = None,
     as_json: Json = False,
+    listed: Listed = None,
 ) -> None:
     """Compute and store a plan; send nothing."""
     show_life(quiet=as_json)
+    settings = load_settings(config)
     from flows.commands.terminal import Progress
     from flows.night.steps import run_plan
 
     with Progress(quiet=as_json) as progress:
-        result = run_plan(load_settings(config), as_of=read_clock(as_of), full=full, progress=progress)
-    end_with(result, as_json=as_json)
+        result = run_plan(settings, as_of=read_clock(as_of), full=full, progress=progress)
+    end_with(result, as_json=as_json, listed=settings.report.list_changes if listed is None else listed)
 
 
 @app.command()
@@ -150,6 +168,7 @@ def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command; the process ends with its exit code."""
+    steady_output()
     try:
         app(args=arguments, standalone_mode=True)
     except SystemExit as ended:
@@ -157,7 +176,7 @@ def main(arguments: list[str] | None = None) -> Any:
             leave_soon(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
         raise
     except SyncError as error:
-        typer.secho(f"essentry-sync: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
+        typer.secho(f"essentry-sync: {spell_commands(str(error))}", err=True, fg="red" if sys.stderr.isatty() else None)
         if "prefect" in sys.modules:
             leave_soon(error.exit_code)
         sys.exit(error.exit_code)

@@ -91,7 +91,7 @@ def rebuild(
             "AGAIN and keeps the old invitations beside; a backup of the state, however old, avoids that: restore one if there is any",
             err=True,
         )
-    waiting = f"the plan {planned.plan_id} waits: essentry-sync approve {planned.plan_id}, then essentry-sync apply {planned.plan_id}"
+    waiting = f"the plan {planned.plan_id} waits: `essentry-sync approve {planned.plan_id}`, then `essentry-sync apply {planned.plan_id}`"
     try:
         agreed = yes or typer.confirm("send it?", err=True)
     except typer.Abort:
@@ -145,6 +145,7 @@ def check(
     """
     import orjson
 
+    from flows.commands.output import write_json
     from flows.commands.terminal import say
     from flows.night.session import open_state
     from transforms.report.check import judge_runs
@@ -153,7 +154,7 @@ def check(
         runs = state.runs()
     code, word, text = judge_runs(runs, now=datetime.now(UTC), max_age=timedelta(hours=max_age))
     if as_json:
-        typer.echo(orjson.dumps({"ok": code == 0, "exit_code": code, "text": text, "max_age_hours": max_age}).decode())
+        write_json(orjson.dumps({"ok": code == 0, "exit_code": code, "text": text, "max_age_hours": max_age}))
     else:
         say(f"{word}: {text} (a good one is wanted every {max_age:g} hours)")
     raise typer.Exit(code)

@@ -5,26 +5,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 
+from flows.commands.called import spell_commands
+from flows.commands.output import write_json
+from flows.commands.tables import print_table
 from flows.commands.waiting import waiting
-from flows.night.session import Result
-from transforms.report.problems import describe_problem
+from transforms.words import plural
+
+if TYPE_CHECKING:
+    from flows.operations.doctor import Line
 
 console = Console(highlight=False)
 errors = Console(highlight=False, stderr=True)
+MARKS = {"fine": ("✓", "green"), "warning": ("!", "bold yellow"), "failed": ("✗", "bold red")}
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """One plain line."""
-    (errors if err else console).print(text, markup=False, soft_wrap=True)
+    """One plain line; a command in it between backticks is spelled as it is to be typed here."""
+    (errors if err else console).print(spell_commands(text), markup=False, soft_wrap=True)
     waiting.heard()
 
 
@@ -77,75 +82,34 @@ class Progress:
             say(f"sent {done:,} of {total:,}")
 
 
-def print_result(result: Result, *, as_json: bool) -> None:
-    """The summary of a run."""
-    report = result.report
+def print_frame(frame: pd.DataFrame, *, as_json: bool, empty: str, wrap: bool = False) -> None:
+    """A frame as a table, or as JSON records. wrap: the last column is prose."""
     if as_json:
-        sys.stdout.write(orjson.dumps(report, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
-        return
-    say("")
-    console.print(report["verdict"], style="bold green" if result.exit_code == 0 else "bold yellow", markup=False, soft_wrap=True)
-    if "counts" in report:
-        counts = {name: count for name, count in report["counts"].items() if count}
-        table = Table("events", *counts, box=None, pad_edge=False, header_style="dim")
-        table.add_row("in all", *(f"{count:,}" for count in counts.values()))
-        for source, actions in report["by_source"].items():
-            table.add_row(source, *(f"{actions.get(name, 0):,}" if name in actions else "" for name in counts))
-        console.print(table)
-        sent = bool(report["load"])
-        people = report["people_mailed"] if sent else report["people"]
-        say(
-            f"people {'mailed' if sent else 'who would be mailed'}: {people['total']:,} "
-            f"(invited {people['invited']:,}, updated {people['updated']:,}, cancelled {people['cancelled']:,})"
-        )
-        if sent:
-            say(f"requests: {report['load']['requests']:,}, retries: {report['load']['retries']:,}")
-        for group in report["quarantined"]:
-            sample = ", ".join(str(item["source_event_id"]) for item in group["samples"][:3])
-            say(f"quarantined: {group['rows']:,} {group['source']} {group['part']}: {group['remedy']} ({sample})")
-        for finding in report["guards"]:
-            say(f"guard {finding['guard']}: {finding['message']}")
-            for cause in finding["causes"][:3]:
-                say(f"  {cause}")
-        approval = report["plan"].get("approval")
-        if report["guards"] and approval:
-            say(f"released by {approval['by']} (plan {approval['plan_id']}){': ' if approval['reason'] else ''}{approval['reason']}")
-        elif commands := report["plan"].get("commands"):
-            say(f"to {'release' if report['guards'] else 'send'} it: {', then '.join(commands)}")
-        for problem in report["problems"][:10]:
-            say(f"{problem['state']}: {problem['source_id']} {describe_problem(problem)}".rstrip())
-        for name, text in report["failed_sources"].items():
-            say(f"source {name} failed: {text}")
-        say("seconds: " + ", ".join(f"{step} {value:.1f}" for step, value in report["seconds"].items()))
-    say(f"report: {result.folder / 'report.html'}")
-
-
-def print_frame(frame: pd.DataFrame, *, as_json: bool, empty: str) -> None:
-    """A frame as a table, or as JSON records."""
-    if as_json:
-        sys.stdout.write(frame.to_json(orient="records", date_format="iso", indent=2, force_ascii=False) + "\n")
+        write_json(str(frame.to_json(orient="records", date_format="iso", indent=2, force_ascii=False)))
     elif frame.empty:
         say(empty)
     else:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in frame.columns:
-            table.add_column(column, no_wrap=column == "run_id")
-        for row in frame.itertuples(index=False):
-            table.add_row(*("" if pd.isna(value) else _cell(value) for value in row))
-        console.print(table)
+        rows = [["" if pd.isna(value) else _cell(value) for value in row] for row in frame.itertuples(index=False)]
+        print_table(console, list(frame.columns), rows, wrap=wrap)
+        waiting.heard()
 
 
 def _cell(value: Any) -> str:
-    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, pd.Timestamp) else str(value).replace("[", "\\[")
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, pd.Timestamp) else str(value)
 
 
-def print_checks(checks: Iterable[tuple[bool, str]], *, as_json: bool) -> int:
-    """`doctor`'s lines; 2 when one of them failed."""
-    lines = list(checks)
+def print_checks(checks: Iterable[Line], *, as_json: bool) -> int:
+    """`doctor`'s lines: ✓ fine, ! a warning, ✗ to be mended; 2 when something is to be mended."""
+    lines = [(line, line.level) for line in checks]
     if as_json:
-        sys.stdout.write(orjson.dumps([{"ok": ok, "text": text} for ok, text in lines], option=orjson.OPT_INDENT_2).decode() + "\n")
+        told = [{"ok": line.fine, "level": level, "text": line.text} for line, level in lines]
+        write_json(orjson.dumps(told, option=orjson.OPT_INDENT_2))
     else:
-        for ok, text in lines:
-            console.print("✓" if ok else "✗", style="green" if ok else "bold red", end=" ")
-            say(text)
-    return 0 if all(ok for ok, _ in lines) else 2
+        for line, level in lines:
+            mark, style = MARKS[level]
+            console.print(mark, style=style, end=" ")
+            say(line.text)
+        warnings = sum(level == "warning" for _, level in lines)
+        if warnings:
+            say(f"{plural(warnings, 'warning')}: rows that would be set aside, and what may be on purpose; none of them ends with 2")
+    return 2 if any(level == "failed" for _, level in lines) else 0

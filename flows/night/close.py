@@ -121,6 +121,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             uncleared=uncleared,
             **_surroundings(session),
         )
+        report["plan"]["commands"] = [session.config.spell(command) for command in report["plan"]["commands"]]
         unwritten = _write_report(session, folder, report, changes, planned.plan_id)
     status = {0: "done", 3: "incomplete", 4: "stopped"}.get(settled, "failed")
     state.finish_run(
@@ -171,7 +172,9 @@ def _write_report(session: Session, folder: Path, report: dict[str, Any], change
 
     listed = session.state.read_changes(plan_id, choose_listed(changes)["seq"].tolist())
     parts = session.state.iterate_changes(plan_id, len(changes))
-    return _try_writing(write_report, folder, report, listed, parts, wording=_wording(session), read_contents=read_contents)
+    masked = session.config.report.personal_data == "masked"
+    wording = name_places(session.config, masked=masked, adopted=session.state.adopted().get("event"))
+    return _try_writing(write_report, folder, report, listed, parts, wording=wording, read_contents=read_contents)
 
 
 def _try_writing(write: Callable[..., Any], *arguments: Any, **options: Any) -> ReportError | None:

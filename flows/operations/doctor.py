@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import sqlalchemy as sa
@@ -34,13 +35,32 @@ CLOCK_SECONDS = 60
 SAMPLE = 5
 NAMED = 8  # keys named in one line
 
-Line = tuple[bool, str]
+
+class Line(NamedTuple):
+    """What was found: whether it is fine, and the words with the remedy."""
+
+    fine: bool
+    text: str
+
+    @property
+    def level(self) -> str:
+        """fine, warning or failed."""
+        return "fine" if self.fine else "failed"
+
+
+class Warned(Line):
+    """What may be on purpose, or asks for a row of the source: it keeps no upgrade and no night from going on."""
+
+    @property
+    def level(self) -> str:
+        """A warning, whatever it is about."""
+        return "warning"
 
 
 def examine(config: Config) -> Iterator[Line]:
-    """Lines of (fine, what was found and the remedy). A warning that may be on purpose is fine."""
+    """Lines of (fine, what was found and the remedy), a `Warned` where nothing has to be mended before the next night."""
     for name, entry in config.sources.items():
-        yield from _examine_source(name, entry, root=config.root)
+        yield from _examine_source(name, entry, root=config.root, most=config.guards.max_quarantine_share)
     yield from _examine_folder(config)
     yield from _examine_state(config)
     yield from _examine_essentry(config)
@@ -54,35 +74,35 @@ def _examine_folder(config: Config) -> Iterator[Line]:
         with open_shelf(folder):
             free = shutil.disk_usage(folder).free / 1e9
     except SyncError as error:
-        yield False, str(error)
+        yield Line(False, str(error))
         return
-    yield True, f"scale.folder {folder}: usable, {free:,.0f} GB free"
+    yield Line(True, f"scale.folder {folder}: usable, {free:,.0f} GB free")
 
 
-def _examine_source(name: str, entry: SourceConfig, *, root: Path) -> Iterator[Line]:
+def _examine_source(name: str, entry: SourceConfig, *, root: Path, most: float) -> Iterator[Line]:
     try:
         url = source_url(name, entry, root=root)
         with open_snapshot(name, url) as connection:
             connection.execute(sa.text("SELECT 1"))
-        yield True, f"source {name}: connected to {url.render_as_string(hide_password=True)}"
+        yield Line(True, f"source {name}: connected to {url.render_as_string(hide_password=True)}")
         complete = complete_source(entry)
         read = read_source(name, complete, root=root)
         valid = validate_source(name, read.events, read.guests, complete)
     except SyncError as error:
-        yield False, str(error)
+        yield Line(False, str(error))
         return
     for part, frame in (("events", read.events), ("guests", read.guests)):
-        yield True, f"source {name}: the SELECT of {part} gives {len(frame):,} rows with {', '.join(frame.columns)}"
+        yield Line(True, f"source {name}: the SELECT of {part} gives {len(frame):,} rows with {', '.join(frame.columns)}")
     if read.events.empty:
-        yield True, f"source {name}: warning: no events at all; is this the right database?"
+        yield Warned(True, f"source {name}: warning: no events at all; is this the right database?")
     for part, words in find_limits(name, complete, root=root).items():
         held = "no event" if part == "events" else "no guest"
-        yield (
+        yield Warned(
             True,
             f"source {name}: warning: the SELECT of {part} leaves rows out ({words}): {held} is cancelled for not being in it; take the limit out",
         )
     if entry.guests == "external" and not entry.internal_domains:
-        yield (
+        yield Warned(
             True,
             f"source {name}: warning: sources.{name}.internal_domains is empty: employees count as guests unless the source marks them",
         )
@@ -91,7 +111,17 @@ def _examine_source(name: str, entry: SourceConfig, *, root: Path) -> Iterator[L
         keys = _listed(rows["source_event_id"].dropna().unique().tolist()) or "without a key"
         count = f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}"
         why = f" ({_listed(sorted(rows['value'].dropna().unique()))})" if check == "problem" else ""
-        yield False, f"source {name}: {count} of {part} would be quarantined: {remedy}{why}; {'keys' if len(rows) > 1 else 'key'} {keys}"
+        yield Warned(
+            False, f"source {name}: {count} of {part} would be quarantined: {remedy}{why}; {'keys' if len(rows) > 1 else 'key'} {keys}"
+        )
+    for part, frame in (("events", read.events), ("guests", read.guests)):
+        rows = len(valid.rejects.loc[valid.rejects["part"] == part, ["source_event_id", "guest_id"]].drop_duplicates())
+        if len(frame) and rows > most * len(frame):
+            yield Line(
+                False,
+                f"source {name}: {rows / len(frame):.0%} of the rows of {part} would be quarantined, over the {most:.0%} of "
+                "guards.max_quarantine_share: it would delete nothing, and the run would stop; correct the SELECT, or the rows",
+            )
     yield from _compare_places(name, complete, url, valid)
 
 
@@ -99,10 +129,10 @@ def _sample(name: str, valid: Validated) -> Iterator[Line]:
     for row in valid.events.head(SAMPLE).itertuples():
         start = row.starts_at.strftime("%Y-%m-%d %H:%M UTC") if row.starts_at == row.starts_at else "no start"
         host = mask_address(str(row.host_email)) if row.host_email == row.host_email else "none"
-        yield True, f"source {name}: sample event {row.source_event_id}: {start}, {row.status}, host {host}"
+        yield Line(True, f"source {name}: sample event {row.source_event_id}: {start}, {row.status}, host {host}")
     for row in valid.guests.head(SAMPLE).itertuples():
         shown = mask_address(str(row.email)) if row.email == row.email else mask_name(f"{_text(row.first_name)} {_text(row.last_name)}")
-        yield True, f"source {name}: sample guest of {row.source_event_id}: {shown}"
+        yield Line(True, f"source {name}: sample guest of {row.source_event_id}: {shown}")
 
 
 def _text(value: object) -> str:
@@ -112,14 +142,14 @@ def _text(value: object) -> str:
 def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validated) -> Iterator[Line]:
     """Places of the source against the site and room tables. A preset lists its places; of own SELECTs the events' keys are known."""
     if config.preset is None:
-        yield True, f"source {name}: {len(config.sites):,} sites and {len(config.rooms):,} rooms are mapped"
+        yield Line(True, f"source {name}: {len(config.sites):,} sites and {len(config.rooms):,} rooms are mapped")
         return
     try:
         places = read_places(name, config.preset, url, params=config.params)
     except SyncError as error:
-        yield False, str(error)
+        yield Line(False, str(error))
         return
-    yield True, f"source {name}: the tables are those of {places.versions}"
+    yield Line(True, f"source {name}: the tables are those of {places.versions}")
     events = Counter(valid.events["site_key"].dropna()) + Counter(_unmapped_sites(valid))
     sites = dict(zip(places.sites["site_key"], places.sites["site_name"], strict=True))
     rooms = dict(zip(places.rooms["room_key"], places.rooms["room_name"], strict=True))
@@ -130,18 +160,20 @@ def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validat
     without = [key for key in open_sites if not events[key]]
     if with_events:
         shown = _listed([f"{key} ({sites[key]})" for key in with_events])
-        yield False, f"source {name}: sites with events that are not mapped: {shown}: add them under [sources.{name}.sites]"
+        yield Line(False, f"source {name}: sites with events that are not mapped: {shown}: add them under [sources.{name}.sites]")
     if without:
         shown = _listed([f"{key} ({sites[key]})" for key in without])
-        yield True, f"source {name}: sites without events that are not mapped: {shown}"
+        yield Line(True, f"source {name}: sites without events that are not mapped: {shown}")
     strange = False
     for kind, table, known in (("sites", config.sites, sites), ("rooms", config.rooms, rooms)):
         missing = _absent(table, known)
         if missing:
             strange = True
-            yield False, f"source {name}: [sources.{name}.{kind}] names what the source does not have: {_listed(missing)}: correct the keys"
+            yield Line(
+                False, f"source {name}: [sources.{name}.{kind}] names what the source does not have: {_listed(missing)}: correct the keys"
+            )
     if not open_sites and not strange:
-        yield True, f"source {name}: all {len(sites):,} sites of the source are mapped"
+        yield Line(True, f"source {name}: all {len(sites):,} sites of the source are mapped")
 
 
 def _unmapped_sites(valid: Validated) -> list[str]:
@@ -163,12 +195,12 @@ def _examine_state(config: Config) -> Iterator[Line]:
     try:
         url = state_url(config)
         if not _has_state(url):
-            yield True, f"state store {url.render_as_string(hide_password=True)}: no state yet, the first run creates it"
+            yield Line(True, f"state store {url.render_as_string(hide_password=True)}: no state yet, the first run creates it")
             return
         with open_state(config, migrate=False) as state:
-            yield True, f"state store {state.label}: at its newest form, {len(state.runs()):,} runs"
+            yield Line(True, f"state store {state.label}: at its newest form, {len(state.runs()):,} runs")
     except SyncError as error:
-        yield False, str(error)
+        yield Line(False, str(error))
 
 
 def _has_state(url: sa.URL) -> bool:
@@ -200,14 +232,14 @@ def _examine_essentry(config: Config) -> Iterator[Line]:
 
         answer = asyncio.run(ping())
     except SyncError as error:
-        yield False, str(error)
+        yield Line(False, str(error))
     else:
         if answer.token_checked:
-            yield True, f"essentry: {base_url} answers in {answer.seconds * 1000:.0f} ms and knows the token"
+            yield Line(True, f"essentry: {base_url} answers in {answer.seconds * 1000:.0f} ms and knows the token")
         elif places:
-            yield False, f"essentry: {base_url} answers, but not as essentry does: check essentry.base_url"
+            yield Line(False, f"essentry: {base_url} answers, but not as essentry does: check essentry.base_url")
         else:
-            yield True, f"essentry: {base_url} answers; the token is not tested, for no location is configured"
+            yield Line(True, f"essentry: {base_url} answers; the token is not tested, for no location is configured")
     yield from _examine_clock(config)
 
 
@@ -219,11 +251,13 @@ def _examine_clock(config: Config) -> Iterator[Line]:
         after = datetime.now(UTC)
         theirs = parsedate_to_datetime(response.headers["Date"]).replace(tzinfo=UTC)  # HTTP dates are GMT
     except (httpx.HTTPError, KeyError, ValueError):
-        yield True, f"clock: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; essentry gave no date to compare it with"
+        yield Line(True, f"clock: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; essentry gave no date to compare it with")
         return
     off = (before + (after - before) / 2 - theirs).total_seconds()
     if abs(off) > CLOCK_SECONDS:
         direction = "ahead of" if off > 0 else "behind"
-        yield False, f"clock: this machine is {abs(off):,.0f} s {direction} essentry: set it, or let NTP set it; past events depend on it"
+        yield Line(
+            False, f"clock: this machine is {abs(off):,.0f} s {direction} essentry: set it, or let NTP set it; past events depend on it"
+        )
     else:
-        yield True, f"clock: within {CLOCK_SECONDS} s of essentry's"
+        yield Line(True, f"clock: within {CLOCK_SECONDS} s of essentry's")

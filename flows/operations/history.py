@@ -21,6 +21,7 @@ from transforms.naming.naming import Naming, name_by
 from transforms.report.changes import list_changes
 from transforms.report.history import list_history
 from transforms.report.words import MEASURES, Wording, name_places, show_person, show_value
+from transforms.validate.people import normalise_key
 from transforms.words import plural
 
 _FIRST = 20
@@ -50,11 +51,16 @@ def find_report(state: State, run: str) -> Path:
 
 
 def trace_event(state: State, config: Config, source_id: str) -> dict[str, Any]:
-    """Where an event or invitation stands, in lines, and its life. People are masked. Raises ConfigurationError for an id nobody knows."""
+    """Where an event or invitation stands, in lines, and its life. People are masked.
+
+    source_id: as essentry has it, or an event's key as its source has it (`K-2026-0010`). Raises ConfigurationError for an id that nobody knows, and
+    for a key that several sources have.
+    """
     wording = name_places(config, masked=True)
+    naming = name_by(config, state.adopted())
+    source_id = _find_by_key(state, config, naming, source_id) or source_id
     event, invitation = _split_id(state, source_id, shared=config.essentry.invitation_ids == "shared")
     snapshot, life = state.read_standing(event), state.list_life(event)
-    naming = name_by(config, state.adopted())
     source = _ask_source(config, naming, event)
     if snapshot.empty and life.empty and not source["rows"]:
         near = state.find_ids(source_id[: max(8, len(source_id) - 3)])
@@ -73,6 +79,26 @@ def trace_event(state: State, config: Config, source_id: str) -> dict[str, Any]:
         "standing": standing,
         "life": [{key: row[key] for key in keep} for row in records],
     }
+
+
+def _find_by_key(state: State, config: Config, naming: Naming, key: str) -> str | None:
+    """The id of the event that its source calls so; None where the text is an id itself, or nobody's key."""
+    if not state.read_standing(key).empty or not state.list_life(key).empty:
+        return None
+    keys = pd.Series([normalise_key(key)], dtype="str")
+    named = {source: str(naming.name_events(naming.prefix_of(source), keys).iloc[0]) for source in config.sources}
+    known = {source: name for source, name in named.items() if not (state.read_standing(name).empty and state.list_life(name).empty)}
+    known = known or {source: name for source, name in named.items() if len(state.list_quarantined(source, keys[0]))}
+    if not known and not _names_a_source(naming, key):
+        known = {source: name for source, name in named.items() if _ask_source(config, naming, name)["rows"]}
+    if len(known) > 1:
+        raise ConfigurationError(f"several sources have an event {key!r}: say which by its id, {' or '.join(sorted(known.values()))}")
+    return next(iter(known.values()), None)
+
+
+def _names_a_source(naming: Naming, text: str) -> bool:
+    """Whether a text begins as an id of a configured source does."""
+    return text.partition("-")[0] in set(naming.prefixes.values())
 
 
 def _split_id(state: State, source_id: str, *, shared: bool) -> tuple[str, str | None]:

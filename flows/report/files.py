@@ -66,7 +66,7 @@ def remove_report(folder: Path) -> None:
 def write_pages(folder: Path, report: Mapping[str, Any], wording: Wording) -> None:
     """report.json, and the pages that render from it alone."""
     _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-    _write(folder / "report.md", render_markdown(report).encode())
+    _write(folder / "report.md", render_markdown(report, wording).encode())
     _write(folder / PAGE, render_html(report, report.get("changes", []), wording))
 
 

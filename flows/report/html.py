@@ -133,7 +133,7 @@ def pack_changes(changes: Sequence[Mapping[str, Any]], wording: Wording) -> str:
         place = {value: number for number, value in enumerate(values)}
         packed["lists"][column] = values
         packed[column] = [place[row[column]] for row in shown]
-    for column in ("id", "name", "starts", "what", "fields", "guests"):
+    for column in ("id", "key", "name", "starts", "what", "fields", "guests"):
         packed[column] = [row[column] for row in shown]
     return b64encode(gzip.compress(orjson.dumps(packed), 6, mtime=0)).decode()
 
@@ -143,6 +143,7 @@ def _show(change: Mapping[str, Any], wording: Wording) -> dict[str, Any]:
     place = change["location_id"]
     return {
         "id": change["source_id"],
+        "key": _own_key(change),
         "name": change["name"] or "",
         "starts": _sortable(change["starts_at"], wording.timezone),
         "what": change["what"],
@@ -160,6 +161,12 @@ def _show(change: Mapping[str, Any], wording: Wording) -> dict[str, Any]:
             *(["−", _guest(guest), ""] for guest in change["removed"]),
         ],
     }
+
+
+def _own_key(change: Mapping[str, Any]) -> str:
+    """The source's own key where the id spells it otherwise."""
+    key = change.get("source_key") or ""
+    return "" if change["source_id"].endswith(f"-{key}") else key
 
 
 def _sortable(text: str | None, timezone: str) -> str:

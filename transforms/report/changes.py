@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,18 @@ from transforms.arrow.columns import to_arrow
 from transforms.arrow.instants import format_instants
 from transforms.desired.payload import list_guests
 from transforms.diff.clearing import UNCLEARED
-from transforms.masking import mask_record, mask_value
-from transforms.report.words import Wording, describe_change
+from transforms.masking import mask_record, mask_text, mask_value
+from transforms.naming.ids import read_event_keys
+from transforms.report.words import Wording, describe_change, show_instant
 from transforms.words import plural
 
+SAID = {"delete": "cancel", "update": "update", "create": "new"}
+"""What is sent, in the words of a list of it."""
 _ORDER = {"delete": 2, "update": 3, "create": 4, "expire": 5}
 _PLAIN = ("source_id", "source", "location_id", "action", "reason", "state", "code", "message", "name", "starts_at", "ends_at", "guests")
 TABLE_COLUMNS = [
-    "source_id", "source", "action", "reason", "starts_at", "ends_at", "name", "location_id", "location", "guests", "what", "state", "code",
-    "message", "fields", "added", "changed", "removed",
+    "source_id", "source", "source_event_id", "action", "reason", "starts_at", "ends_at", "name", "location_id", "location", "guests", "what",
+    "state", "code", "message", "fields", "added", "changed", "removed",
 ]  # fmt: skip
 
 
@@ -55,10 +59,14 @@ def list_changes(changes: pd.DataFrame, payloads: Mapping[int, str], wording: Wo
     """
     if changes.empty:
         return []
-    rows = changes.assign(starts_at=format_instants(changes["starts_at"]), ends_at=format_instants(changes["ends_at"]))
+    rows = changes.assign(
+        starts_at=format_instants(changes["starts_at"]),
+        ends_at=format_instants(changes["ends_at"]),
+        source_key=_read_keys(changes, wording),
+    )
     found = []
     for row in rows.to_dict("records"):
-        record: dict[str, Any] = {key: None if pd.isna(row[key]) else row[key] for key in _PLAIN}
+        record: dict[str, Any] = {key: None if pd.isna(row[key]) else row[key] for key in (*_PLAIN, "source_key")}
         fields = orjson.loads(row["fields_json"]) if isinstance(row["fields_json"], str) else []
         guests = orjson.loads(row["guests_json"]) if isinstance(row["guests_json"], str) else {}
         if row["action"] == "create" and row["seq"] in payloads:
@@ -77,6 +85,30 @@ def list_changes(changes: pd.DataFrame, payloads: Mapping[int, str], wording: Wo
     return found
 
 
+def _read_keys(changes: pd.DataFrame, wording: Wording) -> pd.Series:
+    """The source's own key of each event; of one that holds an address it is left out, for an id may stay where people are forgotten."""
+    ids = changes["source_id"].astype("str")
+    if wording.built:
+        ids = ids.where(~ids.isin(list(wording.built)), ids.map(dict(wording.built))).astype("str")
+    keys = read_event_keys(ids)
+    return keys.mask(keys.str.contains("@", regex=False).fillna(False).astype(bool))
+
+
+def tell_changes(records: Sequence[Mapping[str, Any]], wording: Wording, *, limit: int) -> list[dict[str, str]]:
+    """The first `limit` records as rows of words: action, start (report's zone), event, what. Cancellations first, then updates, then new ones.
+
+    People are masked, whatever the records hold.
+    """
+    sent = sorted((record for record in records if record["action"] in SAID), key=lambda record: _ORDER[record["action"]])
+    rows = []
+    masking = replace(wording, masked=True)
+    for record in map(mask_record, sent[:limit]):
+        start = show_instant(record["starts_at"], wording.timezone) if record["starts_at"] else "–"
+        row = {"action": SAID[record["action"]], "start": start, "event": mask_text(record["source_id"])}
+        rows.append(row | {"what": describe_change(record, masking)})
+    return rows
+
+
 def tabulate_changes(changes: pd.DataFrame, wording: Wording) -> pd.DataFrame:
     """All changes as TABLE_COLUMNS: `starts_at`, `ends_at` in the report's zone; fields and guests as JSON text, missing for creates.
 
@@ -91,6 +123,7 @@ def tabulate_changes(changes: pd.DataFrame, wording: Wording) -> pd.DataFrame:
         "str"
     )
     table = changes.assign(
+        source_event_id=_read_keys(changes, wording),
         starts_at=changes["starts_at"].dt.tz_convert(wording.timezone),
         ends_at=changes["ends_at"].dt.tz_convert(wording.timezone),
         location=changes["location_id"].map(dict(wording.locations)).astype("str"),

@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from transforms.masking import mask_text
+from transforms.report.changes import tell_changes
 from transforms.report.problems import describe_problem
-from transforms.report.words import MEASURES
+from transforms.report.words import MEASURES, Wording
 from transforms.words import plural
 
 SAMPLE = 50
 _CELL = 300
 
 
-def render_markdown(report: Mapping[str, Any]) -> str:
-    """The whole report; of a run that ended before there was a plan, the verdict alone."""
+def render_markdown(report: Mapping[str, Any], wording: Wording | None = None) -> str:
+    """The whole report; of a run that ended before there was a plan, the verdict alone. wording: lists its first `listed` changes, too."""
     run = report["run"]
     title = [f"# essentry-sync {run['kind']} {run['run_id']}", "", f"**{mask_text(report['verdict'])}**", ""]
     if "counts" not in report:
         return "\n".join([*title, *_problems(report)])
-    parts = [_numbers(report), _attention(report), _changes(report), _balance(report)]
+    parts = [_numbers(report), _attention(report), _list_changes(report, wording), _changes(report), _balance(report)]
     return "\n".join([*title, *(line for part in parts for line in part)])
 
 
@@ -123,6 +124,16 @@ def _problems(report: Mapping[str, Any]) -> list[str]:
     ]
     more = report["problems_total"] - SAMPLE
     return [*lines, *([f"| … | | | {more:,} more |"] if more > 0 else []), ""]
+
+
+def _list_changes(report: Mapping[str, Any], wording: Wording | None) -> list[str]:
+    rows = tell_changes(report.get("changes", []), wording, limit=wording.listed) if wording else []
+    if not rows:
+        return []
+    lines = [f"## What {'was' if report['load'] else 'would be'} sent", "", "| action | start | event | what |", "|---|---|---|---|"]
+    lines += [f"| {row['action']} | {row['start']} | `{_cell(row['event'])}` | {_cell(row['what'])} |" for row in rows]
+    more = report["listing"]["total"] - len(rows)
+    return [*lines, *([f"| … | | | {more:,} more, in changes.csv |"] if more > 0 else []), ""]
 
 
 def _changes(report: Mapping[str, Any]) -> list[str]:

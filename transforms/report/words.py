@@ -86,18 +86,25 @@ DELETE_REASONS = {
 
 @dataclass(frozen=True)
 class Wording:
-    """How to write: the report's zone, whether people are masked, and names of essentry's locations and entrances."""
+    """How to write: the report's zone, whether people are masked, names of essentry's locations and entrances, how many changes Markdown lists."""
 
     timezone: str = "UTC"
     masked: bool = False
     locations: Mapping[int, str] = field(default_factory=dict)
     entrances: Mapping[int, str] = field(default_factory=dict)
+    listed: int = 20
+    built: Mapping[str, str] = field(default_factory=dict)
+    """Id that was taken over from another integration → the id that is built of the source's key."""
 
 
-def name_places(config: Config, *, masked: bool) -> Wording:
-    """The wording of a configuration: a site's `name` names its location, a room's names the entrance that only the room has."""
+def name_places(config: Config, *, masked: bool, adopted: Mapping[str, str] | None = None) -> Wording:
+    """The wording of a configuration: a site's `name` names its location, a room's names the entrance that only the room has.
+
+    adopted: built id → the id of the event that was taken over.
+    """
     locations: dict[int, str] = {}
     entrances: dict[int, str] = {}
+    built = {taken: own for own, taken in (adopted or {}).items()}
     for source in config.sources.values():
         for entry in source.sites.values():
             if entry.name and entry.location_id is not None:
@@ -105,7 +112,7 @@ def name_places(config: Config, *, masked: bool) -> Wording:
         for entry in source.rooms.values():
             if entry.name and entry.entrance_id is not None:
                 entrances.setdefault(entry.entrance_id, entry.name)
-    return Wording(config.report.timezone, masked, locations, entrances)
+    return Wording(config.report.timezone, masked, locations, entrances, config.report.list_changes, built)
 
 
 def explain_code(code: str | None, state: str) -> tuple[str, str]:

@@ -37,7 +37,7 @@
     // one lower-case text a row to search in: title, ids, words, people, place
     const haystack = new Array(total);
     const text = (row) => haystack[row] ?? (haystack[row] = [
-      data.id[row], data.name[row], data.starts[row], data.what[row], value("location", row), value("source", row), value("reason", row),
+      data.id[row], data.key[row], data.name[row], data.starts[row], data.what[row], value("location", row), value("source", row), value("reason", row),
       value("code", row), value("message", row), ...data.fields[row].flat(), ...data.guests[row].flat(),
     ].join("\n").toLowerCase());
 
@@ -105,6 +105,7 @@
       if (open.has(row)) tr.className = "open";
       const event = make("td", data.name[row]);
       event.append(make("br"), make("code", data.id[row]));
+      if (data.key[row]) event.append(" ", make("span", data.key[row], "small"));
       const status = make("td");
       status.append(make("span", state, `state ${state}`));
       if (value("code", row)) status.append(make("br"), make("code", value("code", row)));
