@@ -52,12 +52,16 @@ def write_codes(config: Config, folder: Path, *, form: Literal["png", "svg"], as
     codes = choice.codes.assign(file=names)[MANIFEST_COLUMNS]
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ours = pd.concat([codes, pd.DataFrame({"file": sorted(before - set(names))})]) if before - set(names) else codes
+        _write(folder / MANIFEST, lambda part: _list(part, ours))  # first: killed from here on, the next call knows its own files
         for name, text in codes[["file", "invitation_id"]].itertuples(index=False, name=None):
             _write(folder / name, partial(_draw, text=text, form=form))
         _write(folder / MANIFEST, lambda part: _list(part, codes))
         gone = sorted(before - set(names))
         for name in gone:  # a code of somebody who is not expected any more
             (folder / name).unlink(missing_ok=True)
+        for name in before:  # the draft that a killed call left
+            (folder / f"{name}.part").unlink(missing_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{folder} cannot be written to ({error.strerror}): make room, or name another folder") from None
     return Written(folder, len(codes), len(gone), dict(choice.refused))

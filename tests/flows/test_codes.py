@@ -232,3 +232,28 @@ def test_capitals_and_reserved_names() -> None:
     names = name_files(["rooms-A-x", "rooms-a-x", "CON", "old/17", ".."], ".png")
     assert all(name.startswith("id-") for name in names)
     assert pd.Series(names).is_unique
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_call_that_was_killed_is_repeated_into_its_own_folder(
+    firm: Firm, folder: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    firm.book("a", "ada")
+    firm.book("b", "ben", "cleo")
+    firm.night()
+    if earlier:
+        write(firm, folder, "rooms-a")
+    drawn = []
+
+    def draw(path: Path, **_: str) -> None:
+        if drawn:
+            raise KeyboardInterrupt
+        drawn.append(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.operations.codes._draw", draw)
+        with pytest.raises(KeyboardInterrupt):
+            write(firm, folder, "rooms-b", form="svg")
+    write(firm, folder)
+    assert set(read_codes(folder)) == held(firm)
+    assert {path.name for path in folder.iterdir()} == {MANIFEST, *(row["file"] for row in read_manifest(folder))}
