@@ -13,6 +13,7 @@ import pandas as pd
 
 from flows.night.plan import Planned
 from flows.night.retention import forget_after
+from flows.night.run import report_folder
 from flows.night.session import Result, Session
 from flows.night.sources import count_absences, end_code, tell_failed_sources
 from flows.report.files import remove_report, write_failure, write_report
@@ -63,7 +64,7 @@ def _tell_failure(session: Session, error: SyncError | None, problems: pd.DataFr
 def _summarise(session: Session) -> tuple[dict[str, Any], Path]:
     run = session.run
     summary = {"run_id": run.run_id, "kind": session.kind, "as_of": run.as_of.isoformat(), "started_at": run.started_at.isoformat()}
-    return summary, (session.config.root / session.config.report.directory / run.run_id).resolve()
+    return summary, report_folder(session.config, run.run_id)
 
 
 def _finish(session: Session, error: SyncError | None) -> Result:

@@ -15,7 +15,7 @@ import orjson
 import pandas as pd
 
 from flows.night.journal import Missing, find_missing
-from flows.night.run import Run
+from flows.night.run import Run, report_folder
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import StateError
@@ -60,7 +60,7 @@ def read_evidence(config: Config, state: State) -> Evidence:
     missing = find_missing(config, state)
     frames, unread = [], []
     for entry in missing.entries:
-        found = _read_report(_folder(config, entry.run_id)) if entry.kind != "adopt" else None
+        found = _read_report(report_folder(config, entry.run_id)) if entry.kind != "adopt" else None
         if found is None:
             unread.append(entry.run_id)
         else:
@@ -78,16 +78,12 @@ def write_restored(config: Config, state: State, run: Run, evidence: Evidence, *
     lost = [
         {
             "run_id": entry.run_id, "kind": "lost", "started_at": entry.began.to_pydatetime(), "finished_at": now, "as_of": None,
-            "status": "failed", "report_dir": str(folder) if (folder := _folder(config, entry.run_id)).exists() else None,
+            "status": "failed", "report_dir": str(folder) if (folder := report_folder(config, entry.run_id)).exists() else None,
             "summary_json": orjson.dumps({"verdict": "its end is not known: the state was restored from an older copy"}).decode(),
         }
         for entry in evidence.missing.entries
     ]  # fmt: skip
     return state.mark_restored(f"restored-{run.run_id}", touched, lost, now=now)
-
-
-def _folder(config: Config, run_id: str) -> Path:
-    return (config.root / config.report.directory / run_id).resolve()
 
 
 def _read_report(folder: Path) -> pd.DataFrame | None:

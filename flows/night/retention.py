@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from flows.report.files import remove_drafts
 from flows.report.rewrite import _read, _rewrite
 from flows.state.store import State
 from schemas.config import Config
@@ -22,6 +23,7 @@ def forget_after(config: Config, state: State, *, now: datetime) -> int:
     count = 0
     for run in state.list_personal(before):
         folder = Path(run["report_dir"])
+        remove_drafts(folder)
         with suppress(OSError):  # a folder that cannot be written now is tried again the next night
             if (folder / "report.json").exists() and not _read(folder).get("masked", True):
                 _rewrite(folder, config, mask_record, masked=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets as random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 
@@ -33,6 +34,11 @@ def new_run(as_of: datetime | None = None) -> Run:
     """A run that starts now, by the given clock or the wall's."""
     now = datetime.now(UTC)
     return Run(f"{now:%Y%m%d-%H%M%S}-{random.token_hex(2)}", (as_of or now).astimezone(UTC), now)
+
+
+def report_folder(config: Config, run_id: str) -> Path:
+    """Where the report of a run stands, or will."""
+    return (config.root / config.report.directory / run_id).resolve()
 
 
 def check_clock(config: Config, run: Run, last_as_of: datetime | None) -> None:

@@ -21,7 +21,7 @@ from flows.night.lease import Lease, hold_lease
 from flows.night.load import LoadResult
 from flows.night.plan import Planned
 from flows.night.restore import settle_restored
-from flows.night.run import Run, check_clock, new_run
+from flows.night.run import Run, check_clock, new_run, report_folder
 from flows.parts.shelf import Shelf, open_shelf
 from flows.report.log import log_step, set_up_log
 from flows.report.metrics import check_metrics
@@ -130,7 +130,8 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
             state.release_identity(*identity)
             state.check_identity(*identity)
             session.restored = settle_restored(config, state, run)
-            state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of)
+            folder = str(report_folder(config, run.run_id))  # known from now on, however the run ends: people in it must be found
+            state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of, report_dir=folder)
             if kind != "plan":
                 note_run(config, state, run, kind)
             try:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from flows.night.lease import hold_lease
 from flows.night.run import new_run
+from flows.report.files import remove_drafts
 from flows.report.rewrite import _mentions, _read, _rewrite, _without
 from flows.state.people import Forgotten
 from flows.state.store import State
@@ -30,8 +31,10 @@ def forget_person(config: Config, state: State, text: str) -> Forgotten:
         raise ConfigurationError(f"--guest {mask_address(text)} is no e-mail address: write it as in the source")
     address = str(cleaned.iloc[0])
     with hold_lease(state, new_run(None), config):
-        runs = state.runs()
-        folders = [Path(folder) for folder in runs["report_dir"].dropna().unique() if (Path(folder) / "report.json").exists()]
+        known = [Path(folder) for folder in state.runs()["report_dir"].dropna().unique()]
+        for folder in known:
+            remove_drafts(folder)
+        folders = [folder for folder in known if (folder / "report.json").exists()]
         found, names = state.forget_guest(address, now=datetime.now(UTC))
         for folder in folders:
             names |= find_names(_read(folder), address) if _mentions(folder, [address]) else set()

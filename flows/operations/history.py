@@ -42,6 +42,9 @@ def find_report(state: State, run: str) -> Path:
     """The folder of a run's report. Raises ConfigurationError when it has none."""
     runs = state.runs()
     with_report = runs[runs["report_dir"].notna()].sort_values("started_at")
+    if run == "latest":  # of a run that is at work or was killed there may be none
+        there = [(Path(folder) / "report.json").exists() for folder in with_report["report_dir"]]
+        with_report = with_report[there] if any(there) else with_report
     if run == "latest" and len(with_report):
         return Path(with_report.iloc[-1]["report_dir"])
     found = with_report[with_report["run_id"] == find_run(state, run)["run_id"]] if run != "latest" else with_report

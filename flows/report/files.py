@@ -63,6 +63,13 @@ def remove_report(folder: Path) -> None:
         folder.rmdir()
 
 
+def remove_drafts(folder: Path) -> None:
+    """Remove what a killed run left half written. Call it while no run can be at work."""
+    with suppress(OSError):
+        for file in folder.glob("*.part"):
+            file.unlink()
+
+
 def write_pages(folder: Path, report: Mapping[str, Any], wording: Wording) -> None:
     """report.json, and the pages that render from it alone."""
     _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))

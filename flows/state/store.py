@@ -264,10 +264,11 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
 
     # -- runs -------------------------------------------------------------------------------------------------------------
 
-    def start_run(self, run_id: str, *, kind: str, started_at: datetime, as_of: datetime) -> None:
-        """Begin a run's line."""
+    def start_run(self, run_id: str, *, kind: str, started_at: datetime, as_of: datetime, report_dir: str | None = None) -> None:
+        """Begin a run's line. report_dir: where its report will stand, which a run that is killed leaves behind, too."""
+        values = {"run_id": run_id, "kind": kind, "started_at": started_at, "as_of": as_of, "report_dir": report_dir}
         with self._begin() as connection:
-            connection.execute(t.runs.insert().values(run_id=run_id, kind=kind, started_at=started_at, as_of=as_of, status="running"))
+            connection.execute(t.runs.insert().values(status="running", **values))
 
     def finish_run(self, run_id: str, **values: Any) -> None:
         """Complete a run's line: finished_at, status, exit_code, summary_json, report_dir, plan_id."""

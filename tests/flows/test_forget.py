@@ -12,6 +12,7 @@ from flows.night.session import open_state
 from flows.operations.forget import forget_person
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
+from flows.state.store import State
 from schemas.errors import ConfigurationError
 from schemas.report import parse_report
 from tests.firm import NOW, Firm
@@ -195,3 +196,43 @@ def on_postgresql(firm: Firm):
     """The firm's configuration with its state on PostgreSQL."""
     config = CONFIGURED(firm)
     return config.model_copy(update={"state": config.state.model_copy(update={"url_env": "STATE_URL"})})
+
+
+class Killed(BaseException):
+    """The process ends here, and nothing after it is done."""
+
+
+@pytest.mark.parametrize("at", ["finish_run", "half a report"])
+def test_the_report_of_a_killed_run_is_forgotten_too(firm, monkeypatch, at):
+    settle_a_past_and_a_coming_visit(firm)
+    firm.book("next", guests={"a": LOVELACE, "b": "ben@out.example"})
+
+    def die(*_arguments, **_options):
+        if at == "half a report":
+            folder = max(firm.folder.glob("runs/*"), key=lambda path: path.name)
+            (folder / "report.json").rename(folder / "report.json.part")
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "finish_run", die)
+        patch.setattr(State, "abandon_run", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            firm.night()
+    firm.night()
+    left = [file for file in traces(firm, ADA, "lovelace") if file.startswith(("report", "changes"))]
+    assert left
+    forget(firm)
+    assert not [file for file in traces(firm, ADA, "lovelace") if file.startswith(("report", "changes"))]
+
+
+def test_the_report_of_a_killed_run_is_masked_after_its_days(firm, monkeypatch):
+    settle_a_past_and_a_coming_visit(firm)
+    firm.book("next", guests={"a": LOVELACE})
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "finish_run", lambda *_, **__: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            firm.night()
+    firm.night()
+    with open_state(firm.config) as state:
+        assert forget_after(firm.config, state, now=datetime.now(UTC) + timedelta(days=100)) >= 3
+    assert not [file for file in traces(firm, ADA, "lovelace") if file.startswith(("report", "changes"))]
