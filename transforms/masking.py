@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -27,6 +27,20 @@ _ADDRESS = re.compile(r"(?<![^\s@<>\"'(),;:])[^\s@<>\"'(),;:]++@[^\s@<>\"'(),;:]
 def mask_text(text: str) -> str:
     """A text with the e-mail addresses in it masked."""
     return _ADDRESS.sub(lambda hit: mask_address(hit[0]), text)
+
+
+# what a database could not take is a cell of a row: `invalid input …: "Ada Lovelace"`, `Key (email)=(ada@…)`
+_CELL_OF_A_ROW = re.compile(r"(?<=: )([\"'])(.+)\1")
+_KEY_OF_A_ROW = re.compile(r"(?<=\)=)\(([^()]*)\)")
+
+
+def mask_words(text: str, names: Iterable[str] = ()) -> str:
+    """What another party says, a database or essentry, without the people in it: addresses, values of rows that it repeats, and known names."""
+    text = _CELL_OF_A_ROW.sub(lambda hit: f"{hit[1]}{mask_name(hit[2])}{hit[1]}", text)
+    text = _KEY_OF_A_ROW.sub(lambda hit: f"({mask_name(hit[1])})", text)
+    for name in sorted({name for name in names if len(name) > 1}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda hit: mask_name(hit[0]), text, flags=re.IGNORECASE)
+    return mask_text(text)
 
 
 def mask_value(name: str, value: Any) -> Any:

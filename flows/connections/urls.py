@@ -44,6 +44,7 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
         raise ConfigurationError(
             f"{key} is no usable database URL: write sqlite:///file, postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name"
         ) from None
+    check_host(url, key=key)
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername in ("mysql", "mariadb"):
@@ -55,6 +56,17 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
             url = url.set(database=str((root / url.database).resolve()))
         url = url.update_query_dict({"file_search_path": str(root.resolve())})
     return url
+
+
+def check_host(url: sa.URL, *, key: str) -> None:
+    """Refuse a URL whose host would hold the end of its password. Raises ConfigurationError that shows neither."""
+    if url.host and "@" in url.host:
+        raise ConfigurationError(f'{key}: the password holds an "@", which ends it there: write %40 in its place')
+
+
+def show_url(url: sa.URL) -> str:
+    """Where a database is, for messages: a password can stand in the query of a URL, too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 _OURS = ("postgresql", "postgres", "mysql", "mariadb")

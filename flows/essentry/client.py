@@ -51,11 +51,12 @@ from flows.essentry.answers import (
     read_meaning,
     read_statuses,
 )
-from flows.essentry.items import Item, Ping, Retry, _Batch, _Call, _NoAnswer
+from flows.essentry.items import Item, Ping, Retry, _Batch, _Call, _NoAnswer, list_names
 from schemas.config import EssentryConfig, is_loopback
 from schemas.errors import ConfigurationError, EssentryError, EssentryUnauthorised
 from schemas.essentry import AGENT_TOKEN_PATTERN, STATUS_ERROR_PREFIX, STATUS_SUCCESS
 from schemas.ledger import Outcome, OutcomeState
+from transforms.masking import mask_words
 
 CONNECT_SECONDS = 10.0
 
@@ -208,12 +209,12 @@ class EssentryClient:
             batch.spent = True
             if lost.stops:
                 self._fail(EssentryError(lost.stops))
-            return _unsent(call, lost.code, self._clean(lost.words))
+            return _unsent(call, lost.code, mask_words(self._clean(lost.words), list_names(items)))
         status, meaning = response.status_code, read_meaning(response)
         if meaning == "statuses":
             return self._judge(call, response)
         if meaning == "unknown":
-            return _outcomes(items, "unknown", f"HTTP_{status}", f"an answer that is not documented: {self._words(response)}")
+            return _outcomes(items, "unknown", f"HTTP_{status}", f"an answer that is not documented: {self._words(response, items)}")
         if (error := self._stopping_error(response)) is not None:
             self._fail(error)
             call.tainted = call.tainted or status in UNSURE_REDIRECTS
@@ -221,7 +222,7 @@ class EssentryClient:
         if len(items) == 1:
             # An event too large by itself says nothing about the others.
             batch.refused += status != 413
-            return _refuse(call, items, f"HTTP_{status}", self._words(response))
+            return _refuse(call, items, f"HTTP_{status}", self._words(response, items))
         middle = len(items) // 2
         left = await self._deliver(_Call(items[:middle], call.tainted), batch)
         return left + await self._deliver(_Call(items[middle:], call.tainted), batch)
@@ -386,8 +387,9 @@ class EssentryClient:
         since = _http_date(response.headers.get("Date", "")) or self._clock()
         return max(0.0, (until - since).total_seconds())
 
-    def _words(self, response: httpx.Response) -> str:
-        return self._clean(response.content[: 20 * MESSAGE_CHARS].decode("utf-8", errors="replace"))
+    def _words(self, response: httpx.Response, items: Sequence[Item] = ()) -> str:
+        """What an answer says, without the people of the events that were sent."""
+        return mask_words(self._clean(response.content[: 20 * MESSAGE_CHARS].decode("utf-8", errors="replace")), list_names(items))
 
     def _clean(self, text: str) -> str:
         """The other side's words, fit for ledger and log: one line, secrets and e-mail addresses masked, cut."""

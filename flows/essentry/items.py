@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import orjson
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -19,6 +21,18 @@ class Item:
     action: str
     ignore_missing: bool
     tries: int = 0
+
+
+def list_names(items: Sequence[Item]) -> set[str]:
+    """The names of people in what was sent: essentry may repeat them in what it says."""
+    names: set[str] = set()
+    for item in items:
+        body = orjson.loads(item.body)
+        people = [*body.get("invitations", ()), body.get("host"), body.get("creator")]
+        for person in people:
+            if isinstance(person, dict):
+                names |= {person[key] for key in ("firstName", "lastName") if isinstance(person.get(key), str)}
+    return names
 
 
 @dataclass(frozen=True, slots=True)

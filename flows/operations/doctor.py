@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.connections.secrets import read_tokens
-from flows.connections.urls import source_url
+from flows.connections.urls import show_url, source_url
 from flows.essentry.client import EssentryClient
 from flows.essentry.items import Ping
 from flows.night.session import open_state, state_url
@@ -84,7 +84,7 @@ def _examine_source(name: str, entry: SourceConfig, *, root: Path, most: float) 
         url = source_url(name, entry, root=root)
         with open_snapshot(name, url) as connection:
             connection.execute(sa.text("SELECT 1"))
-        yield Line(True, f"source {name}: connected to {url.render_as_string(hide_password=True)}")
+        yield Line(True, f"source {name}: connected to {show_url(url)}")
         complete = complete_source(entry)
         read = read_source(name, complete, root=root)
         valid = validate_source(name, read.events, read.guests, complete)
@@ -195,7 +195,7 @@ def _examine_state(config: Config) -> Iterator[Line]:
     try:
         url = state_url(config)
         if not _has_state(url):
-            yield Line(True, f"state store {url.render_as_string(hide_password=True)}: no state yet, the first run creates it")
+            yield Line(True, f"state store {show_url(url)}: no state yet, the first run creates it")
             return
         with open_state(config, migrate=False) as state:
             yield Line(True, f"state store {state.label}: at its newest form, {len(state.runs()):,} runs")

@@ -10,7 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from flows.connections.urls import show_url
 from schemas.errors import SourceError, SyncError
+from transforms.masking import mask_words
 
 
 def _is_file(url: sa.URL) -> bool:
@@ -57,15 +59,21 @@ def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
     except SyncError:
         raise
     except (SQLAlchemyError, OSError) as error:
-        place = url.render_as_string(hide_password=True)
         raise SourceError(
-            f"source {name} ({place}): {brief(error)}: check that the database answers, and the URL of sources.{name}"
+            f"source {name} ({show_url(url)}): {_without_secrets(brief(error), url)}: check that the database answers, and the URL of sources.{name}"
         ) from None
     finally:
         engine.dispose()
 
 
 def brief(error: Exception) -> str:
-    """The first line of a driver's message, without the statement."""
+    """The first line of a driver's message, without the statement and without a person: it may repeat a value of a row."""
     cause = getattr(error, "orig", None) or error
-    return str(cause).strip().splitlines()[0][:300]
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    return mask_words(lines[0][:1000])[:300]
+
+
+def _without_secrets(text: str, url: sa.URL) -> str:
+    for secret in (str(url.password or ""), *(str(value) for value in url.query.values())):
+        text = text.replace(secret, "***") if secret else text
+    return text

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from flows.connections.urls import check_host, show_url
 from schemas.errors import StateError
 
 BUSY_SECONDS = 30
@@ -40,7 +41,8 @@ def open_engine(url: str, *, create: bool) -> tuple[sa.Engine, str]:
         backend = parsed.get_backend_name()
     except (SQLAlchemyError, ValueError, ImportError):
         raise StateError("state.url is no database URL: write sqlite:///file or postgresql+psycopg://user@host/name") from None
-    label = parsed.set(query={}).render_as_string(hide_password=True)  # a password can stand in the query, too
+    check_host(parsed, key="state.url")
+    label = show_url(parsed)
     if backend not in ("sqlite", "postgresql"):
         raise StateError(f"state.url names {backend}: the state store is SQLite or PostgreSQL")
     if backend == "sqlite":

@@ -18,7 +18,7 @@ _CELL = 300
 def render_markdown(report: Mapping[str, Any], wording: Wording | None = None) -> str:
     """The whole report; of a run that ended before there was a plan, the verdict alone. wording: lists its first `listed` changes, too."""
     run = report["run"]
-    title = [f"# essentry-sync {run['kind']} {run['run_id']}", "", f"**{mask_text(report['verdict'])}**", ""]
+    title = [f"# essentry-sync {run['kind']} {run['run_id']}", "", f"**{_plain(report['verdict'])}**", ""]
     if "counts" not in report:
         return "\n".join([*title, *_problems(report)])
     parts = [_numbers(report), _attention(report), _list_changes(report, wording), _changes(report), _balance(report)]
@@ -78,7 +78,7 @@ def _attention(report: Mapping[str, Any]) -> list[str]:
     if report["guards"]:
         lines += ["## Guards that tripped", ""]
         for guard in report["guards"]:
-            lines += [f"- `{guard['guard']}` {guard['message']}", *(f"  - {_cell(cause)}" for cause in guard["causes"])]
+            lines += [f"- `{guard['guard']}` {_plain(guard['message'])}", *(f"  - {_cell(cause)}" for cause in guard["causes"])]
         lines += [""]
     approval = report["plan"]["approval"]
     if approval:
@@ -104,7 +104,7 @@ def _attention(report: Mapping[str, Any]) -> list[str]:
     if report["odd_times"]:
         keys = ", ".join(f"`{_cell(row['source_event_id'])}` {_cell(row['value'])}" for row in report["odd_times"][:5])
         lines += [f"Clock times that a change of clocks made ambiguous: {keys}{', …' if len(report['odd_times']) > 5 else ''}", ""]
-    lines += [f"- source {name} failed: {mask_text(text)}" for name, text in report["failed_sources"].items()]
+    lines += [f"- source {name} failed: {_plain(text)}" for name, text in report["failed_sources"].items()]
     return lines
 
 
@@ -167,6 +167,14 @@ def _sentence(text: str) -> str:
 
 
 def _cell(text: Any) -> str:
-    """One line, no table syntax, no markup, no address of a person."""
-    plain = mask_text(str(text if text is not None else ""))[:_CELL]
-    return plain.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;").replace("`", "'")
+    """One line, no table syntax, no markup, no link or picture, no address of a person."""
+    return _escape(mask_text(str(text if text is not None else ""))[:_CELL]).replace("`", "'")
+
+
+def _plain(text: str) -> str:
+    """A message of ours, which may quote others and name commands, as text."""
+    return _escape(mask_text(text))
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[").replace("\n", " ").replace("<", "&lt;")
