@@ -21,13 +21,14 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 def read(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """The ids that are read when essentry answers so: a function of the offset and of the number of the request."""
 
+    client = httpx.Client
+
     def read(answer: Callable[[int, int], Any]) -> list[str]:
         count = iter(range(1000))
 
         def respond(request: httpx.Request) -> httpx.Response:
             return httpx.Response(200, json=answer(int(request.url.params["offset"]), next(count)))
 
-        client = httpx.Client
         monkeypatch.setattr(invitations.httpx, "Client", lambda **_: client(transport=httpx.MockTransport(respond)))
         return [row["id"] for row in read_invitations(firm.config, 11, now=NOW)]
 
