@@ -56,6 +56,18 @@ def finish(session: Session, *, error: SyncError | None = None) -> Result:
         raise (error or broken) from None
 
 
+def _find_replaced(session: Session) -> LeaseHeld | None:
+    """Why this run may settle nothing any more: it slept after its load, and another run has taken the state over."""
+    if session.lease is None:
+        return None
+    session.lease.renew()
+    try:
+        session.lease.check()
+    except LeaseHeld as lost:
+        return lost
+    return None
+
+
 def _tell_failure(session: Session, error: SyncError | None, problems: pd.DataFrame) -> dict[str, Any]:
     run, _ = _summarise(session)
     return build_failure(run=run, error=str(error), seconds=session.seconds, problems=problems, wording=_wording(session))
@@ -70,6 +82,7 @@ def _summarise(session: Session) -> tuple[dict[str, Any], Path]:
 def _finish(session: Session, error: SyncError | None) -> Result:
     planned, state, run = session.planned, session.state, session.run
     start = time.perf_counter()
+    error = _find_replaced(session) or error  # what a run owes is settled by the one that holds the state now
     empty = pd.DataFrame()
     if planned is not None:
         stored, changes = state.load_plan(planned.plan_id, columns=TOLD, coded=CODED)
@@ -101,7 +114,8 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     else:
         session.seconds["report"] = time.perf_counter() - start
         if session.load is not None:
-            _save_policy(session, stored)
+            if not isinstance(error, LeaseHeld):
+                _save_policy(session, stored)
             error = error or session.load.error
         report = build_report(
             run=summary | {"exit_code": exit_code},

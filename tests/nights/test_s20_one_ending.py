@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from flows.night.session import open_state
+from flows.night import steps as nightly
+from flows.night.close import finish
+from flows.night.session import open_session, open_state
 from flows.state import tables as t
 from schemas.errors import GuardTripped, StalePlanError
 from tests.firm import Firm, guards_of
@@ -204,3 +206,25 @@ def test_s20_the_last_good_read_is_that_of_the_run_that_sent(firm: Firm) -> None
             healthy = connection.execute(query).scalars().all()
         applied = state.runs()
     assert healthy == applied.loc[applied["kind"] == "apply", "run_id"].tolist()
+
+
+def test_s20_a_run_that_slept_after_its_load_settles_nothing_over_the_one_that_replaced_it(firm: Firm) -> None:
+    """Asleep between what it sent and its end: meanwhile another run sends newer content, which essentry refuses."""
+    firm.book("m", "ada")
+    firm.book("n", "bob")
+    firm.night()
+    firm.meetings["rooms"]["m"]["name"] = "A"
+    firm.write()
+    firm.now += timedelta(hours=1)
+    with open_session(firm.config, kind="sync", as_of=firm.now) as first:
+        nightly.load(first, nightly.plan(first, *nightly.extract(first)))
+        with open_state(firm.config) as state, state.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE lease SET expires_at = 0")
+        firm.meetings["rooms"]["m"]["name"] = "B"
+        firm.sandbox.add_faults([{"kind": "reject_event", "source_id": "rooms-m", "code": "ERROR_X"}])
+        assert firm.night().exit_code == 3
+        ended = finish(first)
+    assert (ended.exit_code, "may have been replaced" in ended.report["verdict"]) == (4, True)
+    with open_state(firm.config) as state:
+        assert state.rejections()["code"].tolist() == ["ERROR_X"]
+        assert state.runs()["exit_code"].tolist()[-2:] == [4, 3]
