@@ -64,7 +64,13 @@ def remove_report(folder: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove what a killed run left half written. Call it while no run can be at work."""
+    """Remove what a killed run left half written: drafts, and files without the report.json that they could be written anew from.
+
+    Call it while no run can be at work.
+    """
+    if not (folder / "report.json").exists():
+        remove_report(folder)
+        return
     with suppress(OSError):
         for file in folder.glob("*.part"):
             file.unlink()

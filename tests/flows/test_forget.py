@@ -209,7 +209,7 @@ def test_the_report_of_a_killed_run_is_forgotten_too(firm, monkeypatch, at):
 
     def die(*_arguments, **_options):
         if at == "half a report":
-            folder = max(firm.folder.glob("runs/*"), key=lambda path: path.name)
+            folder = max(firm.folder.glob("runs/*"), key=lambda path: path.stat().st_mtime_ns)
             (folder / "report.json").rename(folder / "report.json.part")
         raise Killed
 
