@@ -16,7 +16,7 @@ import pandas as pd
 from flows.night.health import judge_sources
 from flows.night.known import _pick_numbers, check_sources, load_known, number_guests, read_seal
 from flows.night.pages import Pages, shelve_pages
-from flows.night.rekeyed import ask_returned, give_back, keep_confirmed_ids
+from flows.night.rekeyed import ask_returned, find_given_back, keep_confirmed_ids, remember_given_back, without
 from flows.night.run import Night
 from flows.parts.deal import Dealt, gather_parts
 from flows.parts.shelf import Place, release_memory
@@ -84,7 +84,8 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
         "validate", validate_part, [RawPart(frames, config, night.shelf, night.run.clock, since, asked) for frames in raw]
     )
     del raw
-    naming = give_back(night, naming, rekeyed, frozenset().union(*(part.shown for part in validated)))
+    returned = find_given_back(night, naming, rekeyed, validated)
+    naming = without(naming, returned)
     numbers = number_guests(state, [part.keyless for part in validated])
     sources = unite_validated([part.found for part in validated])
     # united meetings are built in the last partition, which alone needs to know them
@@ -101,6 +102,7 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     desired = unite_desired([part.found for part in built])
     upcoming = known.snapshot[(known.snapshot["state"] == "active") & (known.snapshot["ends_at"] > night.run.clock)]
     health, findings, reads = judge_sources(sources, desired, failed, last, config, upcoming)
+    remember_given_back(night, returned, health, naming)
     built, desired, naming = keep_confirmed_ids(night, known, built, desired, health, naming)
     return _diff_parts(night, known, built, sources=sources, desired=desired, naming=naming, health=health, findings=findings, reads=reads)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from flows.night.run import Night
-from flows.parts.work import BuiltPart, rename_part
+from flows.parts.work import BuiltPart, ValidatedPart, rename_part
+from flows.sources.limits import find_limits
 from transforms.arrow.columns import find_positions, is_among
 from transforms.arrow.rows import pick_rows
 from transforms.desired.build import Desired
@@ -30,14 +31,34 @@ def ask_returned(naming: Naming, rekeyed: Mapping[str, str]) -> dict[str, frozen
     return {source: frozenset(ids) for source, ids in asked.items()}
 
 
-def give_back(night: Night, naming: Naming, rekeyed: Mapping[str, str], shown: frozenset[str]) -> Naming:
-    """The naming without the keys that are gone again while the first key of their meeting is back."""
-    returned = find_returned(rekeyed, shown)
+def find_given_back(night: Night, naming: Naming, rekeyed: Mapping[str, str], validated: Sequence[ValidatedPart]) -> set[str]:
+    """The built ids that give their meeting's id back this night: their row is gone again, and the first row of the meeting is back.
+
+    That a row is gone, only a read shows that leaves none out and has no key that cannot be read.
+    """
+    returned = find_returned(rekeyed, frozenset().union(*(part.shown for part in validated)))
     if not returned:
-        return naming
-    night.state.keep_rekeyed({}, {}, returned=returned)
-    log.info("%d meetings are back under their first key", len(returned))
-    return replace(naming, events={own: kept for own, kept in naming.events.items() if own not in returned})
+        return returned
+    unreadable = {source.source for part in validated for source in part.found if source.unreadable_event_keys}
+    sources = {own: naming.find_source(own) for own in returned}
+    config = night.config
+    doubtful = unreadable | {
+        name for name in set(sources.values()) if "events" in find_limits(name, config.sources[name], root=config.root)
+    }
+    return {own for own, source in sources.items() if source not in doubtful}
+
+
+def without(naming: Naming, returned: Collection[str]) -> Naming:
+    """The naming in which these ids are their first rows' again."""
+    return replace(naming, events={own: kept for own, kept in naming.events.items() if own not in returned}) if returned else naming
+
+
+def remember_given_back(night: Night, returned: Collection[str], health: Mapping[str, SourceHealth], naming: Naming) -> None:
+    """Forget the keys that gave their ids back, in sources whose reads are as usual; of others the next night asks again."""
+    sure = {own for own in returned if health[naming.find_source(own)].events}
+    if sure:
+        night.state.keep_rekeyed({}, {}, returned=sure)
+        log.info("%d meetings are back under their first key", len(sure))
 
 
 def keep_confirmed_ids(
@@ -56,16 +77,16 @@ def keep_confirmed_ids(
     near = [part.ids[mine & np.isin(part.places, wanted)] for part, mine in zip(built, new, strict=True)]
     if not any(map(len, near)):
         return built, desired, naming
-    contents = [part.rows.look() for part in built]
-    for content in contents:
-        shown = pd.concat([content.dispositions["own_id"], content.dispositions["source_id"]], ignore_index=True)
-        gone = pick_rows(gone, ~is_among(gone["source_id"], shown))
     refused = set(known.rejections["source_id"])
-    came = pd.concat(
-        [list_new(c.events, c.invitations, set(ids) - refused) for c, ids in zip(contents, near, strict=True) if len(ids)],
-        ignore_index=True,
-    )
-    del contents
+    came_by_part = []
+    for part, ids in zip(built, near, strict=True):  # one at a time: a large night has no room for all
+        content = part.rows.look()
+        for column in ("own_id", "source_id"):
+            gone = pick_rows(gone, ~is_among(gone["source_id"], content.dispositions[column]))
+        if len(ids):
+            came_by_part.append(list_new(content.events, content.invitations, set(ids) - refused))
+    del content
+    came = pd.concat(came_by_part, ignore_index=True)
     kept = find_rekeyed(came, gone, known.payloads)
     if not kept:
         return built, desired, naming

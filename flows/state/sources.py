@@ -63,8 +63,13 @@ class Sources:
                 if carried and rest and table is t.snapshot_events:
                     heir = min([m for m in rest if m.partition("-")[0] == row["source"]] or rest)
                     rest.remove(heir)
+                    # the heir may go by another id than its key's itself
+                    mine_of_heir = sa.select(t.adopted_ids.c.own_id).where(
+                        t.adopted_ids.c.adopted_id == heir, t.adopted_ids.c.kind != "guest"
+                    )
+                    heir = connection.execute(mine_of_heir.order_by(t.adopted_ids.c.kind)).scalar() or heir
                     ids = {"own_id": heir, "kind": "event", "adopted_id": row["source_id"], "source": row["source"]}
-                    connection.execute(t.adopted_ids.delete().where(t.adopted_ids.c.own_id == heir, t.adopted_ids.c.kind == "event"))
+                    connection.execute(t.adopted_ids.delete().where(t.adopted_ids.c.own_id == heir, t.adopted_ids.c.kind != "guest"))
                     connection.execute(t.adopted_ids.insert().values(**ids))
                 text = orjson.dumps(rest).decode() if rest else None
                 connection.execute(table.update().where(*mine).values(members_json=text))
@@ -94,10 +99,9 @@ class Sources:
         """
         found: dict[str, dict[str, str]] = {"event": {}, "guest": {}}
         with self._read() as connection:
-            for kind, own, adopted in connection.execute(
-                sa.select(t.adopted_ids.c.kind, t.adopted_ids.c.own_id, t.adopted_ids.c.adopted_id)
-            ):
-                found["event" if kind == REKEYED else kind].setdefault(own, adopted)
+            c = t.adopted_ids.c
+            for kind, own, adopted in connection.execute(sa.select(c.kind, c.own_id, c.adopted_id).order_by(c.kind, c.own_id)):
+                found["event" if kind == REKEYED else kind].setdefault(own, adopted)  # what was taken over comes first
         return found
 
     def rekeyed(self) -> dict[str, str]:

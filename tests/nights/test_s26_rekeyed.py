@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from flows.night.session import open_state
+from flows.state import tables as t
 from tests.firm import Firm, guards_of
 from transforms.arrow import rows
 
@@ -201,3 +203,40 @@ def test_a_rekeyed_meeting_is_the_same_in_a_night_of_many(firm: Firm, monkeypatc
     _rekey(firm, "m001")
     for _ in range(2):  # the second asks whether the first key is back
         assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)
+
+
+@pytest.mark.parametrize("doubt", ["limit", "keyless row"])
+def test_an_id_is_given_back_only_where_the_row_is_surely_gone(firm: Firm, doubt: str) -> None:
+    """Both rows are there, and a read does not show the one that has the id: it must not be invited again when it is seen the next time."""
+    firm.book("a", "ada")
+    firm.night()
+    first = dict(firm.meetings["rooms"])
+    _rekey(firm, "a")
+    firm.night()
+    both = firm.meetings["rooms"] = first | firm.meetings["rooms"]
+    firm.night()
+    firm.new_mails()
+    if doubt == "limit":
+        file = firm.folder / "events.sql"
+        file.write_text(file.read_text() + " LIMIT 1")
+    else:
+        firm.meetings["rooms"] = first | {"": both["uuid-a"] | {"source_event_id": None}}
+    firm.night()
+    if doubt == "limit":
+        file.write_text(file.read_text().removesuffix(" LIMIT 1"))
+    firm.meetings["rooms"] = both
+    for _ in range(2):
+        firm.night()
+    assert (firm.new_mails(), set(firm.held())) == ([], {"rooms-a"})
+
+
+def test_what_was_taken_over_by_hand_comes_before_what_was_found(firm: Firm) -> None:
+    with open_state(firm.config) as state:
+        kept = {"rooms-a": "rooms-b", "rooms-c": "rooms-d"}
+        state.keep_rekeyed(kept, dict.fromkeys(kept, "rooms"))
+        ids = [{"own_id": "rooms-a", "kind": "event", "adopted_id": "old-1", "source": "rooms"}]
+        with state.engine.begin() as connection:
+            connection.execute(t.adopted_ids.insert(), ids)
+        assert state.adopted()["event"] == {"rooms-a": "old-1", "rooms-c": "rooms-d"}
+        state.keep_rekeyed({"rooms-e": "rooms-d"}, {"rooms-e": "rooms"})
+        assert state.rekeyed() == {"rooms-a": "rooms-b", "rooms-e": "rooms-d"}
