@@ -130,3 +130,28 @@ def test_s19_giving_up_says_what_surely_was_not_sent(firm: Firm) -> None:
     firm.sections["essentry"] = {"retry_budget_seconds": 0}
     assert "CONNECTION_LOST: the connection ended before the answer" in firm.night().report["error"]
     assert loads.tell_giving_up(["UNREACHABLE", "UNREACHABLE"]) == "UNREACHABLE: no connection could be made, so nothing of it was sent"
+
+
+def test_s08_a_guest_who_may_be_removed_is_not_invited_again_while_the_guests_cannot_be_read(firm: Firm) -> None:
+    firm.sections["guards"] |= {"on_trip": "hold-deletes", "max_guest_removals": 100}
+    firm.book("m", "ada", "bob")
+    for number in range(6):
+        firm.book(f"r{number}")
+    firm.night()
+    firm.new_mails()
+    del firm.meetings["rooms"]["m"]["guests"]["bob"]
+    firm.meetings["rooms"]["m"]["guests"]["eve"] = "eve@out.example"
+    firm.sandbox.add_faults([{"kind": "drop_after", "times": 50}])
+    assert firm.night().exit_code == 6
+    firm.sandbox.clear_faults()
+    firm.new_mails()
+    guests = {key: meeting["guests"] for key, meeting in firm.meetings["rooms"].items()}
+    for meeting in firm.meetings["rooms"].values():
+        meeting["guests"] = {}
+    result = firm.night()
+    assert "rooms-m" in {problem["source_id"] for problem in result.report["problems"]}
+    for key, meeting in firm.meetings["rooms"].items():
+        meeting["guests"] = guests[key]
+    firm.night()
+    assert firm.new_mails() == []
+    assert firm.held("rooms-m") == {"rooms-m": {"rooms-m-ada", "rooms-m-eve"}}

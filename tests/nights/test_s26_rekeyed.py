@@ -240,3 +240,23 @@ def test_what_was_taken_over_by_hand_comes_before_what_was_found(firm: Firm) -> 
         assert state.adopted()["event"] == {"rooms-a": "old-1", "rooms-c": "rooms-d"}
         state.keep_rekeyed({"rooms-e": "rooms-d"}, {"rooms-e": "rooms"})
         assert state.rekeyed() == {"rooms-a": "rooms-b", "rooms-e": "rooms-d"}
+
+
+@pytest.mark.parametrize("new_keys", [False, True], ids=["the guests' keys stay", "the guests' keys change"])
+def test_s03_an_unreadable_guest_of_a_rekeyed_meeting_keeps_the_invitation(firm: Firm, new_keys: bool) -> None:
+    firm.book("a", "ada", "bob")
+    firm.night()
+    firm.new_mails()
+    if new_keys:
+        _rekey(firm, "a")
+    else:
+        firm.meetings["rooms"] = {"uuid-a": firm.meetings["rooms"]["a"]}
+    firm.night()
+    meeting = firm.meetings["rooms"]["uuid-a"]
+    (key,) = [key for key in meeting["guests"] if key.endswith("ada")]
+    meeting["guests"] = meeting["guests"] | {key: "no address"}
+    meeting["name"] = "Another title"
+    for _ in range(2):
+        firm.night()
+        assert firm.held() == {"rooms-a": {"rooms-a-ada", "rooms-a-bob"}}
+    assert {kind for kind, *_ in firm.new_mails()} == {"updated"}

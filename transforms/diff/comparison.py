@@ -95,6 +95,7 @@ class Comparison:
         self.held_records = set(held_guests["own_id" if "own_id" in held_guests else "source_id"])
         self.doubts: dict[str, str] = {}
         self.incomplete: set[str] = set()
+        self.undecided: set[str] = set()
         self.prefixes, self.taken_over = set(self.naming.prefixes.values()), set(self.naming.guests.values())
         for event, guest in held_guests.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
             self.held_guests.setdefault(event, set()).add(guest)
@@ -314,6 +315,13 @@ class Comparison:
         listed = list_guests(after)
         stays = self._is_under_way(*read_times(before)) and self._is_under_way(*read_times(after))
         guests = self._keep_guests(source_id, event.source, known, listed, stays=stays)
+        if source_id in self.undecided:
+            # S8: a guest may be removed already, and may not surely be removed now: either way of sending could mail by mistake
+            self._decide_one(source_id, event.source, "held", "guests unreadable")
+            self.awaited += [
+                (source_id, event.source, name_person(guest), "invited") for key, guest in guests.items() if key not in confirmed
+            ]
+            return None
         if len(guests) > len(listed):
             why = "guests of a retired source" if retired >= set(guests) - set(listed) else UNDER_WAY if stays else "guests unreadable"
             self.kept[source_id] = self.doubts.get(source_id, why)
@@ -412,15 +420,27 @@ class Comparison:
         stays: the visit is under way; its guests were read, so who is the same as before is told as ever.
         """
         frozen = source_id in self.frozen or source in self.frozen_sources
-        held = {plain_id(key) for key in self.held_guests.get(source_id, ())}
-        held = {key for key in known if plain_id(key) in held} if held else set()
+        unread = {plain_id(key) for key in self.held_guests.get(source_id, ())}
+        held = {key for key in known if plain_id(key) in unread}
+        strange = unread - {plain_id(key) for key in known}
+        held |= {key for key in known if strange and self._may_be_known_otherwise(key, strange)}
         matched = match_known(known, wanted, held=held, frozen=frozen)
         self.rebound += sum(key != old for key, old in matched.items())
         guests = name_guests(known, wanted, matched)
-        kept = set(known) if frozen or stays else held
-        for key in kept - set(guests):
+        kept = (set(known) if frozen or stays else held) - set(guests)
+        if kept & set(self.known.removals.get(source_id, ())):
+            self.undecided.add(source_id)
+        for key in kept:
             guests[key] = known[key]
         return dict(sorted(guests.items()))
+
+    def _may_be_known_otherwise(self, key: str, unread: Collection[str]) -> bool:
+        """Whether a guest whose row cannot be read may be this one (S3): essentry has the event's invitations under ids of another form than the
+        source's keys give, as of a meeting that came under another key, or was taken over.
+        """
+        head = plain_id(key).rpartition("-")[0]
+        source = head.partition("-")[0]
+        return any(head != own.rpartition("-")[0] and (source == own.partition("-")[0] or source not in self.prefixes) for own in unread)
 
     # -- events that essentry has and the sources do not want --------------------------------------------------------
 

@@ -84,7 +84,9 @@ HOLDS: dict[str, Hold] = {
         'set essentry.on_reappear_ours = "recreate", or invite them in essentry by hand',
     ),
     "guests of a retired source": Hold(False, "keeps guests whom a source gave that was retired", "nothing: retire leaves them"),
-    "guests unreadable": Hold(True, "no guest is left but some whose rows cannot be read, so it is not cancelled", _SOURCE),
+    "guests unreadable": Hold(
+        True, "some of its guests cannot be read, so nobody is removed, and what may have been sent of them is not repeated", _SOURCE
+    ),
 }
 _WAITS = Hold(
     False,
