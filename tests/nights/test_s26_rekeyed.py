@@ -260,3 +260,17 @@ def test_s03_an_unreadable_guest_of_a_rekeyed_meeting_keeps_the_invitation(firm:
         firm.night()
         assert firm.held() == {"rooms-a": {"rooms-a-ada", "rooms-a-bob"}}
     assert {kind for kind, *_ in firm.new_mails()} == {"updated"}
+
+
+@pytest.mark.parametrize("change", [{"email": "new@out.example"}, {"last_name": "ADA-LOVELACE"}], ids=["address", "name"])
+def test_a_guest_of_a_rekeyed_meeting_changes_and_is_the_same_guest(firm: Firm, change: dict) -> None:
+    firm.book("a", "ada", "bob")
+    firm.night()
+    firm.new_mails()
+    firm.meetings["rooms"] = {"uuid-a": firm.meetings["rooms"]["a"]}
+    firm.night()
+    meeting = firm.meetings["rooms"]["uuid-a"]
+    meeting["guests"] = meeting["guests"] | {"ada": {"email": "ada@out.example"} | change}
+    firm.night()
+    assert firm.held() == {"rooms-a": {"rooms-a-ada", "rooms-a-bob"}}
+    assert {(kind, invitation) for kind, _, invitation, _ in firm.new_mails()} == {("updated", "rooms-a-ada")}

@@ -44,6 +44,10 @@ def match_known(
         old = plain.get(plain_id(key))
         if old in loose and not (is_numbered(key) and _differ(people[old], asked[key])):
             settle(key, old)
+    for key in list(open_ones):  # of a meeting that came under another key: the source's own key of the guest, and a name or address
+        old = next((old for old in loose if _has_same_key(key, old) and _is_known_by(asked[key], people[old])), None)
+        if old is not None:
+            settle(key, old)
     for key in list(open_ones):
         old = next((old for old in loose if people[old] == asked[key] and asked[key] != ("", "")), None)
         if old is not None and asked[key][1]:
@@ -104,6 +108,18 @@ def _describe(guest: dict) -> tuple[str, str]:
 def _differ(one: tuple[str, str], other: tuple[str, str]) -> bool:
     """Whether these are surely not one person: two addresses, or two names."""
     return any(a and b and a != b for a, b in zip(one, other, strict=True))
+
+
+def _has_same_key(key: str, old: str) -> bool:
+    """Whether two invitation ids have one guest's key of one source, under two keys of its event."""
+    (event, _, guest), (old_event, _, old_guest) = (plain_id(text).rpartition("-") for text in (key, old))
+    same_source = event.partition("-")[0] == old_event.partition("-")[0]
+    return guest == old_guest and event != old_event and same_source and "-" in event and "-" in old_event and not is_numbered(key)
+
+
+def _is_known_by(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether address or name is the same."""
+    return any(a and a == b for a, b in zip(one, other, strict=True))
 
 
 def _may_be_same(
