@@ -64,6 +64,15 @@ def check_host(url: sa.URL, *, key: str) -> None:
         raise ConfigurationError(f'{key}: the password holds an "@", which ends it there: write %40 in its place')
 
 
+SECRET_QUERY = ("password", "passwd", "sslpassword", "passfile")
+"""What of a URL's query is a secret."""
+
+
+def list_secrets(url: sa.URL) -> list[str]:
+    """The texts of a URL that no message may hold."""
+    return [str(value) for value in (url.password, *(v for k, v in url.query.items() if k.lower() in SECRET_QUERY)) if value]
+
+
 def show_url(url: sa.URL) -> str:
     """Where a database is, for messages: a password can stand in the query of a URL, too."""
     return url.set(query={}).render_as_string(hide_password=True)

@@ -27,7 +27,7 @@ def ask_returned(naming: Naming, rekeyed: Mapping[str, str]) -> dict[str, frozen
     """The ids of whose rows a night must know whether they are there, by source."""
     asked: dict[str, set[str]] = {}
     for own, kept in rekeyed.items():
-        asked.setdefault(naming.find_source(own), set()).update((own, kept))
+        asked.setdefault(naming.find_owner(own), set()).update((own, kept))
     return {source: frozenset(ids) for source, ids in asked.items()}
 
 
@@ -40,7 +40,7 @@ def find_given_back(night: Night, naming: Naming, rekeyed: Mapping[str, str], va
     if not returned:
         return returned
     unreadable = {source.source for part in validated for source in part.found if source.unreadable_event_keys}
-    sources = {own: naming.find_source(own) for own in returned}
+    sources = {own: naming.find_owner(own) for own in returned}
     config = night.config
     doubtful = unreadable | {
         name for name in set(sources.values()) if "events" in find_limits(name, config.sources[name], root=config.root)
@@ -55,7 +55,7 @@ def without(naming: Naming, returned: Collection[str]) -> Naming:
 
 def remember_given_back(night: Night, returned: Collection[str], health: Mapping[str, SourceHealth], naming: Naming) -> None:
     """Forget the keys that gave their ids back, in sources whose reads are as usual; of others the next night asks again."""
-    sure = {own for own in returned if health[naming.find_source(own)].events}
+    sure = {own for own in returned if health[naming.find_owner(own)].events}
     if sure:
         night.state.keep_rekeyed({}, {}, returned=sure)
         log.info("%d meetings are back under their first key", len(sure))

@@ -15,14 +15,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from flows.connections.urls import parse_url
+from flows.connections.urls import SECRET_QUERY, parse_url
 from flows.sources.places import Places, read_places
 from flows.sources.presets import preset_folder
 from schemas.config import PRESETS
 from schemas.errors import ConfigurationError
 
 FILL_IN = "fill in"
-_SECRET_QUERY = ("password", "passwd", "sslpassword", "passfile")
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,11 @@ def write_config(preset: str, url: str, *, source: str | None = None, output: Pa
 
 def holds_secret(url: sa.URL) -> bool:
     """True for a URL that must not stand in a file."""
-    return bool(url.password) or any(key.lower() in _SECRET_QUERY for key in url.query)
+    return bool(url.password) or any(key.lower() in SECRET_QUERY for key in url.query)
 
 
 def _masked(url: sa.URL) -> str:
-    query = {key: "***" if key.lower() in _SECRET_QUERY else value for key, value in url.query.items()}
+    query = {key: "***" if key.lower() in SECRET_QUERY else value for key, value in url.query.items()}
     return url.set(query=query).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 

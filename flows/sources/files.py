@@ -20,10 +20,10 @@ SETTLED_SECONDS = 2.0
 """A file that was changed a shorter time ago may still be written to."""
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
-_GUESSED = re.compile(r"\.(?:csv|tsv|txt|xlsx)(?:\.gz|\.zst)?$", re.IGNORECASE)
-_CALL = re.compile(r"\b(?:read_csv(?:_auto)?|read_xlsx|sniff_csv)\s*\(", re.IGNORECASE)
+_GUESSED = re.compile(r"\.(?:csv|tsv|txt|xlsx|json|jsonl|ndjson)(?:\.gz|\.zst)?$", re.IGNORECASE)
+_CALL = re.compile(r"\b(?:read_csv(?:_auto)?|read_xlsx|sniff_csv|read_(?:nd)?json(?:_auto|_objects)?)\s*\(", re.IGNORECASE)
 _BARE = re.compile(r"\b(?:FROM|JOIN)\s+'((?:[^']|'')*)'|,\s*'((?:[^']|'')*)'\s+(?:AS\s+)?\w+\s*(?:WHERE|,|$)", re.IGNORECASE)
-_TYPED = re.compile(r"\ball_varchar\s*[:=]+\s*(?:true|1)\b|\bcolumns\s*[:=]+\s*\{|\btypes\s*[:=]+\s*\{", re.IGNORECASE)
+_TYPED = re.compile(r"\ball_varchar\s*[:=]+\s*(?:true|1)\b|\bcolumns\s*[:=]+\s*\{", re.IGNORECASE)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.connections.urls import show_url
+from flows.connections.urls import list_secrets, show_url
 from schemas.errors import SourceError, SyncError
 from transforms.masking import mask_words
 
@@ -74,6 +74,6 @@ def brief(error: Exception) -> str:
 
 
 def _without_secrets(text: str, url: sa.URL) -> str:
-    for secret in (str(url.password or ""), *(str(value) for value in url.query.values())):
-        text = text.replace(secret, "***") if secret else text
+    for secret in list_secrets(url):
+        text = text.replace(secret, "***")
     return text

@@ -165,6 +165,10 @@ def test_a_database_file_of_duckdb(office: Office, monkeypatch: pytest.MonkeyPat
         "SELECT * FROM read_csv('a.csv', all_varchar = true) a JOIN 'b.TSV.gz' b USING (k)",
         "SELECT * FROM read_csv('a.csv', all_varchar = true) a JOIN read_csv('b(1).csv') b USING (k)",
         "SELECT * FROM read_xlsx('a.xlsx')",
+        "SELECT * FROM read_csv('a.csv', types = {'starts': 'VARCHAR'})",
+        "SELECT * FROM read_json('a.json')",
+        "SELECT * FROM read_ndjson_auto('a.ndjson')",
+        "SELECT * FROM 'a.jsonl'",
         "SELECT * FROM read_csv('a.csv' /* all_varchar = true */)",
     ],
 )

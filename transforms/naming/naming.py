@@ -69,7 +69,10 @@ class Naming:
 
         Of a shortened id too, which cannot be read back: its beginning is whole.
         """
-        built = next((own for own, adopted in self.events.items() if adopted == source_id), source_id)
+        return self.find_owner(next((own for own, adopted in self.events.items() if adopted == source_id), source_id))
+
+    def find_owner(self, built: str) -> str:
+        """The source whose key made an id, as it is called now."""
         prefix = built.partition("-")[0]
         return next((source for source, first in self.prefixes.items() if first == prefix), prefix)
 
