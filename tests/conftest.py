@@ -18,6 +18,7 @@ from typing import Any
 from zlib import crc32
 
 import httpx
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -38,6 +39,9 @@ QUICK = {  # what a server does every minute, every few seconds
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
 }
 
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 DEPLOYED = 12
 """Without --all, one in so many of the tests that send goes by a deployment, too."""

@@ -7,46 +7,30 @@ deleted for one of four reasons only (absent, cancelled, guestless, merged), and
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 import pandas as pd
 
 from schemas.config import Config
-from schemas.essentry import STATUS_CANNOT_HOST
 from schemas.frames import DECISION_COLUMNS, MAIL_COLUMNS, empty_frame
 from transforms.arrow.columns import Mask, Positions, find_positions, is_among, no_text, same_text, take_text, to_list
 from transforms.arrow.instants import format_instants
 from transforms.arrow.rows import pick_rows
 from transforms.desired.build import Desired
-from transforms.desired.payload import FINGERPRINT_VERSION, fingerprint, list_guests, name_person, read_times
-from transforms.diff.body import build_body, dump_payload
+from transforms.desired.payload import FINGERPRINT_VERSION, list_guests, name_person
 from transforms.diff.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, order_changes, type_changes, unite_diffs
-from transforms.diff.clearing import CONTACT, UNCLEARED, clear_lost, list_marks
-from transforms.diff.fates import UNDER_WAY, Event, Fate, decide_fate, find_doubt
-from transforms.diff.same_people import are_composed, keep_writing, match_known, name_guests
-from transforms.diff.unions import Records, is_missing, keep_content, list_members, list_sources, read_members
-from transforms.naming.ids import plain_id
+from transforms.diff.contents import Contents, Doubts, Touched
+from transforms.diff.fates import Event, Fate, decide_fate, find_doubt
+from transforms.diff.rejected import Rejected
+from transforms.diff.unions import Records, is_missing, list_members, list_sources, read_members
 from transforms.naming.naming import Naming, name_by
 
 _COPIED = ["source_id", "source", "location_id", "starts_at", "ends_at", "name", "members"]
 """What a change takes from its event as it stands."""
 _BASE = ["state", "dirty", "fingerprint", "fingerprint_version", "confirmed_run"]
 """What is asked of an event's row in the snapshot."""
-
-
-class _Touched(NamedTuple):
-    """An event that may differ from what essentry confirmed, and what is known of that. `updated_at`: as it is sent, when it is."""
-
-    source_id: str
-    source: str
-    updated_at: str | None
-    state: str
-    fingerprint: str | None
-    dirty: bool
-    fingerprint_version: int | None
 
 
 def diff_events(
@@ -88,22 +72,16 @@ class Comparison:
     ) -> None:
         self.naming = naming or name_by(config)
         self.known, self.health, self.config, self.as_of, self.full = known, health, config, as_of, full
-        self.additive = config.essentry.guest_list == "additive"
-        self.deleted_at = as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.rejected = Rejected(known.rejections, as_of, full=full)
+        self.contents = Contents(known, config, self.naming, self.rejected, as_of=as_of, full=full)
         self.held_guests: dict[str, set[str]] = {}
         self.frozen: set[str] = set(held_guests.loc[held_guests["invitation_id"].isna(), "source_id"])
         self.held_records = set(held_guests["own_id" if "own_id" in held_guests else "source_id"])
         self.doubts: dict[str, str] = {}
         self.incomplete: set[str] = set()
-        self.undecided: set[str] = set()
-        self.prefixes, self.taken_over = set(self.naming.prefixes.values()), set(self.naming.guests.values())
         for event, guest in held_guests.dropna(subset="invitation_id")[["source_id", "invitation_id"]].itertuples(index=False):
             self.held_guests.setdefault(event, set()).add(guest)
         self.frozen_sources = {n for n, h in health.items() if not h.guests or not h.read or h.unreadable_guest_events or h.guests_limited}
-        waiting = known.rejections
-        self.waiting = dict(zip(waiting["source_id"], zip(waiting["fingerprint"], waiting["next_at"], strict=True), strict=True))
-        content = waiting[waiting["fingerprint"].notna()].reindex(columns=["source_id", "code"])  # of a delete there is none
-        self.refused = {event: code for event, code in content.itertuples(index=False) if code != STATUS_CANNOT_HOST}
         snapshot = known.snapshot
         self.active = (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False)
         self.deleted = (snapshot["state"] == "deleted").to_numpy(dtype=bool, na_value=False)
@@ -231,17 +209,10 @@ class Comparison:
     def _not_waiting(self, events: pd.DataFrame) -> np.ndarray:
         """False for events whose rejection is recent and whose content has not changed since."""
         goes = np.ones(len(events), dtype=bool)
-        rejected = np.flatnonzero(is_among(events["source_id"], list(self.waiting)))  # few
+        rejected = np.flatnonzero(is_among(events["source_id"], list(self.rejected)))  # few
         some = events.iloc[rejected]
-        goes[rejected] = [not self._waits(i, p) for i, p in zip(some["source_id"], some["fingerprint"], strict=True)]
+        goes[rejected] = [not self.rejected.waits(i, p) for i, p in zip(some["source_id"], some["fingerprint"], strict=True)]
         return goes
-
-    def _waits(self, source_id: str, content: str | None) -> bool:
-        if source_id not in self.waiting or self.full:
-            return False
-        rejected, next_at = self.waiting[source_id]
-        same = pd.isna(rejected) if content is None else rejected == content
-        return bool(same and pd.notna(next_at) and next_at > self.as_of)
 
     def _create(self, events: pd.DataFrame, guests: pd.DataFrame) -> None:
         if events.empty:
@@ -252,7 +223,7 @@ class Comparison:
             .assign(
                 action=same_text("create", events.index),
                 fingerprint_version=FINGERPRINT_VERSION,
-                ignore_missing=self.additive,
+                ignore_missing=self.contents.additive,
             )
         )
         self._decide(events, "create", None)
@@ -280,167 +251,44 @@ class Comparison:
         stamps = to_list(format_instants(events["updated_at"])) if self.config.essentry.send_updated_at else [None] * len(ids)
         facts = [base[name].tolist() for name in ("dirty", "fingerprint_version")]
         touched = zip(ids, to_list(events["source"]), stamps, to_list(base["state"]), to_list(base["fingerprint"]), *facts, strict=True)
-        contents = [self._update(_Touched(*event), before.get(event[0]), payload) for event, payload in zip(touched, payloads, strict=True)]
-        rows = np.flatnonzero([content is not None for content in contents])
+        changes = [self._update(Touched(*event), before.get(event[0]), payload) for event, payload in zip(touched, payloads, strict=True)]
+        rows = np.flatnonzero([change is not None for change in changes])
         if len(rows) == 0:
             return
         events, base = pick_rows(events[_COPIED], rows), pick_rows(base[["fingerprint", "confirmed_run"]], rows)
-        told = pd.DataFrame([content for content in contents if content is not None])
+        told = pd.DataFrame([change for change in changes if change is not None])
         self.frames.append(
             events.rename(columns={"members": "members_json"}).assign(
                 **{name: told[name] for name in told.columns},
                 base_fingerprint=base["fingerprint"],
                 base_run=base["confirmed_run"],
                 fingerprint_version=FINGERPRINT_VERSION,
-                ignore_missing=self.additive,
+                ignore_missing=self.contents.additive,
             )
         )
 
-    def _update(self, event: _Touched, before_text: str | None, after_text: str) -> dict[str, Any] | None:
-        """What is sent of one event: action, reason, fingerprint, guests and the texts of CHANGE_COLUMNS; None when nothing is."""
-        source_id = event.source_id
-        before = orjson.loads(before_text) if before_text else {}
-        after = orjson.loads(after_text)
-        if source_id in self.incomplete:
-            after = keep_content(before, after)
-            after_text = dump_payload(after)
-        unanswered = self.known.unanswered.get(source_id, {})
-        confirmed = list_guests(before)
-        perhaps = source_id in self.known.perhaps_deleted
-        reappeared = event.state == "deleted" or perhaps  # its guests were cancelled: none is kept, and those of old go by name
-        known = {} if reappeared else confirmed | dict(unanswered)
-        retired = {key for key in known if "-" in key and key.partition("-")[0] not in self.prefixes} - self.taken_over
-        if retired:
-            self.held_guests.setdefault(source_id, set()).update(retired)
-        listed = list_guests(after)
-        stays = self._is_under_way(*read_times(before)) and self._is_under_way(*read_times(after))
-        guests = self._keep_guests(source_id, event.source, known, listed, stays=stays)
-        if source_id in self.undecided:
-            # S8: a guest may be removed already, and may not surely be removed now: either way of sending could mail by mistake
-            self._decide_one(source_id, event.source, "held", "guests unreadable")
-            self.awaited += [
-                (source_id, event.source, name_person(guest), "invited") for key, guest in guests.items() if key not in confirmed
-            ]
-            return None
-        if len(guests) > len(listed):
-            why = "guests of a retired source" if retired >= set(guests) - set(listed) else UNDER_WAY if stays else "guests unreadable"
-            self.kept[source_id] = self.doubts.get(source_id, why)
-        text, wanted, refused = after_text, after.get("invitations"), source_id in self.refused
-        if not are_composed(before_text, after_text):
-            after = keep_writing({key: value for key, value in before.items() if key != "invitations"}, after)
-            guests = {key: keep_writing(confirmed.get(key), guest) for key, guest in guests.items()}
-            wanted = None  # the text is another, whatever the guests are
-        held = [before, *self.known.sent.get(source_id, ()), *self._find_former(source_id, guests.keys() - confirmed.keys())]
-        clearing = self.config.essentry.clearing
-        after, values = clear_lost(held, after | {"invitations": list(guests.values())}, clearing=clearing, refused=refused)
-        guests = list_guests(after)
-        if UNCLEARED in after or after["invitations"] != wanted:
-            text = dump_payload(after)
-        standing = list_marks(source_id, after, clearing=clearing)
-        content = fingerprint(text)
-        if event.state == "active" and not event.dirty and not self.full and after == before:
-            stale_print = content != event.fingerprint or event.fingerprint_version != FINGERPRINT_VERSION
-            if stale_print:
-                self.refreshed[source_id] = content
-            self._decide_one(source_id, event.source, "unchanged", "refingerprinted" if stale_print else None)
-            self.uncleared += standing
-            return None
-        if self._waits(source_id, content):
-            self.uncleared += list_marks(source_id, before, clearing=clearing)
-            self._decide_one(source_id, event.source, "held", "rejected before")
-            new = [guest for key, guest in guests.items() if reappeared or key not in confirmed]
-            self.awaited += [(source_id, event.source, name_person(guest), "invited") for guest in new]
-            return None
-        removed = {*confirmed, *unanswered, *self.known.removals.get(source_id, ())} - set(guests)
-        complete = event.dirty or self.full or reappeared or refused
-        self.uncleared += standing
-        body = build_body(
-            before or None,
-            after,
-            complete=complete,
-            additive=self.additive,
-            partial=self.config.essentry.payload == "partial",
-            removed=removed,
-            deleted_at=self.deleted_at,
-            values=values,
-            updated_at=event.updated_at,
+    def _update(self, event: Touched, before: str | None, after: str) -> dict[str, Any] | None:
+        """What is sent of one event, as `Outcome.change`; the rest of its outcome is noted."""
+        source_id, source = event.source_id, event.source
+        doubts = Doubts(
+            guests=source_id in self.frozen or source in self.frozen_sources,
+            why=self.doubts.get(source_id),
+            content=source_id in self.incomplete,
+            unread=frozenset(self.held_guests.get(source_id, ())),
         )
-        people = {**confirmed, **unanswered}
-        confirmed = {} if reappeared else confirmed
-        keys = [key for key in {**before, **after} if key not in ("invitations", UNCLEARED)]
-        fields = [{"field": k, "before": before.get(k), "after": after.get(k)} for k in keys if before.get(k) != after.get(k)]
-        changed = {
-            "added": [guest for key, guest in guests.items() if key not in confirmed],
-            "changed": [
-                {"before": confirmed[k], "after": g} for k, g in guests.items() if k in confirmed and (confirmed[k] != g or k in values)
-            ],
-            "removed": [{**people.get(key, {}), "sourceId": key} for key in sorted(removed)],
-        }
-        reason = "unknown outcome" if event.dirty else "full" if self.full and not fields and not any(changed.values()) else None
-        reason = reason or ("sent whole" if refused else "cleared" if "" in values and not fields else None)
-        reason = {"expired": "rescheduled", "deleted": "reappeared"}.get("deleted" if perhaps else event.state, reason)
-        action = "create" if reappeared else "update"
-        if reason is None and not complete and not fields and not changed["added"] and not changed["changed"]:
+        outcome = self.contents.decide(event, before, after, doubts)
+        self._decide_one(source_id, source, outcome.action, outcome.reason)
+        self.mails += [(source_id, source, who, kind) for who, kind in outcome.mails]
+        self.awaited += [(source_id, source, who, "invited") for who in outcome.awaited]
+        self.uncleared += outcome.uncleared
+        self.rebound += outcome.rebound
+        if outcome.kept is not None:
+            self.kept[source_id] = outcome.kept
+        if outcome.refreshed is not None:
+            self.refreshed[source_id] = outcome.refreshed
+        if outcome.removing:
             self.removing.add(source_id)
-        self._decide_one(source_id, event.source, action, reason)
-        # S12: a change of the event may mail every guest of it; so may a complete list
-        everyone = bool(fields) or complete or "" in values
-        changed_ids = {item["after"]["sourceId"] for item in changed["changed"]}
-        for key, guest in guests.items():
-            if key not in confirmed:
-                self._mail(source_id, event.source, guest, "invited")
-            elif everyone or key in changed_ids:
-                self._mail(source_id, event.source, guest, "updated")
-        for guest in changed["removed"]:
-            self._mail(source_id, event.source, guest, "cancelled")
-        return {
-            "action": action, "reason": reason, "fingerprint": content, "fields_json": orjson.dumps(fields).decode(),
-            "guests_json": orjson.dumps(changed).decode(), "after": text, "body": orjson.dumps(body).decode(), "guests": len(guests),
-        }  # fmt: skip
-
-    def _find_former(self, source_id: str, added: set[str]) -> list[dict]:
-        """What was sent earlier of guests who are new in the event: one who comes again is the same contact, with what it had."""
-        found = []
-        for payload in self.known.former(source_id) if added else ():
-            contacts = [{k: v for k, v in guest.items() if k in CONTACT} for key, guest in list_guests(payload).items() if key in added]
-            found.append({"invitations": contacts})
-        return found
-
-    def _is_under_way(self, starts_at: datetime | None, ends_at: datetime | None) -> bool:
-        """Whether a visit has begun and is not over, and is not to be called off any more."""
-        if self.config.essentry.cancel_under_way or starts_at is None or ends_at is None:
-            return False
-        return bool(starts_at <= self.as_of < ends_at)
-
-    def _keep_guests(
-        self, source_id: str, source: str, known: dict[str, dict], wanted: dict[str, dict], *, stays: bool = False
-    ) -> dict[str, dict]:
-        """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4).
-
-        stays: the visit is under way; its guests were read, so who is the same as before is told as ever.
-        """
-        frozen = source_id in self.frozen or source in self.frozen_sources
-        unread = {plain_id(key) for key in self.held_guests.get(source_id, ())}
-        held = {key for key in known if plain_id(key) in unread}
-        strange = unread - {plain_id(key) for key in known}
-        held |= {key for key in known if strange and self._may_be_known_otherwise(key, strange)}
-        matched = match_known(known, wanted, held=held, frozen=frozen)
-        self.rebound += sum(key != old for key, old in matched.items())
-        guests = name_guests(known, wanted, matched)
-        kept = (set(known) if frozen or stays else held) - set(guests)
-        if kept & set(self.known.removals.get(source_id, ())):
-            self.undecided.add(source_id)
-        for key in kept:
-            guests[key] = known[key]
-        return dict(sorted(guests.items()))
-
-    def _may_be_known_otherwise(self, key: str, unread: Collection[str]) -> bool:
-        """Whether a guest whose row cannot be read may be this one (S3): essentry has the event's invitations under ids of another form than the
-        source's keys give, as of a meeting that came under another key, or was taken over.
-        """
-        head = plain_id(key).rpartition("-")[0]
-        source = head.partition("-")[0]
-        return any(head != own.rpartition("-")[0] and (source == own.partition("-")[0] or source not in self.prefixes) for own in unread)
+        return outcome.change
 
     # -- events that essentry has and the sources do not want --------------------------------------------------------
 
@@ -468,7 +316,7 @@ class Comparison:
                 self._decide_one(base["source_id"], base["source"], action, reason)
         payloads = self.known.payloads([base["source_id"] for base, _ in deletes]) if deletes else {}
         for base, reason in deletes:
-            body = {"sourceId": base["source_id"], "deletedAt": self.deleted_at}
+            body = {"sourceId": base["source_id"], "deletedAt": self.contents.deleted_at}
             row = _settled(base, "delete", reason)
             guests = list_guests(orjson.loads(payloads.get(base["source_id"]) or "{}"))
             guests |= dict(self.known.unanswered.get(base["source_id"], {}))
@@ -476,12 +324,11 @@ class Comparison:
             row |= {
                 "body": orjson.dumps(body).decode(),
                 "guests_json": orjson.dumps(changed).decode(),
-                "ignore_missing": self.additive,
+                "ignore_missing": self.contents.additive,
             }
             self.rows.append(row)
             self._decide_one(base["source_id"], base["source"], "delete", reason)
-            for guest in guests.values():
-                self._mail(base["source_id"], base["source"], guest, "cancelled")
+            self.mails += [(base["source_id"], base["source"], name_person(guest), "cancelled") for guest in guests.values()]
         return self._finish_part()
 
     def _fate(self, base: dict, records: Records, over: bool, followed: Mapping[str, str]) -> tuple[str, str]:
@@ -491,11 +338,11 @@ class Comparison:
         sources = self.config.pilot.sources
         event = Event(
             over=over,
-            tried=self._waits(source_id, None),
+            tried=self.rejected.waits(source_id, None),
             in_pilot=not sources or set(list_sources(source_id, base["source"], members, self.naming)) <= set(sources),
             absent_runs=int(base["absent_runs"] or 0),
             needed_runs=self.config.guards.delete_after_runs,
-            under_way=self._is_under_way(base["starts_at"], base["ends_at"]),
+            under_way=self.contents.is_under_way(base["starts_at"], base["ends_at"]),
         )
         fate = decide_fate(event, [record for words in said.values() for record in words]) or Fate("held", "not in essentry")
         if fate.absent:
@@ -509,9 +356,6 @@ class Comparison:
         return fate.action, fate.reason
 
     # -- the result ---------------------------------------------------------------------------------------------------
-
-    def _mail(self, source_id: str, source: str, guest: dict, kind: str) -> None:
-        self.mails.append((source_id, source, name_person(guest), kind))
 
     def _decide(self, events: pd.DataFrame, action: str, reason: str | None) -> None:
         if len(events):
