@@ -28,10 +28,11 @@ from transforms.desired.partition import Frames, find_pointing, find_united, spl
 from transforms.desired.payload import Payloads
 from transforms.diff.balance import count_rows
 from transforms.diff.changes import Diff, Known, SourceHealth, unite_diffs
-from transforms.diff.comparison import Comparison, keep_dispositions, list_followed
+from transforms.diff.comparison import Comparison
 from transforms.diff.moves import find_moves, rewrite_pages
 from transforms.diff.pilot import limit_to_pilot
 from transforms.diff.rekeyed import join_places
+from transforms.diff.unions import keep_dispositions, list_followed
 from transforms.guards.churn import list_candidates
 from transforms.guards.findings import Finding
 from transforms.guards.strangers import count_hosts, unite_hosts

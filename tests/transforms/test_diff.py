@@ -13,7 +13,8 @@ from literal_frames import NOW, accept, body_of, compare, config, decisions, des
 
 from transforms.desired.payload import Payloads, add_fingerprints, fingerprint
 from transforms.diff.changes import SourceHealth, unite_diffs
-from transforms.diff.comparison import Comparison, keep_dispositions
+from transforms.diff.comparison import Comparison
+from transforms.diff.unions import keep_dispositions
 
 PAST = "2026-03-01T09:00:00Z"
 DELETED_AT = "2026-03-02T03:00:00Z"
@@ -387,7 +388,7 @@ _meetings = st.lists(
 _lost = st.dictionaries(st.sampled_from(["hr-1", "hr-2", "hr-3"]), st.lists(st.sampled_from([{"sourceId": "q"}]), max_size=1), max_size=2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(before=_meetings, after=_meetings, lost=_lost, full=st.booleans(), kind=st.sampled_from(["additive", "authoritative"]))
 def test_accepted_diff_leaves_nothing_to_do(before: list, after: list, lost: dict, full: bool, kind: str) -> None:
     chosen = config(essentry={"guest_list": kind, "on_reappear": "send"})
@@ -402,7 +403,7 @@ def test_accepted_diff_leaves_nothing_to_do(before: list, after: list, lost: dic
     assert {action for action, _ in decisions(again).values()} <= {"unchanged"}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(before=_meetings, after=_meetings)
 def test_essentry_ends_with_exactly_the_wanted_guests(before: list, after: list) -> None:
     """Applying each additive body to what essentry had gives the guests the plan says it will hold."""
@@ -424,7 +425,7 @@ _fates = st.dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(before=_meetings, after=_meetings, lost=_lost, cut=st.lists(st.integers(0, 2), min_size=3, max_size=3), fates=_fates)
 def test_diff_of_parts_is_the_diff_of_the_whole(before: list, after: list, lost: dict, cut: list, fates: dict) -> None:
     """However the events are dealt to parts: the same changes in the same order, the same decisions and the same mails."""

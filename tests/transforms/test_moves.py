@@ -98,7 +98,7 @@ def test_s21_an_absent_or_cancelled_meeting_waits_for_nobody() -> None:
 _PLACES = st.fixed_dictionaries({f"hr-{n}": st.sets(st.sampled_from("abcd")).map(lambda who: "".join(sorted(who))) for n in range(4)})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_PLACES, _PLACES)
 def test_s21_whoever_moves_is_somewhere_at_every_moment(before: dict[str, str], after: dict[str, str]) -> None:
     """Sent in the order of the conditions, whatever is refused: nobody who is wanted anywhere is without a meeting."""

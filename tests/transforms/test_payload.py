@@ -39,7 +39,7 @@ def test_golden_canonical_json_and_fingerprint() -> None:
     assert dump_payload(orjson.loads(text)) == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=_text, description=st.none() | _text, last_name=_text, company=st.none() | _text)
 @example(name='"', description="\\", last_name="\x00\x1f\x7f", company="🚪\u2028")
 def test_canonical_json_is_what_a_serialiser_writes(name: str, description: str | None, last_name: str, company: str | None) -> None:

@@ -24,7 +24,7 @@ from transforms.diff.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, o
 from transforms.diff.contents import Contents, Doubts, Touched
 from transforms.diff.fates import Event, Fate, decide_fate, find_doubt
 from transforms.diff.rejected import Rejected
-from transforms.diff.unions import Records, is_missing, list_members, list_sources, read_members
+from transforms.diff.unions import Records, is_missing, list_followed, list_members, list_sources, read_members
 from transforms.naming.naming import Naming, name_by
 
 _COPIED = ["source_id", "source", "location_id", "starts_at", "ends_at", "name", "members"]
@@ -383,27 +383,6 @@ class Comparison:
         )  # fmt: skip
         self._start_part()
         return diff
-
-
-def keep_dispositions(dispositions: pd.DataFrame, snapshot: pd.DataFrame) -> pd.DataFrame:
-    """The dispositions that are asked for once their part is compared: of ids that the snapshot knows and that are not just due, of the records of
-    united meetings, and of what is quarantined.
-    """
-    plain = ((dispositions["disposition"] == "due") & (dispositions["own_id"] == dispositions["source_id"])).to_numpy(dtype=bool)
-    members = list_members(snapshot)
-    united = is_among(dispositions["own_id"], members) if members else np.zeros(len(dispositions), dtype=bool)
-    rest = pick_rows(dispositions, ~plain | united)
-    known = is_among(rest["source_id"], snapshot["source_id"]) | is_among(rest["own_id"], snapshot["source_id"])
-    known |= is_among(rest["own_id"], members) if members else known
-    return pick_rows(rest, known | (rest["disposition"] == "quarantined").to_numpy(dtype=bool))
-
-
-def list_followed(dispositions: pd.DataFrame, decisions: pd.DataFrame) -> dict[str, str]:
-    """What was decided about the events that records of other ids are part of: event → action."""
-    moved = dispositions["disposition"].isin(["merged", "due"]) & (dispositions["own_id"] != dispositions["source_id"])
-    united = set(dispositions.loc[moved, "source_id"]) | set(dispositions.loc[dispositions["disposition"] == "due", "source_id"])
-    mine = pick_rows(decisions, is_among(decisions["source_id"], list(united)))
-    return dict(zip(to_list(mine["source_id"]), to_list(mine["action"]), strict=True))
 
 
 def _pick_flags(flags: Mask, positions: Positions) -> Mask:

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from transforms.arrow.columns import is_among
+from transforms.arrow.columns import is_among, to_list
 from transforms.arrow.rows import pick_rows
 from transforms.diff.changes import SourceHealth
 from transforms.diff.fates import MISSING, Record
@@ -156,3 +156,24 @@ def keep_content(before: dict, after: dict) -> dict:
     if "locationId" in kept and "entranceId" not in kept:
         merged.pop("entranceId", None)
     return {key: merged[key] for key in _ORDER if key in merged}
+
+
+def keep_dispositions(dispositions: pd.DataFrame, snapshot: pd.DataFrame) -> pd.DataFrame:
+    """The dispositions that are asked for once their part is compared: of ids that the snapshot knows and that are not just due, of the records of
+    united meetings, and of what is quarantined.
+    """
+    plain = ((dispositions["disposition"] == "due") & (dispositions["own_id"] == dispositions["source_id"])).to_numpy(dtype=bool)
+    members = list_members(snapshot)
+    united = is_among(dispositions["own_id"], members) if members else np.zeros(len(dispositions), dtype=bool)
+    rest = pick_rows(dispositions, ~plain | united)
+    known = is_among(rest["source_id"], snapshot["source_id"]) | is_among(rest["own_id"], snapshot["source_id"])
+    known |= is_among(rest["own_id"], members) if members else known
+    return pick_rows(rest, known | (rest["disposition"] == "quarantined").to_numpy(dtype=bool))
+
+
+def list_followed(dispositions: pd.DataFrame, decisions: pd.DataFrame) -> dict[str, str]:
+    """What was decided about the events that records of other ids are part of: event → action."""
+    moved = dispositions["disposition"].isin(["merged", "due"]) & (dispositions["own_id"] != dispositions["source_id"])
+    united = set(dispositions.loc[moved, "source_id"]) | set(dispositions.loc[dispositions["disposition"] == "due", "source_id"])
+    mine = pick_rows(decisions, is_among(decisions["source_id"], list(united)))
+    return dict(zip(to_list(mine["source_id"]), to_list(mine["action"]), strict=True))
