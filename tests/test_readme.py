@@ -82,7 +82,13 @@ def test_readme_is_a_front_page():
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", ["README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md", "tests/bench/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md", "tests/bench/README.md"),
+        *("data/sources/README.md", "data/sources/COOKBOOK.md"),
+    ],
+)
 def test_every_link_to_a_file_leads_to_one(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
