@@ -86,7 +86,7 @@ def test_readme_is_a_front_page():
     "page",
     [
         *("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md", "tests/bench/README.md"),
-        *("data/sources/README.md", "data/sources/COOKBOOK.md"),
+        *("data/sources/README.md", "data/sources/COOKBOOK.md", "flows/README.md"),
     ],
 )
 def test_every_link_to_a_file_leads_to_one(page):
