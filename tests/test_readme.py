@@ -69,11 +69,12 @@ def test_which_commands_take_no_config_is_said():
 
 
 def test_readme_examples_are_valid_configurations(tmp_path):
-    examples = re.findall(r"```toml\n(.*?)```", README + CONFIGURATION, flags=re.S)
+    examples = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
+    examples += [with_a_source(example) for example in re.findall(r"```toml\n(.*?)```", CONFIGURATION, flags=re.S)]
     assert len(examples) >= 4
     for example in examples:
         path = tmp_path / "essentry-sync.toml"
-        path.write_text(with_a_source(example), encoding="utf-8")
+        path.write_text(example, encoding="utf-8")
         for source in config.load_config(path).sources.values():
             assert complete_source(source).times in ("utc", "epoch", "local")
 
@@ -82,14 +83,24 @@ def test_readme_is_a_front_page():
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        *("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md", "tests/bench/README.md"),
-        *("data/sources/README.md", "data/sources/COOKBOOK.md", "flows/README.md"),
-    ],
-)
+PAGES = [
+    *("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md", "tests/bench/README.md"),
+    *("data/sources/README.md", "data/sources/COOKBOOK.md", "flows/README.md"),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_leads_to_one(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_to_a_chapter_leads_to_one(page):
+    """As GitHub names chapters: small letters, blanks as hyphens, no other signs."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for file, chapter in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        there = ((ROOT / page).parent / file).read_text(encoding="utf-8") if file else text
+        titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", there, flags=re.S | re.M), flags=re.M)
+        assert chapter in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], f"{file}#{chapter}"
