@@ -222,10 +222,12 @@ class SourceConfig(Section):
         description="addresses that are never guests, as rooms that are invited: *@resource.example; * and ? stand for any",
     )
     events_without_guests: Literal["skip", "send"] = Field(
-        "skip", description="meetings without an outside guest; skip: no event of essentry; send: an event without guests"
+        "skip", description="meetings without an outside guest; skip: they are no events of essentry; send: events without guests"
     )
     pending: Literal["hold", "send"] = Field(
-        "hold", description="bookings that wait for approval in the source; hold: they are left as they are; send: they count as confirmed"
+        "hold",
+        description="bookings that wait for approval in the source; hold: nothing is sent of them, and what was sent stays; "
+        "send: they count as confirmed",
     )
     untitled: Title = Field("Meeting", description="name of an event without a title")
     private_title: Title = Field("Private meeting", description="name of an event marked private")
@@ -327,7 +329,9 @@ class GuardsConfig(Section):
         0.2, description="quarantined rows of a SELECT; over it the source deletes nothing and the run stops"
     )
     max_shrink_share: Share = Field(
-        0.3, description="rows of upcoming events lost since the last good read; over it the source deletes nothing and the run stops"
+        0.3,
+        description="rows of meetings to come, or outside guests a meeting, lost since the last good read; "
+        "over it the source deletes nothing and the run stops",
     )
     max_update_share: Share | ScopedLimit = Field(
         default_factory=lambda: ScopedLimit(run=0.5, source=0.5, location=0.75),
