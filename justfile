@@ -22,6 +22,10 @@ fix:
     uv run ruff format .
     uv run ruff check --fix .
 
+# the tables of schemas/CONFIGURATION.md, from the model
+docs:
+    uv run python -W ignore -m tests.configuration_page
+
 # three nights of a fictional company
 demo:
     uv run essentry-sync demo

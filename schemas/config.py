@@ -1,7 +1,8 @@
 """The configuration: one typed TOML file, environment variables (ESSENTRY_SYNC_<SECTION>__<KEY>) over it.
 
 Secrets are not part of it: `[essentry] token_env` and `agent_token_env` name the environment variables that hold them, and a
-source's `url_env` names the variable that holds a database URL with a password. Field descriptions are the documentation.
+source's `url_env` names the variable that holds a database URL with a password. Field descriptions are the documentation: `just docs` writes
+the tables of CONFIGURATION.md from them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -58,6 +60,15 @@ def _dashboard_id(kind: str) -> Any:
     return read
 
 
+@dataclass(frozen=True)
+class Unit:
+    """What a number counts, where the last word of its key does not say it. The documentation shows it; nothing is computed by it."""
+
+    name: str
+
+
+Events = Annotated[int, Unit("events")]
+People = Annotated[int, Unit("people")]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -81,7 +92,7 @@ class EssentryConfig(Section):
     agent_token_block: str | None = Field(None, description="Prefect Secret block with the agent token")
     batch_events: int = Field(100, ge=1, le=1_000_000, description="most events in one request")
     batch_bytes: int = Field(1_000_000, ge=1_000, le=10**10, description="most bytes in one request")
-    concurrency: int = Field(4, ge=1, le=64, description="requests under way at once")
+    concurrency: Annotated[int, Unit("requests")] = Field(4, ge=1, le=64, description="requests under way at once")
     timeout_seconds: float = Field(30, gt=0, le=MOST_SECONDS, description="time for one request")
     retry_budget_seconds: float = Field(300, ge=0, le=MOST_SECONDS, description="time for one batch with all its retries")
     max_rejected_batches: int = Field(5, ge=1, description="stop after so many batches rejected whole: the fault is ours")
@@ -89,7 +100,7 @@ class EssentryConfig(Section):
         "additive", description="additive: changes only, what reception did by hand stays; authoritative: our list is the whole list"
     )
     send_updated_at: bool = Field(False, description="send updatedAt; what essentry does with an old one is not documented")
-    payload: Literal["full", "partial"] = Field("full", description="all fields of a changed event, or only the changed ones")
+    payload: Literal["full", "partial"] = Field("full", description="full: all fields of a changed event; partial: only the changed ones")
     clearing: Literal["unproven", "empty", "null"] = Field(
         "unproven",
         description="how a value is taken away, which essentry does not document: unproven: sent empty, and named as what may still stand; "
@@ -97,17 +108,20 @@ class EssentryConfig(Section):
     )
     invitation_ids: Literal["per-event", "shared", "sealed"] = Field(
         "per-event",
-        description="an invitation an event, or a contact for all; sealed: as per-event, and new ones end in a seal that nobody can guess",
+        description="per-event: an invitation for each event; shared: one contact for all of them; "
+        "sealed: as per-event, and new ones end in a seal that nobody can guess",
     )
     invitation_secret_env: str | None = Field(
         None, description="environment variable with the secret of the seals; without one they rest on the salt of the state"
     )
     on_reappear: Literal["hold", "send"] = Field(
-        "hold", description="an event that comes back after it was deleted in essentry: hold and report, or send it again"
+        "hold",
+        description="an event that comes back after it was deleted in essentry; hold: it is reported, and not sent; send: it is sent again",
     )
     on_reappear_ours: Literal["recreate", "hold"] = Field(
         "recreate",
-        description="an event that comes back after it was deleted here as cancelled, guestless or merged: make it anew, or hold and report",
+        description="an event that comes back after it was deleted here as cancelled, guestless or merged; "
+        "recreate: it is made anew; hold: it is reported, and not sent",
     )
     cancel_under_way: bool = Field(
         False,
@@ -134,7 +148,10 @@ class EssentryConfig(Section):
 class StateConfig(Section):
     """`[state]`: where essentry-sync remembers what essentry confirmed."""
 
-    url: str = Field("sqlite:///data/state/essentry-sync.sqlite", description="SQLAlchemy URL; SQLite or PostgreSQL")
+    url: str = Field(
+        "sqlite:///data/state/essentry-sync.sqlite",
+        description="SQLAlchemy URL; SQLite or PostgreSQL; a file's path starts from the folder of the configuration",
+    )
     url_env: str | None = Field(None, description="environment variable with the URL, instead of url")
     url_block: str | None = Field(None, description="Prefect SQLAlchemy Connector or Secret block with the URL, instead of url")
     keep_inactive_days: int = Field(90, ge=1, le=MOST_DAYS, description="days an expired or deleted event leaves a trace")
@@ -182,31 +199,45 @@ class SourceConfig(Section):
     url_env: str | None = Field(None, description="environment variable with the URL (for URLs with a password)")
     url_block: str | None = Field(None, description="Prefect SQLAlchemy Connector or Secret block with the URL")
     preset: Literal["librebooking", "mrbs", "orangehrm", "frappe_hrms", "odoo"] | None = Field(
-        None, description="a shipped pair of SELECTs"
+        None, description="the shipped SELECTs for that system, instead of events_sql and guests_sql"
     )
     events_sql: Path | None = Field(None, description="file with the SELECT of events, instead of a preset's")
     guests_sql: Path | None = Field(None, description="file with the SELECT of guests, instead of a preset's")
     params: dict[str, str | int | None] = Field(default_factory=dict, description="values for :named parameters of the SELECTs")
-    times: Literal["utc", "epoch", "local"] | None = Field(None, description="what the SELECT's times are; a preset knows its own")
-    timezone: Zone | None = Field(None, description="zone of rows that name none")
+    times: Literal["utc", "epoch", "local"] | None = Field(
+        None,
+        description="what the SELECT's times are: instants in UTC, seconds since 1970, or wall-clock times of a zone; "
+        "compulsory without a preset, which knows its own",
+    )
+    timezone: Zone | None = Field(None, description="zone of wall-clock times in rows whose room, site and `timezone` column name none")
     default_duration_minutes: int = Field(60, ge=1, le=1440 * MOST_DAYS, description="length of an event without an end")
     unescape: Literal["html", "none"] | None = Field(
         None, description="html: names, titles and addresses are stored as HTML (`&#039;` for an apostrophe); a preset knows its own"
     )
-    guests: Literal["external", "all"] = Field("external", description="leave employees out, or invite everybody")
+    guests: Literal["external", "all"] = Field("external", description="external: employees are no guests; all: everybody is invited")
     internal_domains: list[str] = Field(default_factory=list, description="e-mail domains of employees")
     internal_subdomains: bool = Field(False, description="employees also have addresses below internal_domains, as @mail.corp.example")
     exclude_guests: list[str] = Field(
         default_factory=list,
         description="addresses that are never guests, as rooms that are invited: *@resource.example; * and ? stand for any",
     )
-    events_without_guests: Literal["skip", "send"] = Field("skip", description="meetings without an outside guest")
-    pending: Literal["hold", "send"] = Field("hold", description="bookings that wait for approval in the source")
+    events_without_guests: Literal["skip", "send"] = Field(
+        "skip", description="meetings without an outside guest; skip: they are no events of essentry; send: events without guests"
+    )
+    pending: Literal["hold", "send"] = Field(
+        "hold",
+        description="bookings that wait for approval in the source; hold: nothing is sent of them, and what was sent stays; "
+        "send: they count as confirmed",
+    )
     untitled: Title = Field("Meeting", description="name of an event without a title")
     private_title: Title = Field("Private meeting", description="name of an event marked private")
     on_failure: Literal["stop", "others"] | None = Field(None, description="overrides on_source_failure for this source")
-    sites: dict[str, SiteConfig] = Field(default_factory=dict, description='site_key → essentry, or "ignore": not for visitors')
-    rooms: dict[str, SiteConfig] = Field(default_factory=dict, description='room_key → essentry, or "ignore"; tried first')
+    sites: dict[str, SiteConfig] = Field(
+        default_factory=dict, description='site_key → its place in essentry, or "ignore": not for visitors'
+    )
+    rooms: dict[str, SiteConfig] = Field(
+        default_factory=dict, description='room_key → its place in essentry, or "ignore"; tried before `sites`'
+    )
     custom_fields: dict[str, DashboardId] = Field(default_factory=dict, description="column custom_<name> → essentry custom field id")
     id_prefix: str | None = Field(None, description="first part of the ids instead of the name: after `rename`, the source's first name")
     _found: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -256,56 +287,79 @@ class SourceConfig(Section):
 class WindowConfig(Section):
     """`[window]`: how far ahead events are sent."""
 
-    days_ahead: int = Field(365, ge=1, le=MOST_DAYS, description="events that start later wait")
+    days_ahead: Annotated[int, Unit("days")] = Field(365, ge=1, le=MOST_DAYS, description="events that start later wait")
     longest_hours: int = Field(8784, ge=1, description="a longer event is quarantined: its end is a placeholder such as 2099-12-31")
 
 
 class ScopedLimit(Section):
     """A limit by scope; a scope left out has the default of that guard."""
 
-    run: float | None = Field(None, ge=0)
-    source: float | None = Field(None, ge=0)
-    location: float | None = Field(None, ge=0)
+    run: float | None = Field(None, ge=0, description="of the whole run")
+    source: float | None = Field(None, ge=0, description="of each source by itself")
+    location: float | None = Field(None, ge=0, description="of each essentry location by itself")
 
 
 class PeopleLimit(Section):
     """A limit on people mailed, by what the mail says; `total` counts each person once and has its default when left out."""
 
-    total: int | None = Field(None, ge=0)
-    invited: int | None = Field(None, ge=0)
-    updated: int | None = Field(None, ge=0)
-    cancelled: int | None = Field(None, ge=0)
+    total: People | None = Field(None, ge=0, description="people mailed at all, each counted once")
+    invited: People | None = Field(None, ge=0, description="people who are invited; without it this kind has no limit of its own")
+    updated: People | None = Field(None, ge=0, description="people who are told of a change; likewise")
+    cancelled: People | None = Field(None, ge=0, description="people whose visit is called off; likewise")
 
 
 class GuardsConfig(Section):
     """`[guards]`: how much a run may do without asking. 0 means none at all."""
 
-    max_deletes: Count | ScopedLimit = Field(default_factory=lambda: ScopedLimit(run=50, source=50, location=25))
-    max_delete_share: Share | ScopedLimit = Field(default_factory=lambda: ScopedLimit(run=0.1, source=0.1, location=0.25))
-    max_guest_removals: int = Field(100, ge=0)
-    max_new_invitations: int = Field(500, ge=0)
-    max_people_mailed: Count | PeopleLimit = Field(default_factory=lambda: PeopleLimit(total=1000))
-    max_mails_per_guest: int = Field(10, ge=0)
-    max_quarantine_share: Share = 0.2
-    max_shrink_share: Share = 0.3
+    max_deletes: Annotated[Count | ScopedLimit, Unit("events")] = Field(
+        default_factory=lambda: ScopedLimit(run=50, source=50, location=25),
+        description="cancellations of upcoming events; a plain number is of every scope",
+    )
+    max_delete_share: Share | ScopedLimit = Field(
+        default_factory=lambda: ScopedLimit(run=0.1, source=0.1, location=0.25),
+        description="cancellations as a share of that scope's upcoming events, from min_count of them on",
+    )
+    max_guest_removals: People = Field(100, ge=0, description="guests removed from meetings that stay")
+    max_new_invitations: int = Field(500, ge=0, description="new invitations")
+    max_people_mailed: Annotated[Count | PeopleLimit, Unit("people")] = Field(
+        default_factory=lambda: PeopleLimit(total=1000), description="people mailed; a plain number is the total"
+    )
+    max_mails_per_guest: Annotated[int, Unit("mails")] = Field(10, ge=0, description="mails to one guest")
+    max_quarantine_share: Share = Field(
+        0.2, description="quarantined rows of a SELECT; over it the source deletes nothing and the run stops"
+    )
+    max_shrink_share: Share = Field(
+        0.3,
+        description="rows of meetings to come, or outside guests a meeting, lost since the last good read; "
+        "over it the source deletes nothing and the run stops",
+    )
     max_update_share: Share | ScopedLimit = Field(
         default_factory=lambda: ScopedLimit(run=0.5, source=0.5, location=0.75),
-        description="upcoming events whose guests are mailed a change",
+        description="upcoming events whose guests are mailed a change, from min_count of them on",
     )
-    max_churn: int = Field(0, ge=0, description="deletes and creates that pair up by content under other ids")
-    max_outside_hosts: int = Field(0, ge=0, description="events of hosts outside internal_domains, of domains that never had one before")
-    max_host_domain_guests: int = Field(5, ge=0, description="people invited who are of a host's domain; not with guests = all")
-    max_new_domain_guests: int = Field(50, ge=0, description="people invited of one domain of which hardly anybody was invited before")
-    max_full_resend: int = Field(0, ge=0, description="people a --full run may mail without approval")
-    min_count: int = Field(5, ge=0, description="a share below so many deletes, updates or rows does not fire, unless it is 0")
+    max_churn: Annotated[int, Unit("events or guests")] = Field(
+        0,
+        ge=0,
+        description="created events with the content of deleted or held ones, and guests under another invitation id: ids have changed",
+    )
+    max_outside_hosts: Events = Field(0, ge=0, description="events of hosts outside internal_domains, of domains that never had one before")
+    max_host_domain_guests: People = Field(5, ge=0, description="people invited who are of a host's domain; not with guests = all")
+    max_new_domain_guests: People = Field(50, ge=0, description="people invited of one domain of which hardly anybody was invited before")
+    max_full_resend: People = Field(0, ge=0, description="people a --full run may mail without approval")
+    min_count: Annotated[int, Unit("deletes, updates or rows")] = Field(
+        5, ge=0, description="a share below so many does not fire, unless its limit is 0"
+    )
     limit_hours: float = Field(24, gt=0, description="limits count what was sent without a person's word in so many hours before, too")
     delete_after_runs: int = Field(1, ge=1, description="complete runs in which an event must be absent before it is deleted")
-    approve_first_run: bool = True
-    approve_policy_change: bool = True
-    on_trip: Literal["stop", "hold-deletes"] = "stop"
-    plan_max_age_hours: float = Field(24, gt=0, le=24 * MOST_DAYS)
+    approve_first_run: bool = Field(True, description="an empty state asks once before it invites everybody")
+    approve_policy_change: bool = Field(True, description="changed settings that decide who is mailed, or what, ask once")
+    on_trip: Literal["stop", "hold-deletes"] = Field(
+        "stop",
+        description="stop: nothing is sent; hold-deletes: when holding the deletes back answers every guard, the rest goes and they wait",
+    )
+    plan_max_age_hours: float = Field(24, gt=0, le=24 * MOST_DAYS, description="an older plan is refused, and an approval ends")
     approval_wait_minutes: float = Field(
-        0, ge=0, le=MOST_SECONDS / 60, description="how long a run waits for the approval of its plan; 0: it ends"
+        0, ge=0, le=MOST_SECONDS / 60, description="how long a run waits for the approval of its plan, in its own process; 0: it ends"
     )
     clock_tolerance_minutes: float = Field(
         10, ge=0, le=1440, description="told from here on: this machine's clock against essentry's and the databases'"
@@ -317,8 +371,8 @@ class PilotConfig(Section):
     """`[pilot]`: send a part only; what it leaves out is counted, not lost. Empty lists mean everything."""
 
     paused: bool = Field(False, description="kill switch: plan and report, send nothing")
-    sources: list[str] = Field(default_factory=list)
-    sites: list[str] = Field(default_factory=list, description="site keys")
+    sources: list[str] = Field(default_factory=list, description="send only events of these sources")
+    sites: list[str] = Field(default_factory=list, description="send only events of these keys of `sites`, whichever source has them")
     recipient_domains: list[str] = Field(default_factory=list, description="send events whose guests all are of these domains")
 
     @field_validator("recipient_domains")
@@ -330,28 +384,39 @@ class PilotConfig(Section):
 class ReportConfig(Section):
     """`[report]`: where reports go and what they show."""
 
-    directory: Path = Path("data/runs")
+    directory: Path = Field(Path("data/runs"), description="folder of the reports, one inside it for each run")
     url: str | None = Field(None, description="address under which that folder is served, for links in Prefect")
-    timezone: Zone = "UTC"
-    personal_data: Literal["full", "masked"] = Field("full", description="in report files; logs and artifacts are always masked")
-    list_changes: int = Field(
+    timezone: Zone = Field("UTC", description="zone of the days and times in reports")
+    personal_data: Literal["full", "masked"] = Field(
+        "full", description="names and addresses in report files; report.md, logs and artifacts are always masked"
+    )
+    list_changes: Annotated[int, Unit("changes")] = Field(
         20, ge=0, le=MOST_LISTED, description="changes that `plan` and report.md tell one by one, cancellations first; people are masked"
     )
     keep_personal_days: int = Field(
-        90, ge=1, le=MOST_DAYS, description="days until people are taken out of reports, the ledger and ended events"
+        90,
+        ge=1,
+        le=MOST_DAYS,
+        description="days until people are taken out of reports, the ledger and ended events; fingerprints and ids stay",
     )
-    log: Literal["off", "text", "json"] = Field("off", description="a record a step on standard error, with run id and counters")
-    metrics_file: Path | None = Field(None, description="figures of the last run for Prometheus' node exporter; needs the extra `metrics`")
+    log: Literal["off", "text", "json"] = Field(
+        "off", description="a record a step on standard error, with run id and counters; Prefect's UI has them always"
+    )
+    metrics_file: Path | None = Field(
+        None, description="figures of the last run for Prometheus' node exporter, a `.prom` file; needs the extra `metrics`"
+    )
 
 
 class ScaleConfig(Section):
     """`[scale]`: how a large night is divided. The plan is the same, whatever is set here."""
 
-    partitions: int = Field(1, ge=1, le=1024, description="parts that are validated and built apart, events with their guests together")
+    partitions: Annotated[int, Unit("parts")] = Field(
+        1, ge=1, le=1024, description="parts that are validated and built apart, events with their guests together"
+    )
     runner: Literal["threads", "processes", "dask"] = Field(
         "threads", description="where the parts are worked on; dask needs the extra `dask`, and works in `sync` and deployments"
     )
-    workers: int = Field(2, ge=1, le=256, description="parts at work at once")
+    workers: Annotated[int, Unit("parts")] = Field(2, ge=1, le=256, description="parts at work at once")
     folder: Path | None = Field(
         None, description="where the parts lie between the steps, for a night that does not fit into memory; without it they stay in memory"
     )
@@ -365,8 +430,12 @@ class Config(BaseSettings):
 
     root: Path = Field(default_factory=Path.cwd, exclude=True)
     file: Path | None = Field(None, exclude=True)
-    on_source_failure: Literal["stop", "others"] = "stop"
-    failed_source_nights: int = Field(
+    on_source_failure: Literal["stop", "others"] = Field(
+        "stop",
+        description="a source that cannot be read; stop: it ends the run; others: the run goes on with the rest, deletes nothing of it, "
+        "and ends with 3",
+    )
+    failed_source_nights: Annotated[int, Unit("runs")] = Field(
         3, ge=1, description='a source that failed under "others" ends a run with 3; so many runs in a row, with 5'
     )
     essentry: EssentryConfig = Field(default_factory=EssentryConfig)

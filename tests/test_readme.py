@@ -10,21 +10,25 @@ from flows.commands.called import WITHOUT_CONFIG
 from flows.commands.main import app
 from flows.sources.presets import complete_source
 from schemas import config
+from tests.configuration_page import list_keys, list_models, with_a_source
 
 ROOT = Path(__file__).parent.parent
 README, OPERATING, CONFIGURATION = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md")
 )
 SECTIONS = {
-    "`[essentry]`": config.EssentryConfig,
-    "`[state]`": config.StateConfig,
-    "`[sources.<name>]`": config.SourceConfig,
-    "`[sources.<name>.sites]`": config.SiteConfig,
-    "`[window]`": config.WindowConfig,
-    "`[guards]`": config.GuardsConfig,
-    "`[pilot]`": config.PilotConfig,
-    "`[report]`": config.ReportConfig,
-    "`[scale]`": config.ScaleConfig,
+    "### Top level": config.Config,
+    "### `[essentry]`": config.EssentryConfig,
+    "### `[state]`": config.StateConfig,
+    "### `[sources.<name>]`": config.SourceConfig,
+    "### `[sources.<name>.sites]`": config.SiteConfig,
+    "### `[window]`": config.WindowConfig,
+    "### `[guards]`": config.GuardsConfig,
+    "### A limit by scope": config.ScopedLimit,
+    "### A limit by kind of mail": config.PeopleLimit,
+    "### `[pilot]`": config.PilotConfig,
+    "### `[report]`": config.ReportConfig,
+    "### `[scale]`": config.ScaleConfig,
 }
 
 
@@ -37,9 +41,13 @@ def table_after(title: str) -> dict[str, str]:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_readme_documents_every_key(title):
     documented = table_after(title)
-    assert set(documented) == set(SECTIONS[title].model_fields)
-    undescribed = [key for key, text in documented.items() if not text.rpartition("|")[2].strip()]
-    assert [key for key in undescribed if key not in ("location_id",)] == []
+    assert set(documented) == set(list_keys(SECTIONS[title]))
+    undescribed = [key for key, text in documented.items() if text.rpartition("|")[2].strip() in ("", "–")]
+    assert undescribed == []
+
+
+def test_every_table_of_the_file_is_among_the_sections():
+    assert set(SECTIONS.values()) == set(list_models().values())
 
 
 def test_readme_documents_every_command():
@@ -61,7 +69,8 @@ def test_which_commands_take_no_config_is_said():
 
 
 def test_readme_examples_are_valid_configurations(tmp_path):
-    examples = re.findall(r"```toml\n(.*?)```", README + CONFIGURATION, flags=re.S)
+    examples = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
+    examples += [with_a_source(example) for example in re.findall(r"```toml\n(.*?)```", CONFIGURATION, flags=re.S)]
     assert len(examples) >= 4
     for example in examples:
         path = tmp_path / "essentry-sync.toml"
@@ -74,8 +83,24 @@ def test_readme_is_a_front_page():
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", ["README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md", "tests/bench/README.md"])
+PAGES = [
+    *("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md", "tests/bench/README.md"),
+    *("data/sources/README.md", "data/sources/COOKBOOK.md", "flows/README.md"),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_leads_to_one(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_to_a_chapter_leads_to_one(page):
+    """As GitHub names chapters: small letters, blanks as hyphens, no other signs."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for file, chapter in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        there = ((ROOT / page).parent / file).read_text(encoding="utf-8") if file else text
+        titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", there, flags=re.S | re.M), flags=re.M)
+        assert chapter in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], f"{file}#{chapter}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -93,3 +94,26 @@ def test_top_level_folders() -> None:
 
 def test_no_vague_module_names() -> None:
     assert not [path for path in MODULES if path.stem in {"utils", "util", "helpers", "manager", "common", "misc"}]
+
+
+ROOMS = ROOT / "flows" / "README.md"
+
+
+def test_every_room_stands_in_the_plan_of_the_house() -> None:
+    """flows/README.md names every package of flows and transforms, and none that is not there."""
+    for layer in ("flows", "transforms"):
+        table = ROOMS.read_text(encoding="utf-8").partition(f"| {layer}/ |")[2].partition("\n\n")[0]
+        named = [name for row in re.findall(r"^\| (`.*?) \|", table, flags=re.M) for name in re.findall(r"`(\w+)`", row)]
+        assert sorted(named) == sorted(path.parent.name for path in (ROOT / layer).glob("*/__init__.py"))
+
+
+def test_the_ways_through_the_house_are_open() -> None:
+    """Each file that flows/README.md names is there under that name, and what is named beside it is made in it."""
+    steps = re.findall(r"\[([\w/.]+)\]\(([\w/.]+)\)(?: `(\w+)`)?", ROOMS.read_text(encoding="utf-8"))
+    assert len(steps) > 30
+    for shown, link, name in steps:
+        path = (ROOMS.parent / link).resolve()
+        assert path.is_file(), f"{link}: it has moved: correct flows/README.md"
+        assert path.as_posix().endswith(f"/{shown}"), f"{shown} leads to {link}"
+        made = rf"^\s*(def|class) {name}\b"
+        assert not name or re.search(made, path.read_text(encoding="utf-8"), flags=re.M), f"{link} has no {name}: correct flows/README.md"
