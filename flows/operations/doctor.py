@@ -22,10 +22,11 @@ from flows.essentry.items import Ping
 from flows.night.session import open_state, state_url
 from flows.parts.shelf import open_shelf
 from flows.sources.limits import find_limits
-from flows.sources.places import read_places
+from flows.sources.places import Places, read_places
 from flows.sources.presets import complete_source
 from flows.sources.read import read_source
 from flows.sources.transaction import open_snapshot
+from flows.sources.versions import describe_unknown
 from schemas.config import Config, SiteConfig, SourceConfig
 from schemas.errors import SyncError
 from transforms.masking import mask_address, mask_name
@@ -149,7 +150,7 @@ def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validat
     except SyncError as error:
         yield Line(False, str(error))
         return
-    yield Line(True, f"source {name}: the tables are those of {places.versions}")
+    yield from _tell_version(name, config.preset, places)
     events = Counter(valid.events["site_key"].dropna()) + Counter(_unmapped_sites(valid))
     sites = dict(zip(places.sites["site_key"], places.sites["site_name"], strict=True))
     rooms = dict(zip(places.rooms["room_key"], places.rooms["room_name"], strict=True))
@@ -174,6 +175,14 @@ def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validat
             )
     if not open_sites and not strange:
         yield Line(True, f"source {name}: all {len(sites):,} sites of the source are mapped")
+
+
+def _tell_version(name: str, preset: str, places: Places) -> Iterator[Line]:
+    said = places.version
+    known = f"the database says {said.text}" if said else places.unread
+    yield Line(True, f"source {name}: the tables are those of {places.versions}; {known}")
+    if said and not said.known:
+        yield Line(False, f"source {name}: {describe_unknown(preset, said)}")
 
 
 def _unmapped_sites(valid: Validated) -> list[str]:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.sources.presets import find_fit
 from flows.sources.text import to_text
 from flows.sources.transaction import brief, open_snapshot
+from flows.sources.versions import Version, describe_unread, read_version
 from schemas.errors import SourceError
 
 
@@ -20,13 +21,16 @@ from schemas.errors import SourceError
 class Places:
     """Sites and rooms of a source as text.
 
-    `versions`: of the system, as its tables show them. `sites`: site_key, site_name, timezone (missing where the system has none).
+    `versions`: of the system, as its tables show them. `version`: as the database itself says, None where it does not, and `unread` why.
+    `sites`: site_key, site_name, timezone (missing where the system has none).
     `rooms`: room_key, room_name, site_key.
     """
 
     sites: pd.DataFrame
     rooms: pd.DataFrame
     versions: str = ""
+    version: Version | None = None
+    unread: str = ""
 
 
 def read_places(name: str, preset: str, url: sa.URL, *, params: Mapping[str, Any] | None = None) -> Places:
@@ -41,4 +45,5 @@ def read_places(name: str, preset: str, url: sa.URL, *, params: Mapping[str, Any
                 raise SourceError(f"source {name}, {fit.files[part]}: {brief(error)}: is this a database of {preset}?") from None
             values = [{column: to_text(row.get(column)) for column in columns} for row in rows]
             frames.append(pd.DataFrame(values, columns=columns, dtype="str"))
-    return Places(frames[0], frames[1], fit.title)
+        version = read_version(preset, fit, connection)
+    return Places(frames[0], frames[1], fit.title, version, "" if version else describe_unread(preset, fit))

@@ -31,11 +31,12 @@ Columns = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class Fit:
-    """What of a preset fits a database: the versions by name, and the file of each SELECT."""
+    """What of a preset fits a database: the versions by name, the file of each SELECT, and the SELECT of the version, where it may be read."""
 
     title: str
     files: Mapping[str, Path]
     rename: Mapping[str, str]
+    version_sql: str | None = None
 
     def read(self, part: str) -> str:
         """The text of a SELECT, with the database's own names of the tables. Raises ConfigurationError."""
@@ -43,9 +44,13 @@ class Fit:
             text = self.files[part].read_text(encoding="utf-8").strip().rstrip(";")
         except OSError as error:
             raise ConfigurationError(f"cannot read {self.files[part]}: {error.strerror}: reinstall essentry-sync") from None
-        for shipped, own in self.rename.items():
-            text = re.sub(rf"\b{re.escape(shipped)}(?=\w)", own, text)
-        return text
+        return _rename(text, self.rename)
+
+
+def _rename(sql: str, names: Mapping[str, str]) -> str:
+    for shipped, own in names.items():
+        sql = re.sub(rf"\b{re.escape(shipped)}(?=\w)", own, sql)
+    return sql
 
 
 def preset_folder(name: str) -> Path:
@@ -123,7 +128,8 @@ def find_fit(name: str, preset: str, connection: sa.Connection, *, params: Mappi
         missing = [] if shown is None else [column for column in wanted if not _has(shown, column)]
         if not missing and (shown is None or not any(_has(shown, column) for column in unwanted)):
             parts = {part: variant.get(part, f"{part}.sql") for part in ("events", "guests", "sites", "rooms")}
-            return Fit(variant["title"], {part: _of_dialect(folder / file, backend) for part, file in parts.items()}, rename)
+            files = {part: _of_dialect(folder / file, backend) for part, file in parts.items()}
+            return Fit(variant["title"], files, rename, _version_sql(about, given, shown, rename))
         lacks[variant["title"]] = missing
     fewest = min(lacks.values(), key=lambda columns: (not columns, len(columns)))
     table = fewest[0].partition(".")[0] if fewest else ""
@@ -137,6 +143,14 @@ def find_fit(name: str, preset: str, connection: sa.Connection, *, params: Mappi
         f"source {name}{what}, or the account may not see it. The preset knows {'; '.join(lacks)}: "
         f"check the URL, {prefixed}grant SELECT, or copy the preset's SELECTs, edit them and name them with events_sql and guests_sql"
     )
+
+
+def _version_sql(about: Mapping[str, Any], given: Mapping[str, str], shown: Columns | None, rename: Mapping[str, str]) -> str | None:
+    """The SELECT of the system's own version that this account may read; None where it may read none."""
+    for read in about["version"]["reads"]:
+        if shown is not None and all(_has(shown, _renamed(column, about, given)) for column in read["has"]):
+            return _rename(read["sql"], rename)
+    return None
 
 
 def _of_dialect(file: Path, backend: str) -> Path:
