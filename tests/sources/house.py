@@ -22,17 +22,18 @@ START = (NOW + timedelta(days=30)).replace(hour=9, minute=0, second=0)
 
 
 class House:
-    """`tables`: what the system's database holds; `settings`: of its source; `new_mails` of the nights since it was asked last."""
+    """`tables`: what the system's database holds; `settings`: of its source; `guards`: wide at first; `new_mails` since they were asked for last."""
 
     def __init__(self, module: ModuleType, engine: Engine, folder: Path, sandbox: SandboxServer, **settings: Any) -> None:
         self.module, self.engine, self.folder, self.sandbox = module, engine, folder, sandbox
         self.settings = {**module.CONFIG, "url": engine.url.render_as_string(hide_password=False), **settings}
         self.tables: Tables = {name: [] for name in module.TABLES}
         self.state = f"sqlite:///{folder}/{uuid.uuid4().hex}.sqlite"
+        self.guards: dict[str, Any] = dict(WIDE)
         self._seen = len(sandbox.mails())
 
     def config(self) -> Config:
-        return Config(root=self.folder, sources={"sys": self.settings}, guards=WIDE, state={"url": self.state})
+        return Config(root=self.folder, sources={"sys": self.settings}, guards=self.guards, state={"url": self.state})
 
     def night(self, *, at: datetime = NOW) -> Result:
         """Write the rows and run."""
