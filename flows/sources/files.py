@@ -20,8 +20,10 @@ SETTLED_SECONDS = 2.0
 """A file that was changed a shorter time ago may still be written to."""
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
-_GUESSED = re.compile(r"\.(?:csv|tsv|txt|xlsx|json|jsonl|ndjson)(?:\.gz|\.zst)?$", re.IGNORECASE)
-_CALL = re.compile(r"\b(?:read_csv(?:_auto)?|read_xlsx|sniff_csv|read_(?:nd)?json(?:_auto|_objects)?)\s*\(", re.IGNORECASE)
+_GUESSED = re.compile(r"\.(?:csv|tsv|txt|json|jsonl|ndjson)(?:\.gz|\.zst)?$", re.IGNORECASE)
+_CALL = re.compile(r"\b(?:read_csv(?:_auto)?|sniff_csv|read_(?:nd)?json(?:_auto|_objects)?)\s*\(", re.IGNORECASE)
+_WORKBOOK = re.compile(r"\.xls[xmb]?$", re.IGNORECASE)
+_READ_WORKBOOK = re.compile(r"\b(?:read_xlsx|st_read)\s*\(", re.IGNORECASE)
 _BARE = re.compile(r"\b(?:FROM|JOIN)\s+'((?:[^']|'')*)'|,\s*'((?:[^']|'')*)'\s+(?:AS\s+)?\w+\s*(?:WHERE|,|$)", re.IGNORECASE)
 _TYPED = re.compile(r"\ball_varchar\s*[:=]+\s*(?:true|1)\b|\bcolumns\s*[:=]+\s*\{", re.IGNORECASE)
 
@@ -53,10 +55,18 @@ def keep_watch(name: str, url: sa.URL, queries: Sequence[Query]) -> Iterator[Non
 
 
 def check_types(query: Query) -> None:
-    """Refuse a SELECT whose columns would be of the types that the rows of this night suggest: a key 007 would be 7 until one row has a letter."""
+    """Refuse a SELECT of an Excel file, or one whose columns would be of the types that the rows of this night suggest.
+
+    Else a key 007 would be 7 until one row has a letter.
+    """
     text = _COMMENT.sub(" ", query.sql)
     calls = [text[found.end() : _find_end(text, found.end())] for found in _CALL.finditer(text)]
     bare = [found[1] or found[2] for found in _BARE.finditer(text)]
+    if _READ_WORKBOOK.search(text) or any(_WORKBOOK.search(file) for file in bare):
+        raise ConfigurationError(
+            f"{query.file}: Excel files are not read (DuckDB has no reader of its own for them, and their dates are numbers of days): "
+            "save the sheet as CSV, with texts for keys and times, and write read_csv('file.csv', all_varchar = true)"
+        )
     if any(not _TYPED.search(call) for call in calls) or any(_GUESSED.search(file) for file in bare):
         raise ConfigurationError(
             f"{query.file}: DuckDB would guess the types of a file's columns from its rows, and a key 007 would be 7 one night and 007 the next: "

@@ -202,5 +202,33 @@ def test_a_guessed_file_ends_before_anything_is_sent(office: Office, monkeypatch
     assert "would guess" in result.report["error"]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_xlsx('a.xlsx')",
+        "SELECT * FROM read_xlsx('a.xlsx', all_varchar = true, header = true)",
+        "SELECT * FROM 'a.XLSX'",
+        "SELECT * FROM 'a.xls' x JOIN read_csv('b.csv', all_varchar = true) b USING (k)",
+        "SELECT * FROM st_read('a.xlsx', layer = 'Sheet1')",
+    ],
+)
+def test_excel_is_refused_with_what_to_do(sql: str) -> None:
+    with pytest.raises(ConfigurationError, match="save the sheet as CSV"):
+        check_types(_query(sql))
+
+
+def test_excel_ends_before_anything_is_sent_and_its_remedy_is_a_night(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.book("007", "ada")
+    office.write()
+    monkeypatch.setattr(office, "write", lambda: None)
+    whole = (office.folder / "events.sql").read_text()
+    (office.folder / "events.sql").write_text("SELECT * FROM read_xlsx('in/events.xlsx', all_varchar = true)")
+    result = office.night()
+    assert (result.exit_code, office.held(), office.puts()) == (2, {}, 0)
+    assert "save the sheet as CSV" in result.report["error"]
+    (office.folder / "events.sql").write_text(whole)  # which is read_csv('in/events.csv', all_varchar = true)
+    assert (office.night().exit_code, office.held()) == (0, {"rooms-007": {"rooms-007-ada"}})
+
+
 def _query(sql: str) -> Query:
     return Query("events", sql, sa.text(sql.replace(":", "\\:")), {}, Path("events.sql"))
