@@ -107,7 +107,7 @@ def _read_queries(
                 return [consume(query.part, _check_columns(read_in_bulk(reader, query), query)) for query in queries]
         except BulkReadError as error:
             _log.debug("source %s is read by rows, the bulk way does not work: %s", name, type(error.__cause__).__name__)
-    with open_snapshot(name, url) as connection:
+    with open_snapshot(name, url, own_zone=any(query.own for query in queries)) as connection:
         return [consume(query.part, _check_columns(read_by_rows(connection, name, query), query)) for query in queries]
 
 

@@ -54,7 +54,7 @@ def read_together(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """One SELECT of a source, and where it is read. `place`: the database's address, with its secrets."""
+    """One SELECT of a source, and where it is read. `place`: the database's address, with its secrets, and the kind of the session."""
 
     source: str
     place: str
@@ -73,6 +73,6 @@ def _prepare_all(config: Config) -> dict[str, list[_Wanted]]:
     for name, entry in config.sources.items():
         url = source_url(name, entry, root=config.root)
         selects = load_selects(name, entry, root=config.root, dialect=url.get_backend_name())
-        place = url.render_as_string(hide_password=False)
+        place = url.render_as_string(hide_password=False) + (" as its user" if selects.own else "")
         found[name] = [_Wanted(name, place, url, _prepare(name, selects, part)) for part in ("events", "guests")]
     return found

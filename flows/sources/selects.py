@@ -34,7 +34,7 @@ _TYPED = frozenset(
 
 @dataclass(frozen=True)
 class Selects:
-    """A source's two SELECTs, where they stand, and the values of their parameters."""
+    """A source's two SELECTs, where they stand, and the values of their parameters. `own`: they are the user's, and none of a preset."""
 
     events: str
     guests: str
@@ -42,13 +42,14 @@ class Selects:
     guests_file: Path
     params: dict[str, Any]
     unescape: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True)
 class Query:
     """One SELECT, ready to be read: its text as written and as SQLAlchemy knows it, and the values of its parameters.
 
-    `unescape`: what people typed is stored as HTML, with `&amp;` for `&`.
+    `unescape`: what people typed is stored as HTML, with `&amp;` for `&`. `own`: the SELECT is the user's, and read in a session as the user's.
     """
 
     part: Literal["events", "guests"]
@@ -57,6 +58,7 @@ class Query:
     params: dict[str, Any]
     file: Path
     unescape: bool = False
+    own: bool = False
 
 
 def load_selects(name: str, config: SourceConfig, *, root: Path, dialect: str) -> Selects:
@@ -77,7 +79,15 @@ def load_selects(name: str, config: SourceConfig, *, root: Path, dialect: str) -
                 texts[part] = files[part].read_text(encoding="utf-8").strip().rstrip(";")
             except OSError as error:
                 raise ConfigurationError(f"sources.{name}: cannot read {files[part]}: {error.strerror}") from None
-    return Selects(texts["events"], texts["guests"], files["events"], files["guests"], dict(config.params), config.unescape == "html")
+    return Selects(
+        texts["events"],
+        texts["guests"],
+        files["events"],
+        files["guests"],
+        dict(config.params),
+        config.unescape == "html",
+        config.preset is None,
+    )
 
 
 def _parameters(query: sa.TextClause, selects: Selects) -> dict[str, Any]:
@@ -93,7 +103,7 @@ def _prepare(name: str, selects: Selects, part: Literal["events", "guests"]) -> 
     missing = [key for key in wanted if key not in selects.params]
     if missing:
         raise ConfigurationError(f"{file} uses the parameter :{missing[0]}: set it in [sources.{name}.params]")
-    return Query(part, sql, text, {key: selects.params[key] for key in wanted}, file, selects.unescape)
+    return Query(part, sql, text, {key: selects.params[key] for key in wanted}, file, selects.unescape, selects.own)
 
 
 def _check_columns(batches: Iterator[pa.RecordBatch], query: Query) -> Iterator[pa.RecordBatch]:

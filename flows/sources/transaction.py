@@ -26,8 +26,12 @@ def _check_file(name: str, url: sa.URL) -> None:
 
 
 @contextmanager
-def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
-    """A connection in one read-only, repeatable-read transaction. Raises SourceError with the remedy, never the password."""
+def open_snapshot(name: str, url: sa.URL, *, own_zone: bool = False) -> Iterator[sa.Connection]:
+    """A connection in one read-only, repeatable-read transaction. Raises SourceError with the remedy, never the password.
+
+    own_zone: of MariaDB and MySQL, the session keeps the zone that the database gives this account, so that a TIMESTAMP is the wall clock that
+    people see there; else it is UTC.
+    """
     backend = url.get_backend_name()
     _check_file(name, url)
     options: dict[str, Any] = {"poolclass": sa.NullPool}
@@ -44,7 +48,8 @@ def open_snapshot(name: str, url: sa.URL) -> Iterator[sa.Connection]:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             elif backend in ("mysql", "mariadb"):
                 connection.exec_driver_sql("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                connection.exec_driver_sql("SET SESSION time_zone = '+00:00'")
+                if not own_zone:
+                    connection.exec_driver_sql("SET SESSION time_zone = '+00:00'")
                 connection.commit()
                 connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
             elif backend == "duckdb":

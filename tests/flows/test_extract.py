@@ -19,6 +19,7 @@ from flows.sources.read import read_source, read_sources
 from schemas.config import Config, SourceConfig
 from schemas.errors import ConfigurationError, SourceError, SyncError
 from tests.sources.databases import database
+from transforms.validate.source import validate_source
 
 KINDS = ("sqlite", "postgresql", "mariadb")
 SERVERS = ("postgresql", "mariadb")
@@ -268,6 +269,32 @@ def test_zero_dates_long_times_bytes_and_bits_of_mariadb(engine, tmp_path) -> No
     events = "SELECT k AS source_event_id, d AS starts_at, t AS ends_at, f AS private, e AS room_key, 'h' AS host_email FROM odd"
     row = read(tmp_path, engine, events=events).events.iloc[0].tolist()
     assert row == ["K-1", "0000-00-00 00:00:00", "27:30:00", "1", "b", "h"]
+
+
+@pytest.mark.parametrize("engine", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "UTC"])
+def test_a_timestamp_of_mariadb_is_what_its_user_sees(engine, tmp_path, zone) -> None:
+    """An own SELECT means in this session what it means in the account's own, whose zone is the database's."""
+    at = pd.Timestamp("2027-01-12 09:30", tz=zone)
+    offset = at.strftime("%z")
+    session = f"SET time_zone = '{offset[:3]}:{offset[3:]}'"
+    run(
+        engine,
+        session,
+        "CREATE TABLE stamps (k int, at timestamp NULL, epoch datetime)",
+        f"INSERT INTO stamps VALUES (1, '{at:%Y-%m-%d %H:%M:%S}', '{at:%Y-%m-%d %H:%M:%S}')",
+    )
+    url = engine.url.update_query_dict({"init_command": session}).render_as_string(hide_password=False)
+    for column, times in (("at", "local"), ("epoch", "local"), ("UNIX_TIMESTAMP(at)", "epoch"), ("UNIX_TIMESTAMP(epoch)", "epoch")):
+        (tmp_path / "events.sql").write_text(
+            f"SELECT k AS source_event_id, {column} AS starts_at, 'r1' AS room_key, 'h@corp.example' AS host_email FROM stamps"
+        )
+        (tmp_path / "guests.sql").write_text("SELECT 1 AS source_event_id, 'a@out.example' AS email")
+        files = {"events_sql": Path("events.sql"), "guests_sql": Path("guests.sql")}
+        config = SourceConfig.model_validate({"url": url, **files, "times": times, "timezone": zone, "rooms": {"r1": {"location_id": 1}}})
+        read_back = read_source("own", config, root=tmp_path)
+        valid = validate_source("own", read_back.events, read_back.guests, config)
+        assert valid.events["starts_at"].tolist() == [at.tz_convert("UTC")], column
 
 
 @on_servers
