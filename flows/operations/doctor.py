@@ -30,6 +30,7 @@ from flows.sources.versions import describe_unknown
 from schemas.config import Config, SiteConfig, SourceConfig
 from schemas.errors import SyncError
 from transforms.masking import mask_address, mask_name
+from transforms.validate.people import clean_place
 from transforms.validate.source import Validated, validate_source
 
 CLOCK_SECONDS = 60
@@ -154,9 +155,10 @@ def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validat
     events = Counter(valid.events["site_key"].dropna()) + Counter(_unmapped_sites(valid))
     sites = dict(zip(places.sites["site_key"], places.sites["site_name"], strict=True))
     rooms = dict(zip(places.rooms["room_key"], places.rooms["room_name"], strict=True))
-    uncovered = places.rooms[~places.rooms["room_key"].isin(list(config.rooms))]["site_key"]
+    mapped = {clean_place(key) for key in config.sites}
+    uncovered = places.rooms[~places.rooms["room_key"].isin([clean_place(key) for key in config.rooms])]["site_key"]
     needed = set(uncovered.dropna()) if len(places.rooms) else set(sites)
-    open_sites = [key for key in sites if key not in config.sites and key in needed]
+    open_sites = [key for key in sites if key not in mapped and key in needed]
     with_events = [key for key in open_sites if events[key]]
     without = [key for key in open_sites if not events[key]]
     if with_events:
@@ -191,7 +193,7 @@ def _unmapped_sites(valid: Validated) -> list[str]:
 
 
 def _absent(table: Mapping[str, SiteConfig], known: Mapping[str, str]) -> list[str]:
-    return [key for key in table if key not in known]
+    return [key for key in table if clean_place(key) not in known]
 
 
 def _listed(keys: list[str]) -> str:

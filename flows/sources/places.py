@@ -15,11 +15,12 @@ from flows.sources.text import to_text
 from flows.sources.transaction import brief, open_snapshot
 from flows.sources.versions import Version, describe_unread, read_version
 from schemas.errors import SourceError
+from transforms.validate.people import clean_text
 
 
 @dataclass(frozen=True)
 class Places:
-    """Sites and rooms of a source as text.
+    """Sites and rooms of a source as text, their keys spelled as those of events are.
 
     `versions`: of the system, as its tables show them. `version`: as the database itself says, None where it does not, and `unread` why.
     `sites`: site_key, site_name, timezone (missing where the system has none).
@@ -44,6 +45,7 @@ def read_places(name: str, preset: str, url: sa.URL, *, params: Mapping[str, Any
             except SQLAlchemyError as error:
                 raise SourceError(f"source {name}, {fit.files[part]}: {brief(error)}: is this a database of {preset}?") from None
             values = [{column: to_text(row.get(column)) for column in columns} for row in rows]
-            frames.append(pd.DataFrame(values, columns=columns, dtype="str"))
+            frame = pd.DataFrame(values, columns=columns, dtype="str")
+            frames.append(frame.assign(**{key: clean_text(frame[key]) for key in columns if key.endswith("_key")}))
         version = read_version(preset, fit, connection)
     return Places(frames[0], frames[1], fit.title, version, "" if version else describe_unread(preset, fit))

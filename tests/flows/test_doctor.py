@@ -96,6 +96,13 @@ def test_sites_that_are_not_mapped_or_not_there(configured) -> None:
     assert "[sources.rooms.rooms] names what the source does not have: 78" in bad
 
 
+def test_keys_are_compared_as_rows_are(configured) -> None:
+    """Typed with a blank or a tab around it, a key is the same key."""
+    bad = lines(configured('sites."1 "={location_id=101}\nsites."\\t2"={location_id=1}\nsites." 3"="ignore"\n'), ok=False)
+    assert "sites with events that are not mapped: 4 (Haus 4)" in bad
+    assert "names what the source does not have" not in bad
+
+
 def test_empty_internal_domains_are_a_warning_only_where_employees_are_left_out(configured) -> None:
     assert "sources.rooms.internal_domains is empty" in lines(configured(SITES), ok=True)
     assert "internal_domains is empty" not in lines(configured('guests="all"\n' + SITES), ok=True)

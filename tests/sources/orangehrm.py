@@ -27,6 +27,15 @@ TABLES = {
     "PRIMARY KEY (id)",
     "ohrm_job_interview_interviewer": "interview_id int NOT NULL, interviewer_id int NOT NULL, PRIMARY KEY (interview_id, interviewer_id)",
 }
+# of the employee and the termination that point at each other, the one that cascades
+KEYS = {
+    "ohrm_emp_termination": "FOREIGN KEY (emp_number) REFERENCES hs_hr_employee(emp_number) ON DELETE CASCADE",
+    "ohrm_job_interview": "FOREIGN KEY (candidate_vacancy_id) REFERENCES ohrm_job_candidate_vacancy(id) ON DELETE SET NULL, "
+    "FOREIGN KEY (candidate_id) REFERENCES ohrm_job_candidate(id) ON DELETE CASCADE",
+    "ohrm_job_interview_interviewer": "FOREIGN KEY (interview_id) REFERENCES ohrm_job_interview(id) ON DELETE CASCADE, "
+    "FOREIGN KEY (interviewer_id) REFERENCES hs_hr_employee(emp_number) ON DELETE CASCADE",
+    "ohrm_job_candidate_vacancy": "FOREIGN KEY (candidate_id) REFERENCES ohrm_job_candidate(id) ON DELETE CASCADE",
+}
 # location → essentry and zone; 5 is not mapped
 SITES = {
     1: (101, 201, "Europe/Berlin"),
@@ -58,7 +67,7 @@ NEWEST = "converted"
 def create_schema(engine: Engine, *, version: str = NEWEST) -> None:
     """Make the tables of a version."""
     tables, charset, collation = VERSIONS[version]
-    create_tables(engine, tables, charset=charset, collation=collation)
+    create_tables(engine, tables, charset=charset, collation=collation, keys=KEYS)
 
 
 def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, night: int = 1, charset: str = "utf8mb4") -> Tables:

@@ -41,6 +41,30 @@ def test_a_room_is_asked_before_its_site(firm) -> None:
     assert [mail[3] for mail in firm.new_mails()] == ["bob@out.example"]
 
 
+@pytest.mark.parametrize("written", ["Haus  2", " Haus 2 ", "Haus\t2", "Haus\u00a02"])
+def test_a_key_of_the_configuration_is_cleaned_as_a_rows_is(firm, written) -> None:
+    """As `init` finds it in the table, or as somebody typed it: the same place, mapped or ignored, as site or as room."""
+    settle(firm, sites={"1": {"location_id": 11}, written: {"location_id": 12}}, rooms={written: "ignore"})
+    firm.book("a", "ann", site="Haus 2")
+    firm.book("b", "bob", site=" Haus  2")
+    firm.book("c", "cat", room_key="Haus 2")
+    firm.book("d", "dan", room_key=" Haus  2")
+    result = firm.night()
+    assert (result.exit_code, result.report["quarantined"]) == (0, [])
+    assert sorted(mail[3] for mail in firm.new_mails()) == ["ann@out.example", "bob@out.example"]
+
+
+def test_employees_below_the_companys_domain_are_left_out_where_it_is_settled(firm) -> None:
+    settle(firm, internal_domains=["corp.example"], internal_subdomains=True)
+    firm.book("a", "ann")
+    firm.meetings["rooms"]["a"]["guests"] |= {"k": "kim@mail.corp.example", "o": "oli@corp.example", "n": "ned@notcorp.example"}
+    firm.night()
+    assert sorted(mail[3] for mail in firm.new_mails()) == ["ann@out.example", "ned@notcorp.example"]
+    settle(firm, internal_subdomains=False)
+    firm.night()
+    assert [(mail[0], mail[3]) for mail in firm.new_mails()] == [("invited", "kim@mail.corp.example")]
+
+
 def test_what_was_sent_stays_when_its_site_is_ignored_and_a_cancellation_still_goes(firm) -> None:
     firm.book("a", "ann")
     firm.book("b", "bob")

@@ -101,6 +101,11 @@ def clean_text(values: pd.Series) -> pd.Series:
     return to_series(_null_where(compose(array), pc.equal(array, "")), values.index)
 
 
+def clean_place(key: str) -> str:
+    """A key of a site or room, as the configuration or the source's own list has it, in the spelling that rows are compared by."""
+    return str(clean_text(pd.Series([key], dtype="str"))[0])
+
+
 def normalise_key(text: str) -> str:
     """The one spelling of a key: NFC, blanks and control characters folded to one blank, none around it, nothing that cannot be seen.
 

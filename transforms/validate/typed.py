@@ -116,16 +116,14 @@ def map_places(room_key: pd.Series, site_key: pd.Series, config: SourceConfig) -
     """The configured zone of each row's room or site, and its location, entrance, whether the room's own entry gave them, or it is left out."""
 
     def pick(attribute: str, table: Mapping[str, SiteConfig], keys: pd.Series, dtype: str) -> pd.Series:
-        return look_up(keys, {clean(key): getattr(entry, attribute) for key, entry in table.items()}, dtype)
+        return look_up(keys, {people.clean_place(key): getattr(entry, attribute) for key, entry in table.items()}, dtype)
 
-    def clean(key: str) -> str:
-        """A key of the configuration as a row's is cleaned."""
-        return str(people.clean_text(pd.Series([key], dtype="str"))[0])
-
-    by_room = pd.Series(is_among(room_key, [clean(key) for key in config.rooms]), index=room_key.index)
+    by_room = pd.Series(is_among(room_key, [people.clean_place(key) for key in config.rooms]), index=room_key.index)
     zone = pick("timezone", config.rooms, room_key, "str").fillna(pick("timezone", config.sites, site_key, "str"))
     place = pd.DataFrame({"by_room": by_room})
-    left_out = {kind: [key for key, entry in table.items() if entry.location_id is None] for kind, table in _tables(config)}
+    left_out = {
+        kind: [people.clean_place(key) for key, entry in table.items() if entry.location_id is None] for kind, table in _tables(config)
+    }
     of_sites = is_among(site_key, left_out["sites"]) & ~by_room.to_numpy(dtype=bool)
     place["ignored"] = is_among(room_key, left_out["rooms"]) | of_sites
     for attribute in ("location_id", "entrance_id"):
