@@ -28,6 +28,7 @@ from flows.parts.deal import Dealt
 from flows.sources.read import Extracted
 from schemas.config import Config, load_config, reload_config
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, SyncError
+from transforms.masking import mask_words
 
 What: TypeAlias = Literal["sync", "plan", "full"]
 
@@ -207,8 +208,17 @@ def _run_night(session: Session, *, kind: str, full: bool, progress: Callable[..
         raise session.error
     if session.result is None:
         state.result()  # raises what ended it
-        raise SyncError("the flow run ended without a report: see its log in Prefect")
+        raise SyncError(_describe_lost_end(state))
     return session.result  # a load that ended early fails the flow run, and still has a report and an exit code
+
+
+def _describe_lost_end(state: Any) -> str:
+    """What happened to a flow run that gave no result and no error, in words that need no server."""
+    words = mask_words(str(state.message).strip()[:300]) if getattr(state, "message", None) else ""
+    return (
+        f"Prefect ended the run as {getattr(state, 'name', None) or 'unknown'}{f' ({words})' if words else ''} before its report was written: "
+        "what it had sent stands in `essentry-sync runs` and `essentry-sync show`, and the next run settles the rest"
+    )
 
 
 def run_sync(config: Config, *, as_of: datetime | None = None, full: bool = False, progress: Callable[..., None] | None = None) -> Result:

@@ -50,6 +50,7 @@ NOTE_WORDS = {
     "guests_merged": "guests listed twice were merged into one invitation",
     "hosts_as_guests": "hosts listed as guests of their own meeting were left out",
     "names_cut": "titles were cut to 255 characters",
+    "guests_without_a_name": "guests have an address and no name: a kiosk that finds guests by name does not find them",
     "events_unknown_since_a_restore": "events are sent again: the state was restored from an older copy, so what essentry holds of them is not known",
     "minutes_that_the_clock_differs_from_essentry": "minutes this machine's clock is away from essentry's or the databases': have NTP set it",
     "events_brought_back_that_a_clock_ahead_had_ended": "events that a clock ahead had ended too early count as held by essentry again",

@@ -54,6 +54,20 @@ def test_a_key_of_the_configuration_is_cleaned_as_a_rows_is(firm, written) -> No
     assert sorted(mail[3] for mail in firm.new_mails()) == ["ann@out.example", "bob@out.example"]
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_guests_without_a_name_are_counted_in_the_report(firm, partitions) -> None:
+    firm.sections["scale"] = {"partitions": partitions}
+    firm.book("a", "ann")
+    nobody = {"first_name": None, "last_name": None}
+    firm.meetings["rooms"]["a"]["guests"] |= {"x": nobody | {"email": "x@out.example"}, "y": nobody | {"email": "y@out.example"}}
+    firm.book("b", guests={"z": nobody | {"email": "z@out.example"}, "w": nobody | {"email": "w@out.example", "last_name": "Wu"}})
+    for _ in range(2):
+        result = firm.night()
+        assert (result.exit_code, result.report["notes"]["guests_without_a_name"]) == (0, 3)
+    assert "guests without a name 3" in (result.folder / "report.md").read_text()
+    assert "3: guests have an address and no name" in " ".join((result.folder / "report.html").read_text().split())
+
+
 def test_employees_below_the_companys_domain_are_left_out_where_it_is_settled(firm) -> None:
     settle(firm, internal_domains=["corp.example"], internal_subdomains=True)
     firm.book("a", "ann")

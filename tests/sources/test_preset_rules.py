@@ -14,10 +14,10 @@ from flows.sources.read import read_source
 from flows.sources.text import TEXT, unescape_column
 from schemas.config import SourceConfig
 from schemas.errors import ConfigurationError
-from tests.flows.test_night import sandbox  # noqa: F401
+from tests.flows.test_night import sandbox, sync  # noqa: F401
 from tests.sources import frappe_hrms, librebooking, orangehrm
 from tests.sources.databases import database, insert_rows
-from tests.sources.house import START, House, quarantined
+from tests.sources.house import NOW, START, House, quarantined
 from tests.sources.test_presets import SYSTEMS, select
 
 DAY = str(START.date())
@@ -122,6 +122,30 @@ def test_a_reservation_by_a_guest_has_no_host(rooms) -> None:
     result = rooms.night()
     assert quarantined(result) == ["a1"]
     assert rooms.new_mails() == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "mails"),
+    [
+        ("DELETE FROM users WHERE user_id = 1", [("cancelled", "ann@out.example")]),  # and by foreign keys what the user owns
+        ("DELETE FROM reservation_series WHERE series_id = 1", [("cancelled", "ann@out.example")]),  # as with its room
+        ("UPDATE users SET status_id = 3 WHERE user_id = 1", []),
+    ],
+)
+def test_a_booking_goes_with_its_owner_or_room_and_stays_with_an_inactive_owner(rooms, statement, mails) -> None:
+    one, two = rooms.tables["reservation_series"][0], rooms.tables["reservation_instances"][0]
+    for n in range(2, 12):
+        rooms.tables["reservation_series"].append(one | {"series_id": n, "owner_id": 3})
+        rooms.tables["reservation_instances"].append(two | {"reservation_instance_id": n, "reference_number": f"b{n}", "series_id": n})
+        rooms.tables["reservation_resources"].append({"series_id": n, "resource_id": 10, "resource_level_id": 1})
+        rooms.tables["reservation_guests"].append({"reservation_instance_id": n, "email": f"g{n}@out.example", "reservation_user_level": 2})
+    rooms.night()
+    assert len(rooms.new_mails()) == 11
+    with rooms.engine.begin() as connection:
+        connection.exec_driver_sql("SET SESSION foreign_key_checks = 1")
+        connection.exec_driver_sql(statement)
+    sync(rooms.config(), NOW)
+    assert rooms.new_mails() == mails
 
 
 @pytest.mark.parametrize("status", [0, 4, 9])

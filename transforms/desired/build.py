@@ -93,6 +93,7 @@ def build_desired(
     asked = places.are_of(is_due)
     notes["hosts_as_guests"] = int((hosts & asked).sum())
     invitations = _merge_guests(guests, asked & invited, notes)
+    notes["guests_without_a_name"] = int((invitations["first_name"].isna() & invitations["last_name"].isna()).sum())
     del guests
     rejects, link_ids = _link_rejects(linked, records)
     dispositions = pd.concat(
