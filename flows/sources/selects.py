@@ -34,7 +34,9 @@ _TYPED = frozenset(
 
 @dataclass(frozen=True)
 class Selects:
-    """A source's two SELECTs, where they stand, and the values of their parameters. `own`: they are the user's, and none of a preset."""
+    """A source's two SELECTs, where they stand, and the values of their parameters. `own`: they are the user's, none
+    of a preset, and give wall-clock times or epochs, which a session of the account's own zone reads as the user does; of what is said to be UTC the
+    session is UTC."""
 
     events: str
     guests: str
@@ -86,7 +88,7 @@ def load_selects(name: str, config: SourceConfig, *, root: Path, dialect: str) -
         files["guests"],
         dict(config.params),
         config.unescape == "html",
-        config.preset is None,
+        config.preset is None and config.times != "utc",
     )
 
 

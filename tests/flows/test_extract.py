@@ -274,7 +274,7 @@ def test_zero_dates_long_times_bytes_and_bits_of_mariadb(engine, tmp_path) -> No
 @pytest.mark.parametrize("engine", ["mariadb"], indirect=True)
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "UTC"])
 def test_a_timestamp_of_mariadb_is_what_its_user_sees(engine, tmp_path, zone) -> None:
-    """An own SELECT means in this session what it means in the account's own, whose zone is the database's."""
+    """An own SELECT means in this session what it means in the account's own, whose zone is the database's; one that is said to give UTC gives it."""
     at = pd.Timestamp("2027-01-12 09:30", tz=zone)
     offset = at.strftime("%z")
     session = f"SET time_zone = '{offset[:3]}:{offset[3:]}'"
@@ -285,7 +285,13 @@ def test_a_timestamp_of_mariadb_is_what_its_user_sees(engine, tmp_path, zone) ->
         f"INSERT INTO stamps VALUES (1, '{at:%Y-%m-%d %H:%M:%S}', '{at:%Y-%m-%d %H:%M:%S}')",
     )
     url = engine.url.update_query_dict({"init_command": session}).render_as_string(hide_password=False)
-    for column, times in (("at", "local"), ("epoch", "local"), ("UNIX_TIMESTAMP(at)", "epoch"), ("UNIX_TIMESTAMP(epoch)", "epoch")):
+    for column, times in (
+        ("at", "local"),
+        ("at", "utc"),
+        ("epoch", "local"),
+        ("UNIX_TIMESTAMP(at)", "epoch"),
+        ("UNIX_TIMESTAMP(epoch)", "epoch"),
+    ):
         (tmp_path / "events.sql").write_text(
             f"SELECT k AS source_event_id, {column} AS starts_at, 'r1' AS room_key, 'h@corp.example' AS host_email FROM stamps"
         )
