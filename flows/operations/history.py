@@ -130,13 +130,18 @@ def _ask_source(config: Config, naming: Naming, event: str) -> dict[str, Any]:
         return {"rows": 0, "line": f"source: {parsed.source} cannot be asked now ({error})"}
     if rows.empty:
         return {"rows": 0, "line": f"source: {parsed.source} does not show {parsed.event!r}"}
+    return {"rows": len(rows), "line": f"source: {tell_rows(parsed.source, parsed.event, rows)}"}
+
+
+def tell_rows(source: str, key: object, rows: pd.DataFrame) -> str:
+    """What a source shows of one event, in words; at least one row. People are masked."""
     row = rows.iloc[0].dropna()
     shown = [
         f"{key} {row[key]}" for key in ("status", "starts_at", "ends_at", "timezone", "room_name", "room_key", "site_key") if key in row
     ]
     host = [f"host {mask_address(str(row['host_email']))}"] if "host_email" in row else []
     many = f" ({len(rows)} rows share the key)" if len(rows) > 1 else ""
-    return {"rows": len(rows), "line": f"source: {parsed.source} shows {parsed.event!r}{many}: {', '.join([*shown, *host])}"}
+    return f"{source} shows {key!r}{many}: {', '.join([*shown, *host])}"
 
 
 def _tell_snapshot(state: State, snapshot: pd.DataFrame, event: str, invitation: str | None, wording: Wording) -> str:
