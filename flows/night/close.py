@@ -163,6 +163,11 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     return Result(report, folder, exit_code)
 
 
+def _is_part(session: Session) -> bool:
+    """Whether the run is about a selection of events, sent or only planned."""
+    return session.kind == PART or (session.planned is not None and session.planned.selected is not None)
+
+
 def _tell_selected(
     selected: Selected, problems: pd.DataFrame, uncleared: list[tuple[str, str | None, str]]
 ) -> tuple[pd.DataFrame, list[tuple[str, str | None, str]]]:
@@ -186,7 +191,7 @@ def _tell_outcome(session: Session, report: Mapping[str, Any], exit_code: int) -
     """The log's last record, and the metrics file."""
     log_outcome(report, exit_code)
     file = session.config.report.metrics_file
-    if file is not None and session.kind != PART:  # which would stand there for the night
+    if file is not None and not _is_part(session):  # which would stand there for the night
         runs = session.state.runs()
         good = runs.loc[runs["kind"].isin(["sync", "apply"]) & runs["exit_code"].isin([EXIT_DONE, EXIT_INCOMPLETE]), "finished_at"].max()
         last = None if pd.isna(good) else good.to_pydatetime()
@@ -265,6 +270,6 @@ def _surroundings(session: Session) -> dict[str, Any]:
     """What a report says beside its own run: names, earlier runs, and the visits that essentry expects."""
     return {
         "wording": _wording(session),
-        "history": [] if session.kind == PART else list_history(session.state.runs(), until=session.run.run_id),
+        "history": [] if _is_part(session) else list_history(session.state.runs(), until=session.run.run_id),
         "visits": session.state.count_visits(session.run.as_of, session.run.as_of + timedelta(days=VISIT_DAYS)),
     }

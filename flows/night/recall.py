@@ -53,6 +53,7 @@ def recall_plan(night: Night, plan_id: str) -> Planned:
     if selected is not None:
         diff = narrow_decisions(replace(compared, diff=diff), selected).diff
         rejects = rejects[rejects["source_id"].isin(list(selected.ids))].reset_index(drop=True)
+        failed = {name: why for name, why in failed.items() if name in set(to_texts(changes["source"]))}
     return Planned(
         plan_id=stored["plan_id"],
         digest=stored["digest"],

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from flows.night.run import PART
 from flows.sources.ask import read_event_rows
 from flows.sources.presets import complete_config
 from flows.state.store import State
@@ -28,9 +29,12 @@ _FIRST = 20
 
 
 def find_run(state: State, run: str) -> dict[str, Any]:
-    """The newest run whose id begins like this, or `latest`. Raises ConfigurationError when there is none."""
+    """The newest run whose id begins like this, or `latest`, of all events. Raises ConfigurationError when there is none."""
     runs = state.runs()
-    chosen = runs if run == "latest" else runs[runs["run_id"].str.startswith(run)]
+    some = state.list_selections() if run == "latest" else ()
+    chosen = (
+        runs[(runs["kind"] != PART) & ~runs["plan_id"].isin(list(some))] if run == "latest" else runs[runs["run_id"].str.startswith(run)]
+    )
     if chosen.empty:
         raise ConfigurationError(f"there is no run {run!r}: `essentry-sync runs` lists them")
     if run != "latest" and len(chosen) > 1 and run not in set(chosen["run_id"]):

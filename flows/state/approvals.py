@@ -127,6 +127,11 @@ class Approvals:
             changes=self.approved_changes(first["plan_id"]),
         )
 
+    def list_selections(self) -> set[str]:
+        """The plans that are no whole night's."""
+        with self._read() as connection:
+            return set(connection.scalars(sa.select(t.plans.c.plan_id).where(t.plans.c.selection.is_not(None))))
+
     def list_passed_over(self, plan: Mapping[str, Any]) -> list[str]:
         """Plans of other changes that were superseded unsent before this one, since the last that was settled; newest first.
 

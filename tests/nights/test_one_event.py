@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from flows.night.session import open_state
+from flows.operations.history import find_run
 from flows.operations.part import PartResult, run_part
 from schemas.errors import ConfigurationError, StalePlanError
 from tests.firm import Firm, guards_of
 from transforms.guards.restriction import read_restriction
+from transforms.report.check import judge_runs
+from transforms.report.history import list_history
 
 
 def send(firm: Firm, *events: str, full: bool = False, dry: bool = False, **chosen: Any) -> PartResult:
@@ -140,16 +143,18 @@ def test_s08_a_waiting_plan_does_not_know_of_a_request_without_an_answer(office:
     office.sections["guards"] |= {"max_deletes": 0}
     assert office.night().exit_code == 4
     office.meetings["rooms"]["m001"]["guests"]["yan"] = "yan@out.example"
-    office.sandbox.add_fault("drop_after")
+    office.sandbox.add_faults([{"kind": "drop_after", "times": 50}])
     assert send(office, "rooms-m001").result.exit_code != 0
     del office.meetings["rooms"]["m001"]["guests"]["yan"]
+    office.sandbox.clear_faults()
     office.write()
     assert office.approve()
     with pytest.raises(StalePlanError, match="rooms-m001"):
         office.apply()
     office.sections["guards"] |= {"max_deletes": 5}
+    assert {guest for guest in office.held()["rooms-m001"] if "yan" in guest}
     office.night()
-    assert {guest for guest in office.held()["rooms-m001"] if "yan" in guest} == set()
+    assert not {guest for guest in office.held()["rooms-m001"] if "yan" in guest}
 
 
 def test_a_standing_approval_survives_and_a_selection_is_none(office: Firm) -> None:
@@ -179,7 +184,21 @@ def test_a_guard_holds_the_selection_and_its_plan_can_be_approved(office: Firm) 
     assert mailed(office) == {("cancelled", "rooms-m002")}
     assert standing(office) == before
     with open_state(office.config) as state:
-        assert state.runs()["kind"].tolist() == ["sync", "part", "part"]
+        runs = state.runs()
+    assert runs["kind"].tolist() == ["sync", "part", "part"]
+    assert [run["kind"] for run in list_history(runs)] == ["sync"]  # it is no night, for the history or for monitoring
+    late = judge_runs(runs, now=datetime.now(UTC) + timedelta(hours=27), max_age=timedelta(hours=26))
+    assert late[1] == "LATE"
+
+
+def test_the_next_night_replaces_a_selection_that_waits(office: Firm) -> None:
+    office.sections["guards"] |= {"max_deletes": 0}
+    plan = send(office, "rooms-m002").result.report["plan"]["plan_id"]
+    office.sections["guards"] |= {"max_deletes": 5}
+    assert office.night().exit_code == 0
+    assert not office.approve(plan)
+    with pytest.raises(StalePlanError, match="superseded"):
+        office.apply(plan)
 
 
 def test_a_limit_of_the_day_counts_what_was_sent_before_one_by_one(office: Firm) -> None:
@@ -332,3 +351,33 @@ def test_a_dry_run_sends_nothing_and_touches_nothing(office: Firm) -> None:
     plan = found.result.report["plan"]["plan_id"]
     assert office.apply(plan).exit_code == 0
     assert mailed(office) == {("invited", "rooms-m001")}
+
+
+def test_a_divided_night_is_restricted_alike(office: Firm) -> None:
+    office.sections["scale"] = {"partitions": 3, "runner": "threads", "folder": "parts"}
+    found = send(office, "m001")
+    assert (found.result.exit_code, mailed(office)) == (0, {("invited", "rooms-m001")})
+    assert "are not kept" in found.explained[0]["read"]  # they were dealt to files
+    found = send(office, guests=["gm000@out.example"])
+    assert mailed(office) == {("updated", "rooms-m000")}
+
+
+def test_what_a_row_lacks_is_told_with_its_remedy(office: Firm) -> None:
+    office.meetings["rooms"]["m000"]["host"] = "no address"
+    found = send(office, "rooms-m000")
+    assert found.result.exit_code == 3
+    assert found.explained[0]["validated"].startswith("events: ")
+    assert found.explained[0]["answer"] == "none: nothing was asked"
+    office.book("odd", host="no address")
+    assert "set aside" in send(office, "odd").explained[0]["compared"]
+    office.book("soon", status="pending")
+    assert "waits in the source" in send(office, "soon").explained[0]["compared"]
+
+
+def test_the_newest_run_that_others_ask_for_is_a_night(office: Firm) -> None:
+    office.book("odd", host="no address")
+    night = office.night()
+    send(office, "rooms-m000", full=True, dry=True)
+    with open_state(office.config) as state:
+        assert find_run(state, "latest")["run_id"] == night.report["run"]["run_id"]
+        assert len(state.quarantine(find_run(state, "latest")["run_id"])) == 1
