@@ -24,7 +24,7 @@ class RunFacts(TypedDict):
     """Which run."""
 
     run_id: str
-    kind: Annotated[str, Field(description="sync, plan, apply; what a person or a schedule started")]
+    kind: Annotated[str, Field(description="sync, plan, apply, or part: some events alone; what a person or a schedule started")]
     as_of: Annotated[str, Field(description="the clock it worked by")]
     started_at: str
     exit_code: NotRequired[int]
@@ -285,6 +285,10 @@ class Report(TypedDict):
     history: Annotated[list[PastRun], Field(description="up to 30 runs, this one last")]
     visits: Annotated[list[DayVisits], Field(description="the coming 28 days")]
     listing: Listing
+    explained: NotRequired[
+        Annotated[list[dict[str, str]], Field(description="printed by `sync --event --json` alone: an event, step by step; masked")]
+    ]
+    along: NotRequired[Annotated[str, Field(description="beside it: which events came along, because they belong together")]]
     changes: NotRequired[Annotated[list[Change], Field(description="in the file alone; `sync --json` prints the rest")]]
 
 

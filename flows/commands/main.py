@@ -28,6 +28,7 @@ from flows.commands.app import (
 from flows.commands.called import spell_commands
 from flows.commands.ending import die_of_it, leave_soon, was_terminated
 from flows.commands.output import steady_output
+from flows.commands.selected import AtLocations, Events, FromDay, Guests, OfSources, ToDay, end_with_selected
 from schemas.errors import EXIT_BUG, SyncError
 
 __all__ = [
@@ -59,14 +60,27 @@ def sync(
     config: ConfigFile = DEFAULT_CONFIG,
     full: Annotated[bool, typer.Option("--full", help="send every current event again, whatever the snapshot says")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="plan and report, send nothing")] = False,
+    events: Events = None,
+    guests: Guests = None,
+    sources: OfSources = None,
+    locations: AtLocations = None,
+    first: FromDay = None,
+    last: ToDay = None,
     as_of: AsOf = None,
     as_json: Json = False,
     listed: Listed = None,
 ) -> None:
-    """One night: read, compare, guard, send, report."""
+    """One night: read, compare, guard, send, report. Or some events alone, explained step by step, and no other is touched."""
     quieten_engine()
     show_life(quiet=as_json)
     settings, clock = load_settings(config), read_clock(as_of)
+    from transforms.guards.restriction import read_restriction
+
+    only = read_restriction(
+        events=events or (), guests=guests or (), sources=sources or (), locations=locations or (), first=first, last=last
+    )
+    if only:
+        end_with_selected(settings, only, as_of=clock, full=full, send=not dry_run, as_json=as_json, listed=listed)
     from flows.commands.terminal import Progress
 
     with Progress(quiet=as_json) as progress:
@@ -86,13 +100,26 @@ def sync(
 def plan(
     config: ConfigFile = DEFAULT_CONFIG,
     full: Annotated[bool, typer.Option("--full", help="plan to send every current event again")] = False,
+    events: Events = None,
+    guests: Guests = None,
+    sources: OfSources = None,
+    locations: AtLocations = None,
+    first: FromDay = None,
+    last: ToDay = None,
     as_of: AsOf = None,
     as_json: Json = False,
     listed: Listed = None,
 ) -> None:
-    """Compute and store a plan; send nothing."""
+    """Compute and store a plan, of a night or of some events alone; send nothing."""
     show_life(quiet=as_json)
     settings = load_settings(config)
+    from transforms.guards.restriction import read_restriction
+
+    only = read_restriction(
+        events=events or (), guests=guests or (), sources=sources or (), locations=locations or (), first=first, last=last
+    )
+    if only:
+        end_with_selected(settings, only, as_of=read_clock(as_of), full=full, send=False, as_json=as_json, listed=listed)
     from flows.commands.terminal import Progress
     from flows.night.steps import run_plan
 

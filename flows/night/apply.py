@@ -58,6 +58,8 @@ def check_plan(
     base, run = open_rows["base_fingerprint"].fillna(""), open_rows["base_run"].fillna("")
     moved = (now_there["fingerprint"] != base) | ((now_there["confirmed_run"] != run) & open_rows["base_run"].notna())
     moved &= ~((open_rows["action"] == "create") & (now_there["state"] == "deleted"))
+    # a selection that was sent beside a plan that waits: what it asked without an answer, the plan does not know of
+    moved |= open_rows["source_id"].isin(state.list_unanswered_since(name, plan["created_at"]))
     if moved.any():
         examples = ", ".join(open_rows.loc[moved, "source_id"].head(3))
         raise StalePlanError(f"the plan {name} is stale: {int(moved.sum())} of its events have moved since ({examples}); make a new one")

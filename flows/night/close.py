@@ -12,8 +12,9 @@ import orjson
 import pandas as pd
 
 from flows.night.plan import Planned
+from flows.night.restrict import Selected
 from flows.night.retention import forget_after
-from flows.night.run import report_folder
+from flows.night.run import PART, report_folder
 from flows.night.session import Result, Session
 from flows.night.sources import count_absences, end_code, tell_failed_sources
 from flows.report.files import remove_report, write_failure, write_report
@@ -86,10 +87,12 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     empty = pd.DataFrame()
     if planned is not None:
         stored, changes = state.load_plan(planned.plan_id, columns=TOLD, coded=CODED)
-        if not isinstance(error, LeaseHeld):  # a night that sent nothing is no measure for the next one, unless a person approves it
+        if (
+            not isinstance(error, LeaseHeld) and planned.selected is None
+        ):  # a night that sent nothing is no measure for the next one, unless a person approves it
             sent = session.kind != "plan" and (not planned.waits or session.load is not None)
             state.save_source_reads(run.run_id, planned.reads, planned.health, measure=sent)
-        if session.kind != "plan" and not isinstance(error, LeaseHeld):
+        if session.kind != "plan" and not isinstance(error, LeaseHeld) and planned.selected is None:
             count_absences(state, planned)
             state.renew_fingerprints(planned.diff.refreshed, version=FINGERPRINT_VERSION)
             state.renew_members(planned.diff.rejoined)
@@ -103,6 +106,8 @@ def _finish(session: Session, error: SyncError | None) -> Result:
         uncleared=uncleared,
         unread=_find_unread(session, planned) if planned is not None else None,
     )
+    if planned is not None and planned.selected is not None:  # the others are told of by the night that settles them
+        problems, uncleared = _tell_selected(planned.selected, problems, uncleared)
     failed = planned.failed_sources if planned is not None else {}
     problems, too_long = tell_failed_sources(session.config, state, failed, problems, plan_id=planned.plan_id if planned else "")
     settled = _exit_code(session, changes if planned is not None else empty, problems, error)
@@ -148,7 +153,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
         report_dir=str(folder),
         plan_id=planned.plan_id if planned else None,
     )
-    if session.kind != "plan" and settled in (0, 3):
+    if session.kind not in ("plan", PART) and settled in (0, 3):
         for old in state.prune(datetime.now(UTC), session.config.state.keep_inactive_days, session.config.state.keep_runs_days):
             remove_report(Path(old))
         forget_after(session.config, state, now=datetime.now(UTC))
@@ -158,12 +163,24 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     return Result(report, folder, exit_code)
 
 
+def _is_part(session: Session) -> bool:
+    """Whether the run is about a selection of events, sent or only planned."""
+    return session.kind == PART or (session.planned is not None and session.planned.selected is not None)
+
+
+def _tell_selected(
+    selected: Selected, problems: pd.DataFrame, uncleared: list[tuple[str, str | None, str]]
+) -> tuple[pd.DataFrame, list[tuple[str, str | None, str]]]:
+    mine = problems[problems["source_id"].isin(list(selected.ids))].reset_index(drop=True)
+    return mine, [mark for mark in uncleared if mark[0] in selected.ids]
+
+
 def _find_unread(session: Session, planned: Planned) -> pd.DataFrame:
-    """The quarantined rows that no run before this one has told of."""
+    """The quarantined rows that no run before this one has told of; of a selection every one."""
     runs = session.state.runs()
     told = runs[runs["kind"].isin(["sync", "apply"]) & runs["exit_code"].isin([EXIT_DONE, EXIT_INCOMPLETE, GuardTripped.exit_code])]
     last = told.loc[told["run_id"] != session.run.run_id, "run_id"]
-    before = session.state.quarantine(last.iloc[-1]) if len(last) else empty_frame(REJECT_COLUMNS)
+    before = session.state.quarantine(last.iloc[-1]) if len(last) and planned.selected is None else empty_frame(REJECT_COLUMNS)
     rejects = planned.rejects
     if "past" in rejects:  # of the links there is no clock
         rejects = rejects[~rejects["past"].fillna(False).astype(bool)].reset_index(drop=True)
@@ -174,7 +191,7 @@ def _tell_outcome(session: Session, report: Mapping[str, Any], exit_code: int) -
     """The log's last record, and the metrics file."""
     log_outcome(report, exit_code)
     file = session.config.report.metrics_file
-    if file is not None:
+    if file is not None and not _is_part(session):  # which would stand there for the night
         runs = session.state.runs()
         good = runs.loc[runs["kind"].isin(["sync", "apply"]) & runs["exit_code"].isin([EXIT_DONE, EXIT_INCOMPLETE]), "finished_at"].max()
         last = None if pd.isna(good) else good.to_pydatetime()
@@ -253,6 +270,6 @@ def _surroundings(session: Session) -> dict[str, Any]:
     """What a report says beside its own run: names, earlier runs, and the visits that essentry expects."""
     return {
         "wording": _wording(session),
-        "history": list_history(session.state.runs(), until=session.run.run_id),
+        "history": [] if _is_part(session) else list_history(session.state.runs(), until=session.run.run_id),
         "visits": session.state.count_visits(session.run.as_of, session.run.as_of + timedelta(days=VISIT_DAYS)),
     }

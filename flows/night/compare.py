@@ -149,6 +149,8 @@ def _diff_parts(
     for part, place in zip(built, places, strict=True):
         content = part.rows.take()
         payloads = Payloads(content.events, content.invitations)
+        if night.watch is not None:
+            night.watch.see_built(content, naming)
 
         def payload_of(places: np.ndarray, payloads: Payloads = payloads) -> list[str]:
             return payloads.build(places).to_pylist()

@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 import pandas as pd
 
-from flows.night.run import Run
+from flows.night.run import PART, Run
 from flows.state.store import State
 from schemas.config import Config
 
@@ -26,7 +26,7 @@ MOST_LINES, KEPT_LINES = 2_000, 1_000
 
 @dataclass(frozen=True)
 class Entry:
-    """One run. `after`: the newest run that the state knew of when it began, so that a gap in the journal is seen; kind: sync, apply, adopt."""
+    """One run. `after`: the newest run that the state knew of when it began, so that a gap in the journal is seen; kind: sync, apply, adopt, part."""
 
     run_id: str
     kind: str
@@ -81,7 +81,7 @@ def find_missing(config: Config, state: State) -> Missing:
 
 def _list_senders(state: State, *, but: str) -> pd.DataFrame:
     runs = state.runs()
-    return runs[runs["kind"].isin(["sync", "apply", "adopt"]) & (runs["run_id"] != but)].sort_values("started_at")
+    return runs[runs["kind"].isin(["sync", "apply", "adopt", PART]) & (runs["run_id"] != but)].sort_values("started_at")
 
 
 def _list_files(config: Config, state: State) -> list[Path]:

@@ -14,7 +14,7 @@ from schemas.config import Config
 from transforms.arrow.columns import is_among
 from transforms.diff.changes import Diff
 from transforms.guards.approval import Approval, list_exceeding, take_unapproved
-from transforms.guards.churn import find_churn
+from transforms.guards.churn import find_churn, name_those_of
 from transforms.guards.findings import Finding, count_largest
 from transforms.guards.guards import check_guards
 from transforms.guards.left_out import find_left_out
@@ -36,8 +36,8 @@ class Judged:
     policy: tuple[str, str]
 
 
-def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, full: bool) -> Judged:
-    """Judge a plan by the guards, over the hours that limits look back."""
+def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, full: bool, whole: Diff | None = None) -> Judged:
+    """Judge a plan by the guards, over the hours that limits look back. whole: the night's, when this plan is a selection of it."""
     diff, snapshot = compared.diff, compared.known.snapshot
     sent = ((snapshot["fingerprint_version"] > 0) | snapshot["dirty"]).to_numpy(dtype=bool, na_value=False)
     first = not sent.any()  # events that were taken over were never sent
@@ -50,7 +50,9 @@ def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, fu
     precedents = Precedents(partial(state.count_holding, of="host"), partial(state.count_holding, of="guest"))
 
     def check(part: Diff, earlier: Diff | None, hosts: pd.DataFrame, **flags: Any) -> list[Finding]:
-        churn = find_churn(part, compared.candidates, snapshot, compared.known.payloads)
+        churn = find_churn(part if whole is None else whole, compared.candidates, snapshot, compared.known.payloads)
+        if whole is not None:  # an id that has changed is seen in both events, of which one may be left out
+            churn = name_those_of(churn, part)
         found = check_guards(part, snapshot, config, as_of=run.clock, churn=churn, earlier=earlier, **flags)
         return found + find_strangers(part, earlier, hosts, config, precedents, first_run=first)
 

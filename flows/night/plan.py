@@ -15,6 +15,7 @@ import pandas as pd
 from flows.night.compare import Compared, compare_sources
 from flows.night.judge import judge_plan
 from flows.night.pages import PlanDigest, merge_pages, seal
+from flows.night.restrict import Selected, narrow_decisions, restrict
 from flows.night.run import Night
 from flows.parts.shelf import release_memory
 from schemas.config import Config
@@ -36,7 +37,7 @@ class Planned:
     """Everything a plan rests on, for the report. `desired` and `diff`: as flows.night.compare.Compared has them.
 
     released: an approval, of this plan or of one before it, covers what tripped. stale: seqs of an older plan's
-    changes that the sources do not ask for any more as the plan has them.
+    changes that the sources do not ask for any more as the plan has them. selected: what it is restricted to, if it is no whole night.
     """
 
     plan_id: str
@@ -54,6 +55,7 @@ class Planned:
     odd_times: list[dict[str, str]] = field(default_factory=list)
     stale: list[int] = field(default_factory=list)
     naming: Naming | None = None
+    selected: Selected | None = None
 
     @property
     def waits(self) -> bool:
@@ -69,13 +71,22 @@ class Planned:
 def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping[str, str]) -> Planned:
     """From extracted frames to a stored plan. The state changes by the plan, the numbers of new guests and the quarantine alone."""
     config, state, run = night.config, night.state, night.run
+    if night.watch is not None:
+        night.watch.see_read(extracted)
     compared = compare_sources(night, extracted, failed)
-    desired, diff, sources = compared.desired, compared.diff, compared.sources
+    balance = build_balance(compared.rows, compared.diff.decisions, compared.known.snapshot, compared.sources)
+    whole, selected = compared.diff, None
+    if night.only:
+        compared, selected = restrict(night, compared, failed)
     digest, _ = digest_policy(config)
-    judged = judge_plan(config, state, run, compared, full=night.full)
+    judged = judge_plan(config, state, run, compared, full=night.full, whole=whole if selected else None)
     findings, approval = judged.findings, judged.approval
     rejects = gather_rejects(compared)
-    balance = build_balance(compared.rows, diff.decisions, compared.known.snapshot, sources)
+    if selected is not None:
+        compared = narrow_decisions(compared, selected)
+        rejects = rejects[rejects["source_id"].isin(list(selected.ids))].reset_index(drop=True)
+        failed = {} if night.only.by_id else failed
+    desired, diff, sources = compared.desired, compared.diff, compared.sources
     release_memory()
     plan_id, sealed = run.run_id, PlanDigest()
     for page in merge_pages(compared.pages, compared.order):
@@ -95,7 +106,9 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
             "findings_json": orjson.dumps([finding.as_record() for finding in findings]).decode(),
             "balance_json": orjson.dumps(balance).decode(),
             "policy_digest": digest,
-            "policy_json": orjson.dumps(judged.policy).decode(),
+            # what a selection shows of changed settings answers for no other event
+            "policy_json": None if selected else orjson.dumps(judged.policy).decode(),
+            "selection": selected.words if selected else None,
             "pilot_json": dump_pilot(config),
             "changes": len(diff.changes),
         }
@@ -117,6 +130,7 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
         approval is not None,
         gather_odd_times(compared),
         naming=compared.naming,
+        selected=selected,
     )
 
 

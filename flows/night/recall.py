@@ -14,6 +14,7 @@ import pandas as pd
 from flows.night.apply import check_open, check_released
 from flows.night.compare import compare_sources
 from flows.night.plan import Planned, gather_odd_times, gather_rejects
+from flows.night.restrict import Selected, narrow_decisions
 from flows.night.run import Night
 from flows.parts.deal import read_night
 from transforms.arrow.codes import to_texts, unite_frames
@@ -46,22 +47,30 @@ def recall_plan(night: Night, plan_id: str) -> Planned:
     rejects = gather_rejects(compared)
     state.save_quarantine(night.run.run_id, rejects)
     asked = is_among(key_changes(still), key_changes(compared.diff.changes))
+    selected = Selected(stored["selection"], frozenset(changes["source_id"])) if stored["selection"] else None
+    diff = _narrow(compared.diff, still, still[asked])
+    balance = build_balance(compared.rows, compared.diff.decisions, compared.known.snapshot, compared.sources)
+    if selected is not None:
+        diff = narrow_decisions(replace(compared, diff=diff), selected).diff
+        rejects = rejects[rejects["source_id"].isin(list(selected.ids))].reset_index(drop=True)
+        failed = {name: why for name, why in failed.items() if name in set(to_texts(changes["source"]))}
     return Planned(
         plan_id=stored["plan_id"],
         digest=stored["digest"],
-        diff=_narrow(compared.diff, still, still[asked]),
+        diff=diff,
         desired=compared.desired,
         findings=findings,
         health=compared.health,
         failed_sources=dict(failed),
         rejects=rejects,
-        balance=build_balance(compared.rows, compared.diff.decisions, compared.known.snapshot, compared.sources),
+        balance=balance,
         reads=compared.reads,
         full=night.full,
         odd_times=gather_odd_times(compared),
         released=stored["approved_at"] is not None,
         naming=compared.naming,
         stale=still.loc[~asked, "seq"].tolist(),
+        selected=selected,
     )
 
 

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from flows.night.watch import Watch
 from flows.parts.shelf import Shelf
 from flows.parts.work import MapParts
 from flows.state.store import State
 from schemas.config import Config, is_loopback
 from schemas.errors import ConfigurationError
+from transforms.guards.restriction import Restriction
+
+PART = "part"
+"""The kind of a run that is restricted to a selection of events: no night, so nothing that asks for nights finds it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def check_clock(config: Config, run: Run, last_as_of: datetime | None) -> None:
 @dataclass(frozen=True)
 class Night:
     """What the stages of a night share. map_parts: how the work of the partitions is done, by default in this process; shelf: where they lie between
-    the stages.
+    the stages. only: what the run is restricted to; watch: what is kept of single events on the way.
     """
 
     config: Config
@@ -66,3 +71,5 @@ class Night:
     full: bool = False
     map_parts: MapParts | None = None
     shelf: Shelf = field(default_factory=Shelf)
+    only: Restriction = field(default_factory=Restriction)
+    watch: Watch | None = None

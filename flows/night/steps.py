@@ -15,13 +15,15 @@ from flows.night.close import finish
 from flows.night.load import LoadResult
 from flows.night.plan import Planned, make_plan
 from flows.night.recall import recall_plan
-from flows.night.run import Night
+from flows.night.run import PART, Night
 from flows.night.session import Result, Session, open_session
+from flows.night.watch import Watch
 from flows.parts.deal import Dealt, read_night
 from flows.parts.work import MapParts
 from flows.sources.read import Extracted
 from schemas.config import Config
 from schemas.errors import SyncError
+from transforms.guards.restriction import Restriction
 
 
 def extract(session: Session) -> tuple[dict[str, Extracted] | dict[str, Dealt], dict[str, str]]:
@@ -37,10 +39,12 @@ def plan(
     *,
     full: bool = False,
     map_parts: MapParts | None = None,
+    watch: Watch | None = None,
 ) -> Planned:
-    """Validate, build, compare, judge and store. The frames are taken out of `extracted`."""
+    """Validate, build, compare, judge and store. The frames are taken out of `extracted`. watch: of a run that is restricted to a selection."""
     with session.timed("plan"):
-        night = Night(session.config, session.state, session.run, full, map_parts, session.shelf)
+        only = watch.only if watch else Restriction()
+        night = Night(session.config, session.state, session.run, full, map_parts, session.shelf, only, watch)
         session.planned = make_plan(night, extracted, failed)
     return session.planned
 
@@ -50,6 +54,8 @@ def recall(session: Session, plan_id: str) -> Planned:
     with session.timed("plan"):
         night = Night(session.config, session.state, session.run, shelf=session.shelf)
         session.planned = recall_plan(night, plan_id)
+        if session.planned.selected is not None:  # no night, from here on
+            session.state.finish_run(session.run.run_id, kind=PART)
     return session.planned
 
 
@@ -111,6 +117,8 @@ def run_apply(config: Config, plan_id: str, *, as_of: datetime | None = None, pr
         session.watch(progress)
         try:
             load(session, recall(session, plan_id), progress=progress)
+            if session.planned is not None and session.planned.selected is not None:
+                session.kind = PART
         except SyncError as error:
             finish(session, error=error)
             raise

@@ -106,6 +106,10 @@ def compare_with_plan(config: Config, run: str, *, as_of: datetime | None = None
                 f"the plan {stored['plan_id']} is {stored['status']}: the state has moved on since, so nothing can be held against it; "
                 "name a run that sent nothing, or another configuration"
             )
+        if stored["selection"]:
+            raise ConfigurationError(
+                f"the plan {stored['plan_id']} is one of some events alone ({stored['selection']}): name a run of a whole night"
+            )
         contents = dict(changes.loc[changes["after"].notna(), ["seq", "after"]].itertuples(index=False, name=None))
         needed = set(changes.loc[needs_payload(changes), "seq"])
         mails = list_mails(changes, {seq: text for seq, text in contents.items() if seq in needed})

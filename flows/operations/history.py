@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from flows.night.run import PART
 from flows.sources.ask import read_event_rows
 from flows.sources.presets import complete_config
 from flows.state.store import State
@@ -28,9 +29,12 @@ _FIRST = 20
 
 
 def find_run(state: State, run: str) -> dict[str, Any]:
-    """The newest run whose id begins like this, or `latest`. Raises ConfigurationError when there is none."""
+    """The newest run whose id begins like this, or `latest`, of all events. Raises ConfigurationError when there is none."""
     runs = state.runs()
-    chosen = runs if run == "latest" else runs[runs["run_id"].str.startswith(run)]
+    some = state.list_selections() if run == "latest" else ()
+    chosen = (
+        runs[(runs["kind"] != PART) & ~runs["plan_id"].isin(list(some))] if run == "latest" else runs[runs["run_id"].str.startswith(run)]
+    )
     if chosen.empty:
         raise ConfigurationError(f"there is no run {run!r}: `essentry-sync runs` lists them")
     if run != "latest" and len(chosen) > 1 and run not in set(chosen["run_id"]):
@@ -130,13 +134,18 @@ def _ask_source(config: Config, naming: Naming, event: str) -> dict[str, Any]:
         return {"rows": 0, "line": f"source: {parsed.source} cannot be asked now ({error})"}
     if rows.empty:
         return {"rows": 0, "line": f"source: {parsed.source} does not show {parsed.event!r}"}
+    return {"rows": len(rows), "line": f"source: {tell_rows(parsed.source, parsed.event, rows)}"}
+
+
+def tell_rows(source: str, key: object, rows: pd.DataFrame) -> str:
+    """What a source shows of one event, in words; at least one row. People are masked."""
     row = rows.iloc[0].dropna()
     shown = [
         f"{key} {row[key]}" for key in ("status", "starts_at", "ends_at", "timezone", "room_name", "room_key", "site_key") if key in row
     ]
     host = [f"host {mask_address(str(row['host_email']))}"] if "host_email" in row else []
     many = f" ({len(rows)} rows share the key)" if len(rows) > 1 else ""
-    return {"rows": len(rows), "line": f"source: {parsed.source} shows {parsed.event!r}{many}: {', '.join([*shown, *host])}"}
+    return f"{source} shows {key!r}{many}: {', '.join([*shown, *host])}"
 
 
 def _tell_snapshot(state: State, snapshot: pd.DataFrame, event: str, invitation: str | None, wording: Wording) -> str:

@@ -106,8 +106,8 @@ class Approvals:
             return t.read_frame(connection, query)
 
     def standing_approval(self, *, now: datetime, hours: float) -> Approval | None:
-        """The approval of the newest plan, while that is not sent completely and the approval no older than `hours`."""
-        newest = sa.select(t.plans).order_by(t.plans.c.created_at.desc()).limit(1)
+        """The approval of the newest plan of a whole night, while that is not sent completely and the approval no older than `hours`."""
+        newest = sa.select(t.plans).where(t.plans.c.selection.is_(None)).order_by(t.plans.c.created_at.desc()).limit(1)
         with self._read() as connection:
             plan = connection.execute(newest).mappings().first()
             if plan is None or plan["approved_at"] is None or plan["status"] not in APPROVED:
@@ -127,16 +127,22 @@ class Approvals:
             changes=self.approved_changes(first["plan_id"]),
         )
 
+    def list_selections(self) -> set[str]:
+        """The plans that are no whole night's."""
+        with self._read() as connection:
+            return set(connection.scalars(sa.select(t.plans.c.plan_id).where(t.plans.c.selection.is_not(None))))
+
     def list_passed_over(self, plan: Mapping[str, Any]) -> list[str]:
         """Plans of other changes that were superseded unsent before this one, since the last that was settled; newest first.
 
         A person may have read the report of one of these, and mean it by `latest`.
         """
         c = t.plans.c
-        settled = sa.select(sa.func.max(c.created_at)).where(c.status.in_(["applied", "partly", "empty"]))
+        whole = c.selection.is_(None)
+        settled = sa.select(sa.func.max(c.created_at)).where(c.status.in_(["applied", "partly", "empty"]), whole)
         other = (c.status == "superseded") & (c.changes > 0) & (c.digest != plan["digest"])
         sent = sa.exists().where(t.plan_changes.c.plan_id == c.plan_id, t.plan_changes.c.sent_at.is_not(None))
-        query = sa.select(c.plan_id).where(other, ~sent, c.created_at < plan["created_at"])
+        query = sa.select(c.plan_id).where(other, ~sent, whole, c.created_at < plan["created_at"])
         with self._read() as connection:
             last = connection.execute(settled).scalar()
             if last is not None:

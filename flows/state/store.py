@@ -409,6 +409,19 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
         query = sa.select(c.source_id, c.action, c.code, c.message).where(t.OPEN)
         return self._frame(query.order_by(c.sent_at, c.seq))
 
+    def list_unanswered_since(self, plan_id: str, since: datetime) -> list[str]:
+        """Events of requests of other plans that were sent since then and whose outcome is not known."""
+        c = t.plan_changes.c
+        with self._read() as connection:
+            return list(connection.scalars(sa.select(c.source_id).where(t.OPEN, c.plan_id != plan_id, c.sent_at > since)))
+
+    def find_held_with(self, text: str) -> list[str]:
+        """Active events whose content has this text as a value: an address, or the id of an invitation. Without regard to capitals."""
+        c = t.snapshot_events.c
+        value = sa.func.lower(c.payload).contains(f'"{text.lower()}"', autoescape=True)
+        with self._read() as connection:
+            return list(connection.scalars(sa.select(c.source_id).where(c.state == "active", value).order_by(c.source_id)))
+
     def settle_lost(self, *, now: datetime, run_id: str) -> int:
         """Requests of a killed run: nobody waits for their answer any more, so they are unknown. Call it under the lease."""
         with self._begin() as connection:
@@ -468,11 +481,12 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
             return {row[0]: row[1] for row in rows}
 
     def save_plan(self, plan: Mapping[str, Any]) -> None:
-        """Store the head of a plan, its changes being there; plans that still wait are superseded."""
+        """Store the head of a plan, its changes being there; plans that still wait are superseded, unless this one is a selection."""
         with self._begin() as connection:
             self._check_lease(connection)
-            waiting = t.plans.update().where(t.plans.c.status.in_(t.WAITING))
-            connection.execute(waiting.values(status="superseded"))
+            if plan.get("selection") is None:
+                waiting = t.plans.update().where(t.plans.c.status.in_(t.WAITING))
+                connection.execute(waiting.values(status="superseded"))
             connection.execute(t.plans.insert().values(**plan))
 
     def save_looks(self, plan_id: str, looks: Mapping[str, tuple[int, Sequence[str]]]) -> None:
@@ -497,9 +511,11 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
     ) -> tuple[dict[str, Any], pd.DataFrame]:
         """A plan by its id, a unique beginning of it, or `latest`, and these columns of its changes. Raises StateError when there is none.
 
+        The latest is the newest of a whole night: a plan of a selection goes by its id alone.
+
         coded: the columns of few texts that may be categorical.
         """
-        query = sa.select(t.plans).order_by(t.plans.c.created_at.desc())
+        query = sa.select(t.plans).where(t.plans.c.selection.is_(None)).order_by(t.plans.c.created_at.desc())
         if plan_id != "latest":  # a whole id is nobody's beginning
             query = sa.select(t.plans).order_by((t.plans.c.plan_id == plan_id).desc(), t.plans.c.created_at.desc())
             query = query.where(t.plans.c.plan_id.startswith(plan_id, autoescape=True))

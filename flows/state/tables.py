@@ -74,7 +74,7 @@ plans = _table(
     "plans", _text("plan_id", primary_key=True), _text("run_id"), _text("digest"), _instant("created_at"), _instant("as_of"), _text("status"),
     sa.Column("full", sa.Boolean), _text("findings_json"), _text("balance_json"), _text("policy_digest"), _number("changes"),
     _text("approved_by"), _instant("approved_at"), _text("approve_reason"), _text("approval_of"),
-    _text("pilot_json"), _text("policy_json"),
+    _text("pilot_json"), _text("policy_json"), _text("selection"),
 )  # fmt: skip
 plan_looks = _table(
     "plan_looks", _text("plan_id", primary_key=True), _text("source", primary_key=True), _number("events"), _text("keys_json")

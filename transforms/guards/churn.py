@@ -30,6 +30,12 @@ def find_churn(
     return (*_pair_events(diff, candidates, snapshot, payloads), *_pair_invitations(diff))
 
 
+def name_those_of(churn: tuple[str, ...], diff: Diff) -> tuple[str, ...]:
+    """The pairs of `find_churn` in which an event of these changes is. No id has a blank."""
+    ids = set(diff.changes["source_id"])
+    return tuple(words for words in churn if not ids.isdisjoint(words.split()))
+
+
 def list_candidates(diff: Diff, events: pd.DataFrame, invitations: pd.DataFrame, held: Positions) -> pd.DataFrame:
     """CANDIDATE_COLUMNS of the events that a diff creates where essentry holds an event of the same start and place.
 

@@ -95,7 +95,7 @@ def select_changes(changes: pd.DataFrame, conditions: Iterable[tuple[str, str, s
 
     only = find_any(choice.only, "--only", whole=True) if choice.only else np.ones(len(changes), dtype=bool)
     chosen = only & ~find_any(choice.but, "--except", whole=False)
-    return Selection(chosen, _find_parted(to_texts(changes["source_id"]).tolist(), chosen, conditions))
+    return Selection(chosen, find_parted(to_texts(changes["source_id"]).tolist(), chosen, conditions))
 
 
 def _list_sources(changes: pd.DataFrame, naming: Naming) -> list[set[str]]:
@@ -112,7 +112,7 @@ def _tell_there(term: Term, columns: Mapping[str, pd.Series], sources: Sequence[
     return "each of its values is there, and never together; a meeting of several sources is chosen by event=…"
 
 
-def _find_parted(ids: Sequence[str], chosen: np.ndarray, conditions: Iterable[tuple[str, str, str]]) -> list[list[str]]:
+def find_parted(ids: Sequence[str], chosen: np.ndarray, conditions: Iterable[tuple[str, str, str]]) -> list[list[str]]:
     """Groups of events that wait for one another, one way or the other, with both chosen and left ones."""
     leader = {source_id: source_id for source_id in ids}
 
