@@ -87,7 +87,8 @@ def keep_confirmed_ids(
             came_by_part.append(list_new(content.events, content.invitations, set(ids) - refused))
     del content
     came = pd.concat(came_by_part, ignore_index=True)
-    kept = find_rekeyed(came, gone, known.payloads)
+    unread = desired.held_guests["own_id"].value_counts().to_dict() if len(desired.held_guests) else {}
+    kept = find_rekeyed(came, gone, known.payloads, sent=known.sent, unread=unread)
     if not kept:
         return built, desired, naming
     sources = dict(zip(came["source_id"], came["source"], strict=True))

@@ -274,3 +274,34 @@ def test_a_guest_of_a_rekeyed_meeting_changes_and_is_the_same_guest(firm: Firm, 
     firm.night()
     assert firm.held() == {"rooms-a": {"rooms-a-ada", "rooms-a-bob"}}
     assert {(kind, invitation) for kind, _, invitation, _ in firm.new_mails()} == {("updated", "rooms-a-ada")}
+
+
+@pytest.mark.parametrize("lost", ["create", "update"])
+def test_s08_a_meeting_whose_request_was_not_answered_keeps_the_id_too(firm: Firm, lost: str) -> None:
+    """essentry has what was sent, or what it confirmed before: the row under another key is the same meeting as either."""
+    firm.book("z", "zoe")
+    firm.book("a", "ada", "bob")
+    if lost == "update":
+        firm.night()
+        firm.meetings["rooms"]["a"]["guests"]["eve"] = "eve@out.example"
+    firm.sandbox.add_faults([{"kind": "drop_after", "times": 50}])
+    firm.night()
+    firm.sandbox.clear_faults()
+    before, _ = firm.held(), firm.new_mails()
+    _rekey(firm, "a")
+    for _ in range(2):
+        assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)
+
+
+def test_s03_a_rekeyed_meeting_with_a_guest_who_cannot_be_read_is_the_same_meeting(firm: Firm) -> None:
+    firm.book("z", "zoe")
+    firm.book("a", "ada", "bob")
+    firm.night()
+    before, _ = firm.held(), firm.new_mails()
+    firm.meetings["rooms"]["a"]["guests"]["ada"] = "no address"
+    firm.meetings["rooms"]["uuid-a"] = firm.meetings["rooms"].pop("a")
+    for _ in range(2):
+        firm.night()
+        assert (firm.new_mails(), firm.held()) == ([], before)
+    firm.meetings["rooms"]["uuid-a"]["guests"]["ada"] = "ada@out.example"
+    assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)

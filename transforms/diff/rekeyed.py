@@ -6,7 +6,8 @@ exactly those of a confirmed meeting whose row is gone, it is that meeting. What
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -27,13 +28,23 @@ class _Meeting(NamedTuple):
     source_id: str
 
 
-def find_rekeyed(new: pd.DataFrame, gone: pd.DataFrame, payloads: Callable[[list[str]], Mapping[str, str]]) -> dict[str, str]:
+def find_rekeyed(
+    new: pd.DataFrame,
+    gone: pd.DataFrame,
+    payloads: Callable[[list[str]], Mapping[str, str]],
+    *,
+    sent: Mapping[str, Sequence[dict]] | None = None,
+    unread: Mapping[str, int] | None = None,
+) -> dict[str, str]:
     """Id built of a new key → the id under which essentry has the same meeting; each of either side at most once.
 
     new: NEW_COLUMNS of events that essentry does not have, `people` the sorted identities of the guests. gone: GONE_COLUMNS of confirmed events
-    whose rows their sources, read whole, no longer have. payloads: reads the confirmed canonical JSON of ids. Of several meetings of one content
-    as many must be new as are gone, or their titles must pair them.
+    whose rows their sources, read whole, no longer have. payloads: reads the confirmed canonical JSON of ids. sent: id → contents of requests
+    whose answer was lost, which essentry may have in its place. unread: id of a new event → how many of its guests cannot be read; together with
+    those they must be as many as essentry has. Of several meetings of one content as many must be new as are gone, or their titles must pair
+    them.
     """
+    sent, unread = sent or {}, unread or {}
     near = new.merge(gone, on=["source", "starts_at", "location_id"], how="inner", suffixes=("", "_gone"), validate="m:m")
     if near.empty:
         return {}
@@ -43,17 +54,22 @@ def find_rekeyed(new: pd.DataFrame, gone: pd.DataFrame, payloads: Callable[[list
     for source, start, place, host, people, name, key, old in near[columns].itertuples(
         index=False, name=None
     ):  # few: same minute, same place
-        payload = confirmed.get(old, {})
-        guests = sorted(name_person(guest) for guest in payload.get("invitations", []))
-        if not guests or guests != list(people) or payload.get("host", {}).get("email") != host:
-            continue
-        came, went = sides.setdefault((source, start, place, host, tuple(guests)), (set(), set()))
-        came.add(_Meeting(name, key))
-        went.add(_Meeting(payload.get("name", ""), old))
+        for payload in (confirmed.get(old, {}), *sent.get(old, ())):
+            guests = sorted(name_person(guest) for guest in payload.get("invitations", []))
+            if not _are_same(guests, people, unread.get(key, 0)) or payload.get("host", {}).get("email") != host:
+                continue
+            came, went = sides.setdefault((source, start, place, host, tuple(guests)), (set(), set()))
+            came.add(_Meeting(name, key))
+            went.add(_Meeting(payload.get("name", ""), old))
     found: dict[str, str] = {}
     for came, went in sides.values():
         found |= _pair(sorted(came), sorted(went))
-    return found
+    return found if len(set(found.values())) == len(found) else {}
+
+
+def _are_same(guests: Sequence[str], people: Sequence[str], unread: int) -> bool:
+    """Whether the guests that essentry has are those that can be read and as many more as cannot."""
+    return bool(guests) and len(guests) == len(people) + unread and not Counter(people) - Counter(guests)
 
 
 def _pair(came: list[_Meeting], went: list[_Meeting]) -> dict[str, str]:
