@@ -72,14 +72,14 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     compared = compare_sources(night, extracted, failed)
     desired, diff, sources = compared.desired, compared.diff, compared.sources
     digest, _ = digest_policy(config)
+    plan_id, sealed = run.run_id, PlanDigest()
+    for page in merge_pages(compared.pages, compared.order):
+        state.save_changes(plan_id, seal(sealed, page))
     judged = judge_plan(config, state, run, compared, full=night.full)
     findings, approval = judged.findings, judged.approval
     rejects = gather_rejects(compared)
     balance = build_balance(compared.rows, diff.decisions, compared.known.snapshot, sources)
     release_memory()
-    plan_id, sealed = run.run_id, PlanDigest()
-    for page in merge_pages(compared.pages, compared.order):
-        state.save_changes(plan_id, seal(sealed, page))
     state.save_conditions(plan_id, diff.conditions)
     state.save_looks(plan_id, {source.source: (source.event_rows, source.sample_keys) for source in sources})
     state.save_plan(
