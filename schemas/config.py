@@ -73,6 +73,7 @@ Zone = Annotated[str, AfterValidator(_known_zone)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 DashboardId = Annotated[int, Field(ge=0, lt=2**63)]
+GuardName = Annotated[str, Field(pattern=r"^\w[\w \-]{0,59}$", description="words, as reports and `approve` tell them")]
 Title = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -365,6 +366,11 @@ class GuardsConfig(Section):
         10, ge=0, le=1440, description="told from here on: this machine's clock against essentry's and the databases'"
     )
     max_clock_minutes: float = Field(60, gt=0, le=1440, description="so far apart, nothing is planned, expired or sent")
+    sql: dict[GuardName, str] = Field(
+        default_factory=dict,
+        description="guards of one's own: name → a SELECT over the views `plan` and `mails`; a row that it returns trips",
+    )
+    sql_seconds: float = Field(30, gt=0, le=3600, description="time for one SELECT of `sql`; over it the guard trips")
 
 
 class PilotConfig(Section):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from flows.night.limits import read_earlier, unite_earlier
+from flows.night.own_guards import find_own, find_own_beyond, read_views
 from flows.state.store import State
 from schemas.config import Config
+from transforms.arrow.codes import to_texts
 from transforms.arrow.columns import is_among
 from transforms.diff.changes import Diff
 from transforms.guards.approval import Approval, list_exceeding, take_unapproved
@@ -37,7 +39,10 @@ class Judged:
 
 
 def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, full: bool, whole: Diff | None = None) -> Judged:
-    """Judge a plan by the guards, over the hours that limits look back. whole: the night's, when this plan is a selection of it."""
+    """Judge a plan by the guards, over the hours that limits look back. Its changes are stored: a guard of one's own asks for all of them.
+
+    whole: the night's, when this plan is a selection of it.
+    """
     diff, snapshot = compared.diff, compared.known.snapshot
     sent = ((snapshot["fingerprint_version"] > 0) | snapshot["dirty"]).to_numpy(dtype=bool, na_value=False)
     first = not sent.any()  # events that were taken over were never sent
@@ -65,7 +70,9 @@ def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, fu
     }
     health = _name_causes(compared.findings, diff, snapshot)
     health += find_left_out(state.list_left_out(), diff.changes)  # a person's no is asked about again, however small it is
-    findings = health + check(diff, unasked, compared.hosts, **flags)
+    views = read_views(state, run.run_id, len(diff.changes), diff.mails, as_of=run.clock) if config.guards.sql else None
+    own = [] if views is None else find_own(config, views)
+    findings = health + check(diff, unasked, compared.hosts, **flags) + own
     unseen, by_pilot = _list_unseen(config, compared)
     policy = settle_policy(*saved, config, asked=asked, unseen=unseen, left_out=by_pilot)
     standing = state.standing_approval(now=run.started_at, hours=config.guards.plan_max_age_hours) if findings else None
@@ -74,8 +81,11 @@ def judge_plan(config: Config, state: State, run: Run, compared: Compared, *, fu
     unapproved = take_unapproved(diff, standing)
     # what the approval released already is a part of what it allowed
     with_released = unite_earlier([part for part in (unasked, released.get(standing.plan_id)) if part is not None]) if unasked else None
-    ceiling = health + check(diff, with_released, compared.hosts, **flags)
-    too_much = list_exceeding(ceiling, check(unapproved, unasked, compared.hosts.iloc[:0]), unapproved, standing)
+    ceiling = health + check(diff, with_released, compared.hosts, **flags) + own
+    rest = check(unapproved, unasked, compared.hosts.iloc[:0])
+    if views is not None:
+        rest += find_own_beyond(config, views, own, to_texts(unapproved.changes["source_id"]).tolist())
+    too_much = list_exceeding(ceiling, rest, unapproved, standing)
     if standing.policy_digest != digest_policy(config)[0]:
         too_much.insert(0, "the settings have changed since")
     if not too_much:

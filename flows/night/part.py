@@ -15,6 +15,7 @@ import orjson
 import pandas as pd
 
 from flows.night.limits import read_earlier, read_stored
+from flows.night.own_guards import OWN, find_own, read_views
 from flows.night.pages import PAGE_ROWS, PlanDigest, digest_stored
 from flows.night.run import Run
 from flows.state.approvals import REST
@@ -139,8 +140,11 @@ def _count_again(config: Config, state: State, stored: dict[str, Any], some: pd.
         full=bool(stored["full"]),
         earlier=unasked,
     )
+    if config.guards.sql:
+        counted += find_own(config, read_views(state, stored["plan_id"], some["seq"].tolist(), diff.mails, as_of=run.clock))
     left = whole.get((LEFT_OUT, "run"))
     counted += find_left_out(state.list_left_out(), some) if left else []
-    again = {(finding.guard, finding.scope): finding for finding in counted if finding.guard in COUNTED}
-    kept = [finding for finding in findings if finding.guard not in COUNTED]
+    names = COUNTED | {OWN + name for name in config.guards.sql}
+    again = {(finding.guard, finding.scope): finding for finding in counted if finding.guard in names}
+    kept = [finding for finding in findings if finding.guard not in names]
     return kept + list(again.values())

@@ -79,6 +79,9 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     if night.only:
         compared, selected = restrict(night, compared, failed)
     digest, _ = digest_policy(config)
+    plan_id, sealed = run.run_id, PlanDigest()
+    for page in merge_pages(compared.pages, compared.order):
+        state.save_changes(plan_id, seal(sealed, page))
     judged = judge_plan(config, state, run, compared, full=night.full, whole=whole if selected else None)
     findings, approval = judged.findings, judged.approval
     rejects = gather_rejects(compared)
@@ -88,9 +91,6 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
         failed = {} if night.only.by_id else failed
     desired, diff, sources = compared.desired, compared.diff, compared.sources
     release_memory()
-    plan_id, sealed = run.run_id, PlanDigest()
-    for page in merge_pages(compared.pages, compared.order):
-        state.save_changes(plan_id, seal(sealed, page))
     state.save_conditions(plan_id, diff.conditions)
     state.save_looks(plan_id, {source.source: (source.event_rows, source.sample_keys) for source in sources})
     state.save_plan(

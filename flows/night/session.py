@@ -19,6 +19,7 @@ from flows.night.clock import compare_clocks
 from flows.night.journal import note_run
 from flows.night.lease import Lease, hold_lease
 from flows.night.load import LoadResult
+from flows.night.own_guards import check_own_guards
 from flows.night.plan import Planned
 from flows.night.restore import settle_restored
 from flows.night.run import Run, check_clock, new_run, report_folder
@@ -117,6 +118,7 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
     """Begin a run: state store, identity, clock, lease; lost requests of killed runs become unknown. Ends the lease after."""
     set_up_log(config.report.log)
     check_metrics(config.report.metrics_file)
+    check_own_guards(config.guards)
     config = find_contents(complete_config(config))
     agent_token = read_agent_token(config)
     if kind != "plan":

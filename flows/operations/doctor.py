@@ -19,6 +19,7 @@ from flows.connections.secrets import read_tokens
 from flows.connections.urls import show_url, source_url
 from flows.essentry.client import EssentryClient
 from flows.essentry.items import Ping
+from flows.night.own_guards import check_own_guards
 from flows.night.session import open_state, state_url
 from flows.parts.shelf import open_shelf
 from flows.sources.limits import find_limits
@@ -32,6 +33,7 @@ from schemas.errors import SyncError
 from transforms.masking import mask_address, mask_name
 from transforms.validate.people import clean_place
 from transforms.validate.source import Validated, validate_source
+from transforms.words import plural
 
 CLOCK_SECONDS = 60
 SAMPLE = 5
@@ -64,6 +66,7 @@ def examine(config: Config) -> Iterator[Line]:
     for name, entry in config.sources.items():
         yield from _examine_source(name, entry, root=config.root, most=config.guards.max_quarantine_share)
     yield from _examine_folder(config)
+    yield from _examine_own_guards(config)
     yield from _examine_state(config)
     yield from _examine_essentry(config)
 
@@ -79,6 +82,17 @@ def _examine_folder(config: Config) -> Iterator[Line]:
         yield Line(False, str(error))
         return
     yield Line(True, f"scale.folder {folder}: usable, {free:,.0f} GB free")
+
+
+def _examine_own_guards(config: Config) -> Iterator[Line]:
+    if not config.guards.sql:
+        return
+    try:
+        check_own_guards(config.guards)
+    except SyncError as error:
+        yield Line(False, str(error))
+        return
+    yield Line(True, f"guards.sql: {plural(len(config.guards.sql), 'guard')} can be asked")
 
 
 def _examine_source(name: str, entry: SourceConfig, *, root: Path, most: float) -> Iterator[Line]:

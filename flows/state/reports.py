@@ -66,10 +66,10 @@ class ReportReads:
                 found.update((row[0], row[1]) for row in connection.execute(query) if row[1])
         return found
 
-    def read_changes(self: Store, plan_id: str, seqs: Sequence[int]) -> pd.DataFrame:
-        """CHANGE_FACTS of these changes of a plan, in the order given."""
+    def read_changes(self: Store, plan_id: str, seqs: Sequence[int], *, columns: Sequence[str] = CHANGE_FACTS) -> pd.DataFrame:
+        """These columns, `seq` among them, of these changes of a plan, in the order given."""
         c = t.plan_changes.c
-        query = sa.select(*(c[name] for name in CHANGE_FACTS)).where(c.plan_id == plan_id)
+        query = sa.select(*(c[name] for name in columns)).where(c.plan_id == plan_id)
         parts = [list(map(int, seqs[start : start + CHUNK])) for start in range(0, len(seqs), CHUNK)] or [[]]
         frames = [self._read_rows(query.where(c.seq.in_(part)), ordered_by="seq") for part in parts]
         return pd.concat(frames, ignore_index=True).set_index("seq", drop=False).loc[list(seqs)].reset_index(drop=True)

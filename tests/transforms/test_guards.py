@@ -277,6 +277,7 @@ ELSEWHERE = {  # judged before there is a plan, or when one is sent
     "max_host_domain_guests": "test_s24_strangers", "max_new_domain_guests": "test_s24_strangers",
     "limit_hours": "test_s27_limits", "max_clock_minutes": "test_wrong_clocks", "clock_tolerance_minutes": "test_wrong_clocks",
     "on_trip": "test_guarded_nights", "plan_max_age_hours": "test_rules_at_night", "approval_wait_minutes": "test_waiting",
+    "sql": "nights/test_sql_guards", "sql_seconds": "nights/test_sql_guards",
 }  # fmt: skip
 
 

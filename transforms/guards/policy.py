@@ -35,7 +35,7 @@ NOT_POLICY = frozenset(
         "guards.max_shrink_share", "guards.max_churn", "guards.max_full_resend", "guards.max_outside_hosts",
         "guards.max_host_domain_guests", "guards.max_new_domain_guests", "guards.min_count", "guards.limit_hours",
         "guards.approve_first_run", "guards.approve_policy_change", "guards.on_trip", "guards.plan_max_age_hours",
-        "guards.approval_wait_minutes",
+        "guards.approval_wait_minutes", "guards.sql_seconds",
         # what reports call a place; what a source is when it fails; what its ids begin with, by which it is kept here
         "sources.*.sites.*.name", "sources.*.rooms.*.name", "sources.*.on_failure", "sources.*.id_prefix",
         # they stand here by what they lead to: `SourceConfig.found`
@@ -45,6 +45,8 @@ NOT_POLICY = frozenset(
 """Settings, and whole tables of them, that decide nobody's mail."""
 
 _FOUND = ("url", "events_sql", "guests_sql")
+_OWN_GUARDS = "guards.sql"
+"""Who is mailed does not hang on them, and a guard that somebody changed or took away is told all the same."""
 _PARTLY_SHOWN = {"essentry.guest_list": "update", "essentry.payload": "update", "essentry.send_updated_at": "update"}
 _FORM = 2
 _OLD_OF_A_SOURCE = {
@@ -142,8 +144,9 @@ def _list_settings(model: BaseModel, path: tuple[str, ...], field: tuple[str, ..
             for key, item in value.items():
                 if isinstance(item, BaseModel):
                     yield from _list_settings(item, (*here, key), (*pattern, "*"))
-                else:
-                    yield ".".join((*here, key)), _plain(item), ".".join(pattern)
+                else:  # a guard's SELECT may name people, and is kept by what it says alone
+                    value_of = digest_select(str(item)) if ".".join(pattern) == _OWN_GUARDS else _plain(item)
+                    yield ".".join((*here, key)), value_of, ".".join(pattern)
         else:
             yield ".".join(here), _plain(value), ".".join(pattern)
 
@@ -342,7 +345,7 @@ def settle_policy(
     questions = list_questions(saved_digest, saved_json, config)
     settled = {(q.source, q.key) for q in asked if q.source not in unseen and q.source not in left_out}
     # a setting of all sources is answered for each that was seen, a quiet one too: a person has read it
-    everywhere = {q.key for q in asked if (q.source, q.key) in settled and not now.fields.get(q.key, "sources.").startswith("sources.")}
+    everywhere = {q.key for q in asked if (q.source, q.key) in settled and _is_shared(q.key, now)}
     settled |= {(q.source, q.key) for q in questions if q.key in everywhere and q.source not in unseen and q.source not in left_out}
     rest = [q for q in questions if (q.source, q.key) not in settled]
     saved = _read_saved(saved_digest, saved_json, config)
@@ -369,6 +372,11 @@ def settle_policy(
     return _digest(kept), _dump(kept, answered)
 
 
+def _is_shared(key: str, now: Policy) -> bool:
+    """Whether it is a setting of all sources; a guard that is gone is in no model any more."""
+    return key.startswith(f"{_OWN_GUARDS}.") or not now.fields.get(key, "sources.").startswith("sources.")
+
+
 def _marks(config: Config) -> str:
     return config.pilot.model_dump_json(exclude={"paused"})
 
@@ -388,7 +396,9 @@ def name_questions(questions: Collection[Question], sources: Collection[str]) ->
             words = "which settings they are was not kept"
         else:
             shared = key.split(".")[0] in Config.model_fields and "." in key
-            change = "changed" if key in _FOUND else f"{_show(question.before)} → {_show(question.after)}"
+            own = key.startswith(f"{_OWN_GUARDS}.")
+            kind = "new" if question.before is None else "gone" if question.after is None else "changed"
+            change = kind if own else "changed" if key in _FOUND else f"{_show(question.before)} → {_show(question.after)}"
             words = f"{key if shared else f'sources.{name}.{key}'}: {change}"
         told.setdefault(words, []).append(name)
     everywhere = len(set(sources))
