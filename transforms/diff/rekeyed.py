@@ -61,10 +61,9 @@ def find_rekeyed(
             came, went = sides.setdefault((source, start, place, host, tuple(guests)), (set(), set()))
             came.add(_Meeting(name, key))
             went.add(_Meeting(payload.get("name", ""), old))
-    found: dict[str, str] = {}
-    for came, went in sides.values():
-        found |= _pair(sorted(came), sorted(went))
-    return found if len(set(found.values())) == len(found) else {}
+    pairs = {pair for came, went in sides.values() for pair in _pair(sorted(came), sorted(went)).items()}
+    ones, others = (Counter(side) for side in zip(*pairs, strict=True)) if pairs else (Counter(), Counter())
+    return {key: old for key, old in sorted(pairs) if ones[key] == others[old] == 1}  # what may be either of two is neither
 
 
 def _are_same(guests: Sequence[str], people: Sequence[str], unread: int) -> bool:
