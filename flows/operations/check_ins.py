@@ -19,6 +19,7 @@ from flows.state.check_ins import Reading
 from flows.state.store import State
 from schemas.check_ins import NO_INVITATION, SEVERAL_EVENTS, UNKNOWN_INVITATION
 from schemas.config import Config
+from schemas.errors import EssentryError, EssentryUnauthorised
 from transforms.naming.naming import name_by
 from transforms.operations.check_ins import NEAR, Candidate, choose_event, name_event, read_check_ins, read_guest_ids
 
@@ -28,6 +29,8 @@ FIRST = timedelta(days=7)
 """So far back the first reading of a location goes."""
 ASK_AGAIN = timedelta(hours=12)
 """So often a visit that has not ended is asked for since its arrival: its departure may have been entered for a time long read."""
+MOST_FAILED = 3
+"""Locations that fail before the rest is not tried any more: essentry is not there."""
 LONGEST_OPEN = timedelta(days=30)
 """An older visit that has not ended is asked for no more."""
 
@@ -59,17 +62,28 @@ class Attendance:
 def read_visits(config: Config, state: State, *, now: datetime, since: datetime | None = None) -> Visits:
     """Read every mapped location up to now, and resolve what was read. since: read again from here on.
 
-    Raises EssentryError when a location cannot be read: what was read until then is kept. Raises StateError for another essentry's state.
+    Raises EssentryError when a location could not be read, once the others are: what was read is kept. Raises StateError for another
+    essentry's state.
     """
     _, agent_token = read_tokens(config)
     state.check_identity(config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids)
     done = Visits(locations=_list_locations(config, state))
+    failed: list[EssentryError] = []
     try:
         with open_reader(config) as reader:
             for place in done.locations:
-                _read_location(config, state, reader, place, done, now=now, since=since)
+                try:
+                    _read_location(config, state, reader, place, done, now=now, since=since)
+                except EssentryUnauthorised:
+                    raise
+                except EssentryError as error:
+                    failed.append(error)
+                    if len(failed) >= MOST_FAILED:
+                        break
     finally:  # what was stored before a failure has its events, too
         _resolve(config, state, done)
+    if failed:
+        raise failed[0]
     return done
 
 
@@ -98,7 +112,10 @@ def _read_location(
 
 def _find_begin(reading: Reading, now: datetime, since: datetime | None) -> tuple[datetime, bool]:
     """From where on a location is read, and whether open visits are asked for again."""
-    begin = now - FIRST if reading.read_until is None else min(reading.read_until, now) - OVERLAP
+    mark = reading.read_until
+    if mark is not None and mark > now + OVERLAP:  # of a clock that was ahead: how far was read is not known
+        mark = None
+    begin = now - FIRST if mark is None else min(mark, now) - OVERLAP
     if since is not None and (reading.read_until is None or since < begin):
         begin = since
     late = reading.open_asked_at is None or reading.open_asked_at < now - ASK_AGAIN

@@ -168,6 +168,28 @@ def test_a_busy_essentry_is_waited_for_and_a_failing_one_ends_it_with_what_was_r
     assert len(ask(firm, VISITS)) == 2
 
 
+def test_a_location_that_cannot_be_read_does_not_keep_the_others_away(firm: Firm) -> None:
+    firm.book("a", "x", start=NOW + timedelta(hours=3))
+    firm.book("b", "y", start=NOW + timedelta(hours=3), site="2")
+    firm.night()
+    come_and_go(firm, "rooms-a-x")
+    come_and_go(firm, "rooms-b-y")
+    firm.sandbox.add_faults([{"kind": "status", "status": 404, "on": "get"}])
+    with pytest.raises(EssentryError, match="locations/11/"):
+        read(firm, since=NOW - timedelta(hours=4))
+    assert ask(firm, VISITS) == [("rooms-b-y", "rooms-b", None)]
+
+
+def test_a_mark_from_a_clock_that_was_ahead_leaves_no_gap(firm: Firm) -> None:
+    firm.book("a", "x", start=NOW + timedelta(hours=3))
+    firm.night()
+    with open_state(firm.config) as state:
+        state.note_read(11, NOW + timedelta(days=2))
+    come_and_go(firm, "rooms-a-x", at=NOW - timedelta(days=1))
+    read(firm)
+    assert ask(firm, VISITS) == [("rooms-a-x", "rooms-a", None)]
+
+
 def test_the_state_of_another_essentry_is_refused(firm: Firm) -> None:
     firm.book("a")
     firm.night()
