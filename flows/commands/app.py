@@ -60,16 +60,16 @@ def load_settings(path: Path) -> Config:
     return config
 
 
-def read_clock(text: str | None) -> datetime | None:
-    """--as-of as a UTC instant."""
+def read_clock(text: str | None, *, option: str = "--as-of") -> datetime | None:
+    """An option as a UTC instant."""
     if text is None:
         return None
     try:
         clock = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigurationError(f"--as-of {text!r} is no ISO 8601 instant: write 2026-11-24T02:00:00+00:00") from None
+        raise ConfigurationError(f"{option} {text!r} is no ISO 8601 instant: write 2026-11-24T02:00:00+00:00") from None
     if clock.tzinfo is None:
-        raise ConfigurationError(f"--as-of {text!r} has no zone: add Z or an offset such as +01:00")
+        raise ConfigurationError(f"{option} {text!r} has no zone: add Z or an offset such as +01:00")
     return clock.astimezone(UTC)
 
 

@@ -97,13 +97,14 @@ def print_comparison(comparison: Mapping[str, Any], *, as_json: bool) -> None:
 
 def print_forgotten(found: Forgotten, keep_inactive_days: int) -> int:
     """What `forget` did and what waits; 3 when something waits."""
-    if found.complete and not (found.events or found.changes or found.reports):
+    if found.complete and not (found.events or found.changes or found.reports or found.visits):
         say(
             "nothing to forget: neither the state nor a report knows this address. Was it written as the source has it? Backups are yours to clean"
         )
         return EXIT_DONE
     say(
-        f"forgotten: {plural(found.events, 'ended event')}, {plural(found.changes, 'change')} of the ledger, {plural(found.reports, 'report')}; "
+        f"forgotten: {plural(found.events, 'ended event')}, {plural(found.changes, 'change')} of the ledger, {plural(found.reports, 'report')}, "
+        f"{plural(found.visits, 'visit')}; "
         "essentry was not called"
     )
     if found.upcoming:

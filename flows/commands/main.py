@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands import badges, decide, look_back, operate, rehearse
+from flows.commands import badges, decide, look_back, operate, rehearse, visits
 from flows.commands.app import (
     DEFAULT_CONFIG,
     AsOf,
@@ -39,6 +39,7 @@ __all__ = [
     "main",
     "operate",
     "rehearse",
+    "visits",
 ]  # importing the other command modules registers their commands
 
 

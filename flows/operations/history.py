@@ -16,7 +16,7 @@ from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import ConfigurationError, SyncError
 from transforms.desired.payload import list_guests
-from transforms.masking import mask_address, mask_person
+from transforms.masking import mask_address, mask_person, mask_text
 from transforms.naming.ids import parse_invitation_id
 from transforms.naming.naming import Naming, name_by
 from transforms.report.changes import list_changes
@@ -74,7 +74,7 @@ def trace_event(state: State, config: Config, source_id: str) -> dict[str, Any]:
         hint = f"; similar ones are {', '.join(near[:3])}" if near else ": ids are <source>-<source_event_id>, as reports show them"
         raise ConfigurationError(f"neither the state nor a source knows {source_id!r}{hint}")
     standing = [source["line"], _tell_snapshot(state, snapshot, event, invitation, wording)]
-    standing += _tell_rejections(state, event) + _tell_quarantine(state, naming, event)
+    standing += _tell_visits(state, event, invitation, wording) + _tell_rejections(state, event) + _tell_quarantine(state, naming, event)
     records = _tell_life(state, life, wording)
     if invitation:
         records = [row | {"what": _of_guest(row, invitation)} for row in records if _of_guest(row, invitation)]
@@ -162,6 +162,24 @@ def _tell_snapshot(state: State, snapshot: pd.DataFrame, event: str, invitation:
         line += f"; this guest: {show_person(mask_person(guest))}" if guest else "; this guest is not on its list"
     missing = int(row["absent_runs"] or 0) if pd.notna(row["absent_runs"]) else 0
     return line + (f"; gone from its source since {plural(missing, 'run')}" if missing else "")
+
+
+def _tell_visits(state: State, event: str, invitation: str | None, wording: Wording) -> list[str]:
+    """Who arrived when, and left: the check-ins that were read back. People are masked."""
+    lines = []
+    for row in state.list_visits(event, invitation).astype("object").to_dict("records"):
+        given = {"firstName": row["first_name"], "lastName": row["last_name"], "email": row["email"]}
+        person = {key: value for key, value in given.items() if isinstance(value, str)}
+        who = show_person(mask_person(person)) if person else mask_person({"sourceId": row["invitation_id"]})["sourceId"]
+        times = [
+            f"{word} {show_value('startsAt', row[name].isoformat(), wording)}"
+            if pd.notna(row[name])
+            else f"has not {word} as far as is known"
+            for word, name in (("arrived", "arrived_at"), ("left", "left_at"))
+        ]
+        said = f" ({mask_text(row['state'])} in essentry's words)" if isinstance(row["state"], str) else ""
+        lines.append(f"visit: {who} {times[0]}, {times[1]}{said}")
+    return lines
 
 
 def _tell_rejections(state: State, event: str) -> list[str]:

@@ -68,21 +68,23 @@ def list_check_ins(
     state: SandboxState,
     location_id: int,
     *,
-    left_after: datetime | None,
-    left_before: datetime | None,
+    left_after: datetime,
+    left_before: datetime,
     limit: int,
     offset: int,
 ) -> dict[str, Any]:
-    """Answer GET /locations/{id}/check-ins; visitors still there only without bounds (the sandbox's own rule)."""
+    """Answer GET /locations/{id}/check-ins; visitors still there as `open_visits` says."""
     with state.lock:
         found = []
         for row in state.check_ins.values():
+            if row["locationId"] != location_id:
+                continue
             left_at = parse_instant(row["leftAt"]) if row["leftAt"] is not None else None
-            late = left_after is None or (left_at is not None and left_at >= left_after)
-            early = left_before is None or (left_at is not None and left_at < left_before)
-            if row["locationId"] == location_id and late and early:
-                found.append(describe_check_in(row))
-        return {"checkIns": found[offset : offset + limit], "pageInfo": {"totalCount": len(found)}}
+            listed = left_at is None and state.settings.open_visits == "listed"
+            if listed or (left_at is not None and left_after <= left_at < left_before):
+                found.append(row)
+        page = [describe_check_in(row) for row in found[offset : offset + limit]]
+        return {"checkIns": page, "pageInfo": {"totalCount": len(found)}}
 
 
 def describe_check_in(row: dict[str, Any]) -> dict[str, Any]:

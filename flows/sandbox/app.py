@@ -201,14 +201,17 @@ class _App:
         )
 
     async def get_check_ins(self, request: Request) -> Response:
-        """Answer GET /locations/{id}/check-ins."""
+        """Answer GET /locations/{id}/check-ins; both bounds are compulsory."""
         instants, limit, offset = self._read_query(request, instants=("leftAfter", "leftBefore"))
+        left_after, left_before = instants["leftAfter"], instants["leftBefore"]
+        if left_after is None or left_before is None:
+            raise HTTPException(400, "leftAfter, leftBefore: both are needed")
         return _answer_json(
             list_check_ins(
                 self.state,
                 request.path_params["location_id"],
-                left_after=instants["leftAfter"],
-                left_before=instants["leftBefore"],
+                left_after=left_after,
+                left_before=left_before,
                 limit=limit,
                 offset=offset,
             )

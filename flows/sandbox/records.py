@@ -35,6 +35,9 @@ class SandboxSettings:
     """What null does in a field: not documented. `refused`: 400 for the whole request, as for any value of a wrong type."""
     custom_fields: Literal["replaced", "merged"] = "replaced"
     """Whether the object of custom fields that is sent takes the place of the old one, or is laid over it: not documented."""
+    open_visits: Literal["hidden", "listed"] = "hidden"
+    """Whether check-ins of people still inside are answered: the filter is on leaving, and what it says of them is not documented.
+    `hidden`: never; `listed`: in every window."""
     persist_path: Path | None = None
     """SQLite file that keeps the state over a restart."""
     count_only: bool = False

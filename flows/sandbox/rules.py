@@ -316,8 +316,8 @@ class SandboxState:
                 return None
             return min(live, key=lambda event: parse_instant(event.fields["startsAt"])), contact
 
-    def check_in(self, source_id: str, *, now: str) -> dict[str, Any] | None:
-        """Open a check-in for an invitation; None when no live event has it."""
+    def check_in(self, source_id: str, *, now: str, **more: Any) -> dict[str, Any] | None:
+        """Open a check-in for an invitation; None when no live event has it. more: fields that a kiosk fills in besides."""
         with self.lock:
             found = self.find_invitation(source_id)
             if found is None:
@@ -341,18 +341,29 @@ class SandboxState:
                 "accessControl": None,
                 "customFields": event.fields.get("customFields", {}) | guest.fields.get("customFields", {}),
                 "locationId": event.fields["locationId"],
+                **more,
             }
-            self.check_ins[row["id"]] = row
-            self._touched.add(("check_in", str(row["id"])))
-            self._save(len(self.mails))
-            return row
+            return self._keep_check_in(row)
 
-    def leave(self, check_in_id: int, *, now: str) -> dict[str, Any] | None:
-        """Close a check-in; None when it is unknown."""
+    def walk_in(self, location_id: int, *, now: str, **more: Any) -> dict[str, Any]:
+        """Open a check-in of somebody without an invitation: reception's own. more: who it is, in essentry's fields."""
+        with self.lock:
+            person = dict.fromkeys((*_CONTACT_FIELDS, "birthdate", "leftAt", "legitimation", "trustedId", "accessControl"))
+            row: dict[str, Any] = {"id": self._new_id(), "state": "ARRIVED", **person, "arrivedAt": now, "customFields": {}}
+            return self._keep_check_in(row | {"locationId": location_id} | more)
+
+    def _keep_check_in(self, row: dict[str, Any]) -> dict[str, Any]:
+        self.check_ins[row["id"]] = row
+        self._touched.add(("check_in", str(row["id"])))
+        self._save(len(self.mails))
+        return row
+
+    def leave(self, check_in_id: int, *, now: str, **more: Any) -> dict[str, Any] | None:
+        """Close a check-in; None when it is unknown. more: fields that change with it, such as a state of the customer's own."""
         with self.lock:
             row = self.check_ins.get(check_in_id)
             if row is not None:
-                row.update(state="LEFT", leftAt=now)
+                row.update({"state": "LEFT", "leftAt": now} | more)
                 self._touched.add(("check_in", str(check_in_id)))
                 self._save(len(self.mails))
             return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import threading
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -125,6 +126,22 @@ class SandboxServer:
     def requests(self) -> dict[str, Any]:
         """Return counts of requests and the log of PUTs."""
         return describe_requests(self._state)
+
+    def check_in(self, source_id: str, *, at: datetime, **more: Any) -> int:
+        """A guest comes with the code of an invitation; the id of the check-in. Raises KeyError when no live event has it."""
+        row = self._state.check_in(source_id, now=at.isoformat(timespec="milliseconds"), **more)
+        if row is None:
+            raise KeyError(source_id)
+        return int(row["id"])
+
+    def walk_in(self, location_id: int, *, at: datetime, **more: Any) -> int:
+        """Somebody comes without an invitation; the id of the check-in."""
+        return int(self._state.walk_in(location_id, now=at.isoformat(timespec="milliseconds"), **more)["id"])
+
+    def check_out(self, check_in_id: int, *, at: datetime, **more: Any) -> None:
+        """A visitor leaves."""
+        if self._state.leave(check_in_id, now=at.isoformat(timespec="milliseconds"), **more) is None:
+            raise KeyError(check_in_id)
 
     def add_faults(self, rules: list[dict[str, Any]]) -> None:
         """Add fault rules; raises ValueError for a rule that is not one."""

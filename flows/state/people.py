@@ -14,6 +14,7 @@ import orjson
 import sqlalchemy as sa
 
 from flows.state import tables as t
+from flows.state.check_ins import forget_old_visitors, forget_visitor
 from flows.state.reports import Store
 from transforms.masking import keep_ids, mask_ledger
 from transforms.operations.forget import find_names_in_texts, forget_in_texts, forget_words
@@ -36,6 +37,7 @@ class Forgotten:
     unanswered: int = 0
     waiting: int = 0
     numbers: int = 0
+    visits: int = 0
 
     @property
     def complete(self) -> bool:
@@ -79,6 +81,7 @@ class PersonalData:
                         key = (changes.c.plan_id == row.plan_id) & (changes.c.seq == row.seq)
                         connection.execute(changes.update().where(key).values(**new))
                         found.changes += 1
+            found.visits = forget_visitor(connection, address, names)
             kept = t.quarantine
             connection.execute(kept.update().where(sa.func.lower(kept.c.guest_id) == address).values(guest_id=None))
             connection.execute(kept.update().where(sa.func.lower(kept.c.value).contains(address, autoescape=True)).values(value=None))
@@ -136,7 +139,7 @@ class PersonalData:
             rows = connection.execute(query.join(plans, plans.c.plan_id == changes.c.plan_id).where(old, settled)).all()
             for start in range(0, len(rows), CHUNK):
                 _mask_rows(connection, rows[start : start + CHUNK])
-            count += len(rows)
+            count += len(rows) + forget_old_visitors(connection, before)
         return count
 
     def list_personal(self: Store, before: datetime) -> list[dict[str, str]]:

@@ -31,6 +31,7 @@ from flows.connections.bulk import BulkReadError
 from flows.state import tables as t
 from flows.state.approvals import Approvals
 from flows.state.bulk import append_rows, read_rows
+from flows.state.check_ins import CheckIns, prune_check_ins
 from flows.state.clock import Clocks
 from flows.state.engine import READS, explain, open_engine
 from flows.state.ledger import LedgerWrites
@@ -49,7 +50,7 @@ MANY = 100_000
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores, Sources):
+class State(Approvals, CheckIns, Clocks, LedgerWrites, PersonalData, ReportReads, Restores, Sources):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:
@@ -142,7 +143,8 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
                 return
             connection.execute(t.identity.update().values(**given))
             connection.execute(t.plans.update().where(t.plans.c.status.in_(t.WAITING)).values(status="superseded"))
-            connection.execute(t.rejections.delete())
+            for table in (t.rejections, t.checkins, t.checkin_reads):
+                connection.execute(table.delete())
 
     def check_identity(self, base_url: str, agent_token_hash: str, invitation_ids: str) -> None:
         """Be created for, or belong to, this essentry, integration and id policy (S13). Raises StateError otherwise."""
@@ -640,6 +642,7 @@ class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores
             connection.execute(t.quarantine.delete().where(t.quarantine.c.run_id.in_(ids)))
             folders = connection.execute(sa.select(runs.c.report_dir).where(gone, runs.c.report_dir.is_not(None))).scalars().all()
             connection.execute(runs.delete().where(gone))
+            prune_check_ins(connection, ancient)
         return list(folders)
 
     def _read_rows(self, query: sa.Select[Any], *, ordered_by: str, coded: Collection[str] = ()) -> pd.DataFrame:

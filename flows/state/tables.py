@@ -116,10 +116,24 @@ guest_keys = _table(
     "guest_keys", _text("source", primary_key=True), _text("key_digest", primary_key=True), _number("number", nullable=False),
     _text("address_digest"),
 )  # fmt: skip
+checkins = _table(
+    "checkins", _text("checkin_id", primary_key=True), _number("location_id"), _text("state"), _text("email"), _text("first_name"),
+    _text("last_name"), _text("company_name"), _instant("arrived_at"), _instant("left_at"), _text("invitation_id"), _instant("starts_at"),
+    _instant("ends_at"), _instant("last_at"), _instant("read_at"), _text("event_id"), _text("reason"), _text("looked_run"),
+    sa.Column("forgotten", sa.Boolean, nullable=False),
+)  # fmt: skip
+sa.Index("checkins_event_id", checkins.c.event_id)
+sa.Index("checkins_arrived_at", checkins.c.arrived_at)
+checkin_reads = _table(
+    "checkin_reads",
+    sa.Column("location_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    _instant("read_until"),
+    _instant("open_asked_at"),
+)
 
 INSTANTS = {column.name for table in metadata.sorted_tables for column in table.columns if isinstance(column.type, Instant)}
 NUMBERS = {"location_id", "fingerprint_version", "guests", "absent_runs", "seq", "tries", "exit_code", "changes"}
-FLAGS = {"ignore_missing", "full", "events_healthy", "guests_healthy"}
+FLAGS = {"ignore_missing", "full", "events_healthy", "guests_healthy", "forgotten"}
 
 
 def read_frame(connection: sa.Connection, query: sa.Select[Any]) -> pd.DataFrame:

@@ -4,8 +4,8 @@ They are made anew in one place, after every upgrade: before it they are taken a
 view are only ever added to; whoever changes a definition raises VERSION, and stores of that version get the new ones when they are next opened.
 
 Instants are texts of UTC to the second, `2026-11-24T02:00:00Z`, which sort and compare as instants do and are the same on SQLite and PostgreSQL.
-No view has a title, a payload, a name, an address, a guest's key, essentry's or a source's own words: ids, times, counts, states and codes alone.
-An id is as the source made it.
+No view has a title, a payload, a name, an address, essentry's or a source's own words: ids, times, counts, states and codes alone. An id is as the
+source made it, and that of an invitation (v_visits) ends in the guest's key there; a visit's state is the word of the customer's own flow.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import re
 
 import sqlalchemy as sa
 
-VERSION = 1
+VERSION = 2
 """Of the views together; `SELECT version FROM v_version` tells that of a store."""
-NAMES = ("v_runs", "v_snapshot", "v_changelog", "v_problems", "v_version")
+NAMES = ("v_runs", "v_snapshot", "v_changelog", "v_problems", "v_visits", "v_version")
 
 _RUNS = """
 SELECT r.run_id, r.kind, r.status, r.exit_code, @r.started_at AS started_at, @r.finished_at AS finished_at, @r.as_of AS as_of, r.plan_id,
@@ -59,6 +59,12 @@ UNION ALL
 SELECT 'unanswered', c.source, c.source_id, NULL, NULL, NULL, c.code, NULL, NULL, c.run_id, @c.sent_at, NULL
 FROM plan_changes c WHERE c.state IN ('sending', 'unknown')
 """
+_VISITS = """
+SELECT k.checkin_id, k.location_id, k.invitation_id, k.event_id AS source_id, e.source,
+    COALESCE(@e.starts_at, @k.starts_at) AS starts_at, COALESCE(@e.ends_at, @k.ends_at) AS ends_at, e.state AS event_state,
+    k.state AS visit_state, @k.arrived_at AS arrived_at, @k.left_at AS left_at, k.reason, @k.read_at AS read_at
+FROM checkins k LEFT JOIN snapshot_events e ON e.source_id = k.event_id
+"""
 _INSTANT = {
     "postgresql": r"to_char(to_timestamp(\1 / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD" + '"T"HH24:MI:SS"Z"' + "')",
     "sqlite": r"strftime('%Y-%m-%dT%H:%M:%SZ', \1 / 1000000, 'unixepoch')",
@@ -67,7 +73,7 @@ _INSTANT = {
 
 def define_views(dialect: str) -> dict[str, str]:
     """Name → SELECT of every view, in SQLAlchemy's `sqlite` or `postgresql`."""
-    texts = {"v_runs": _RUNS, "v_snapshot": _SNAPSHOT, "v_changelog": _CHANGELOG, "v_problems": _PROBLEMS}
+    texts = {"v_runs": _RUNS, "v_snapshot": _SNAPSHOT, "v_changelog": _CHANGELOG, "v_problems": _PROBLEMS, "v_visits": _VISITS}
     texts["v_version"] = f"SELECT {VERSION} AS version"
     return {name: re.sub(r"@(\w\.\w+)", _INSTANT[dialect], text.strip()) for name, text in texts.items()}
 

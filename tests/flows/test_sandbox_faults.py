@@ -166,7 +166,8 @@ def test_a_restart_keeps_state_and_port(tmp_path: Path, persist: bool) -> None:
 
 
 def test_another_process_life_finds_the_state_file(tmp_path: Path) -> None:
-    settings = {"persist_path": tmp_path / "sandbox.db"}
+    settings = {"persist_path": tmp_path / "sandbox.db", "open_visits": "listed"}
+    ever = {"leftAfter": "2020-01-01T00:00:00Z", "leftBefore": "2099-01-01T00:00:00Z"}
     with serve(**settings) as server:
         caller = Caller(server)
         caller.put(event("a", guest("g", customFields={"1": "x"})), event("b", guest("g")), event("c"))
@@ -181,7 +182,7 @@ def test_another_process_life_finds_the_state_file(tmp_path: Path) -> None:
         assert without(after, "requests") == without(before, "requests")
         assert server.mails() == mails
         assert server.requests()["log"] == requests["log"]
-        assert len(caller.get("/locations/1/check-ins").json()["checkIns"]) == 1
+        assert len(caller.get("/locations/1/check-ins", **ever).json()["checkIns"]) == 1
         ids = [row["id"] for row in caller.get("/locations/1/invitations").json()["invitations"]]
         caller.put(event("d", guest("new")))
         rows = caller.get("/locations/1/invitations").json()["invitations"]

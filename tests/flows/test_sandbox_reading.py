@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 from sandbox_caller import DELETED, OK, Caller, event, guest, serve
+
+EVER = {"leftAfter": "2020-01-01T00:00:00Z", "leftBefore": "2099-01-01T00:00:00Z"}
 
 # --- reading back ---
 
@@ -64,7 +67,7 @@ def test_an_unknown_location_is_404_when_locations_are_configured(caller: Caller
         caller = Caller(server)
         assert caller.get("/locations/1/invitations", limit=1).status_code == 200
         assert caller.get("/locations/2/invitations", limit=1).status_code == 404
-        assert caller.get("/locations/2/check-ins").status_code == 404
+        assert caller.get("/locations/2/check-ins", **EVER).status_code == 404
 
 
 def test_a_visitor_checks_in_and_leaves(caller: Caller) -> None:
@@ -73,15 +76,48 @@ def test_a_visitor_checks_in_and_leaves(caller: Caller) -> None:
     arrived = caller.http.post(url, json={"eventName": "ARRIVE", "invitation": {"sourceId": "g"}}).json()
     assert arrived["legitimation"]["sourceId"] == "g"
     assert (arrived["lastName"], arrived["leftAt"], arrived["customFields"]) == ("g", None, {"1": "x"})
-    assert caller.get("/locations/1/check-ins", leftAfter="2020-01-01T00:00:00Z").json()["checkIns"] == []
+    assert caller.get("/locations/1/check-ins", **EVER).json()["checkIns"] == []
     left = caller.http.post(url, json={"eventName": "LEAVE", "checkIn": {"id": arrived["id"]}}).json()
     assert left["leftAt"]
-    assert caller.get("/locations/1/check-ins", leftAfter="2020-01-01T00:00:00Z").json() == {
+    assert caller.get("/locations/1/check-ins", **EVER).json() == {
         "checkIns": [left],
         "pageInfo": {"totalCount": 1},
     }
-    assert caller.get("/locations/1/check-ins", leftBefore="2020-01-01T00:00:00Z").json()["checkIns"] == []
-    assert caller.get("/locations/2/check-ins").json()["checkIns"] == []
+    early = {"leftAfter": "2019-01-01T00:00:00Z", "leftBefore": "2020-01-01T00:00:00Z"}
+    assert caller.get("/locations/1/check-ins", **early).json()["checkIns"] == []
+    assert caller.get("/locations/2/check-ins", **EVER).json()["checkIns"] == []
+
+
+@pytest.mark.parametrize("given", [(), ("leftAfter",), ("leftBefore",)])
+def test_check_ins_need_both_bounds(caller: Caller, given: tuple[str, ...]) -> None:
+    assert caller.get("/locations/1/check-ins", **{name: EVER[name] for name in given}).status_code == 400
+    assert caller.get("/locations/1/check-ins", **EVER).status_code == 200
+
+
+def test_pages_of_check_ins_have_the_limits_of_all_reads(caller: Caller) -> None:
+    caller.put(event("a", *(guest(f"g{n:02}") for n in range(60))))
+    for number in range(60):
+        here = caller.server.check_in(f"g{number:02}", at=datetime(2026, 3, 1, 9, tzinfo=UTC))
+        caller.server.check_out(here, at=datetime(2026, 3, 1, 10, tzinfo=UTC))
+
+    def page(**params: Any) -> list[str]:
+        answer = caller.get("/locations/1/check-ins", **EVER, **params).json()
+        assert answer["pageInfo"] == {"totalCount": 60}
+        return [row["lastName"] for row in answer["checkIns"]]
+
+    assert len(page()) == 20
+    assert page(limit=50, offset=50) == [f"g{n}" for n in range(50, 60)]
+    for bad in ({"limit": 51}, {"limit": 0}, {"offset": -1}):
+        assert caller.get("/locations/1/check-ins", **EVER, **bad).status_code == 400
+
+
+def test_who_is_still_inside_is_answered_or_not() -> None:
+    for reading, there in (("hidden", 0), ("listed", 1)):
+        with serve(open_visits=reading) as server:
+            caller = Caller(server)
+            caller.put(event("a", guest("g")))
+            server.check_in("g", at=datetime(2026, 3, 1, 9, tzinfo=UTC))
+            assert len(caller.get("/locations/1/check-ins", **EVER).json()["checkIns"]) == there
 
 
 def test_a_shared_invitation_checks_in_to_the_first_live_event(caller: Caller) -> None:

@@ -18,7 +18,7 @@ from tests.flows.test_upgrade import copy_old_form
 ROOT = Path(__file__).parents[2]
 SECTION = (ROOT / "flows" / "OPERATING.md").read_text(encoding="utf-8").partition("## Questions in SQL")[2].partition("\n## ")[0]
 QUERIES = {re.search(r"v_\w+", query)[0]: query for query in re.findall(r"```sql\n(.*?)```", SECTION, flags=re.S)}  # type: ignore[index]
-DEFINED = {1: "82ceab20"}
+DEFINED = {1: "82ceab20", 2: "a5e1267b"}
 """Of each version of the views, the beginning of a digest of their definitions."""
 
 
@@ -79,6 +79,9 @@ def test_documented_queries_answer_on_a_migrated_old_store(old):
         " ('20261124-223114-5ccc', 5, 'rooms-5', 'rooms', 'delete', 'cancelled', 3, 'confirmed', '20261124-223114-5ccc', 1900000000000000)",
         "INSERT INTO rejections (source_id, source, code, message, tries, last_run, last_at, next_at) VALUES"
         f" ('rooms-3', 'rooms', 'ERROR_X', 'eve@out.example is odd', 2, '{last}', 1900000002999999, 1900000003000000)",
+        "INSERT INTO checkins (checkin_id, location_id, state, email, invitation_id, event_id, reason, starts_at, arrived_at, forgotten) VALUES"
+        " ('7', 11, 'WAITING', 'eve@out.example', 'rooms-2-a', 'rooms-2', NULL, 1900000003000000, 1900000002000000, FALSE),"
+        " ('8', 11, NULL, NULL, NULL, NULL, 'no_invitation', NULL, 1900000002000000, FALSE)",
     )
     answers = {name: ask(old, query) for name, query in QUERIES.items()}
     night = "20261124-223115-055f", "sync", "2026-11-24T22:31:15Z", "failed", 6, 0, 2
@@ -89,6 +92,13 @@ def test_documented_queries_answer_on_a_migrated_old_store(old):
         ("unanswered", "rooms", "CONNECTION_LOST", 2, "2026-11-24T22:31:15Z"),
         ("quarantined", "rooms", "address_form", 1, "2030-03-17T17:46:41Z"),
         ("rejected", "rooms", "ERROR_X", 1, "2030-03-17T17:46:42Z"),
+    ]
+    ((event, invitation, begins, arrived, left),) = answers["v_visits"]
+    ((confirmed,),) = ask(old, "SELECT starts_at FROM v_snapshot WHERE source_id = 'rooms-2'")
+    assert (event, invitation, begins, arrived, left) == ("rooms-2", "rooms-2-a", confirmed, "2030-03-17T17:46:42Z", None)
+    assert ask(old, "SELECT checkin_id, visit_state, reason, source FROM v_visits ORDER BY checkin_id") == [
+        ("7", "WAITING", None, "rooms"),
+        ("8", None, "no_invitation", None),
     ]
     assert ask(old, "SELECT run_id, events_read, guests_read, rows_quarantined, changes_confirmed FROM v_runs ORDER BY run_id")[0] == (
         "20261124-223114-5ccc", 4, 5, 0, 5
