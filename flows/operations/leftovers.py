@@ -21,7 +21,8 @@ def list_left_over(config: Config, state: State) -> list[dict[str, Any]]:
     tables = [table for entry in config.sources.values() for table in (entry.sites, entry.rooms)]
     places = {site.location_id for table in tables for site in table.values() if site.location_id is not None}
     places |= {int(place) for place in known["location_id"].dropna()}
-    listed = [item for place in sorted(places) for item in read_invitations(config, place, now=datetime.now(UTC))]
+    now = datetime.now(UTC)
+    listed = (item for place in sorted(places) for item in read_invitations(config, place, now=now))  # a window at a time
     # what an unanswered request asked for may be there, and the next night settles it
     asked = [text for text in state.open_intents()["after"] if isinstance(text, str)]
     return find_left_over(listed, [*state.read_payloads(ids).values(), *asked], places=where)
