@@ -30,7 +30,7 @@ _FIRST = 20
 def find_run(state: State, run: str) -> dict[str, Any]:
     """The newest run whose id begins like this, or `latest`. Raises ConfigurationError when there is none."""
     runs = state.runs()
-    chosen = runs if run == "latest" else runs[runs["run_id"].str.startswith(run)]
+    chosen = runs[runs["kind"] != "audit"] if run == "latest" else runs[runs["run_id"].str.startswith(run)]
     if chosen.empty:
         raise ConfigurationError(f"there is no run {run!r}: `essentry-sync runs` lists them")
     if run != "latest" and len(chosen) > 1 and run not in set(chosen["run_id"]):
@@ -70,7 +70,7 @@ def trace_event(state: State, config: Config, source_id: str) -> dict[str, Any]:
         hint = f"; similar ones are {', '.join(near[:3])}" if near else ": ids are <source>-<source_event_id>, as reports show them"
         raise ConfigurationError(f"neither the state nor a source knows {source_id!r}{hint}")
     standing = [source["line"], _tell_snapshot(state, snapshot, event, invitation, wording)]
-    standing += _tell_rejections(state, event) + _tell_quarantine(state, naming, event)
+    standing += _tell_rejections(state, event) + _tell_quarantine(state, naming, event) + _tell_sightings(state, event, invitation)
     records = _tell_life(state, life, wording)
     if invitation:
         records = [row | {"what": _of_guest(row, invitation)} for row in records if _of_guest(row, invitation)]
@@ -173,6 +173,16 @@ def _tell_quarantine(state: State, naming: Naming, event: str) -> list[str]:
     rows = state.list_quarantined(parsed.source, str(parsed.event))
     newest = rows[rows["run_id"] == rows["run_id"].max()] if len(rows) else rows
     return [f"quarantine: {row['remedy']} (run {row['run_id']}, {row['part']})" for row in newest.to_dict("records")]
+
+
+def _tell_sightings(state: State, event: str, invitation: str | None) -> list[str]:
+    rows = state.sightings()
+    rows = rows[(rows["source_id"] == event) & ((rows["item"] == "") | (invitation is None) | (rows["item"] == invitation))]
+    return [
+        f"audit: {row['kind']} in essentry{' of ' + row['item'] if row['item'] else ''}{': ' + row['fields'] if row['fields'] else ''} "
+        f"(seen by {plural(int(row['times']), 'audit')} in a row, since {row['first_at']:%Y-%m-%d %H:%M} UTC)"
+        for row in rows.to_dict("records")
+    ]
 
 
 def _tell_life(state: State, life: pd.DataFrame, wording: Wording) -> list[dict[str, Any]]:

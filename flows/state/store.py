@@ -30,6 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.connections.bulk import BulkReadError
 from flows.state import tables as t
 from flows.state.approvals import Approvals
+from flows.state.audits import Audits
 from flows.state.bulk import append_rows, read_rows
 from flows.state.clock import Clocks
 from flows.state.engine import READS, explain, open_engine
@@ -49,7 +50,7 @@ MANY = 100_000
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals, Clocks, LedgerWrites, PersonalData, ReportReads, Restores, Sources):
+class State(Approvals, Audits, Clocks, LedgerWrites, PersonalData, ReportReads, Restores, Sources):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:
