@@ -373,6 +373,21 @@ class GuardsConfig(Section):
     sql_seconds: float = Field(30, gt=0, le=3600, description="time for one SELECT of `sql`; over it the guard trips")
 
 
+class AuditConfig(Section):
+    """`[audit]`: what `audit` tells and heals of what essentry does not hold as it was confirmed."""
+
+    seen: Annotated[int, Unit("audits")] = Field(2, ge=1, description="audits in a row that must have seen it before it is told")
+    heal: bool = Field(True, description="an event that is missing whole is sent completely by the next run, through the guards")
+    heal_guests: Annotated[int, Unit("guests")] = Field(
+        2,
+        ge=1,
+        description="fewest guests of an event healed by itself: of one guest, the list does not tell a lost event from a removed guest",
+    )
+    heal_events: Annotated[int, Unit("events")] = Field(
+        20, ge=0, description="most events healed by one audit; with more, none is, and a person decides"
+    )
+
+
 class PilotConfig(Section):
     """`[pilot]`: send a part only; what it leaves out is counted, not lost. Empty lists mean everything."""
 
@@ -450,6 +465,7 @@ class Config(BaseSettings):
     window: WindowConfig = Field(default_factory=WindowConfig)
     guards: GuardsConfig = Field(default_factory=GuardsConfig)
     pilot: PilotConfig = Field(default_factory=PilotConfig)
+    audit: AuditConfig = Field(default_factory=AuditConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
     scale: ScaleConfig = Field(default_factory=ScaleConfig)
 

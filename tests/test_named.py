@@ -22,7 +22,7 @@ OPERATING = (ROOT / "flows" / "OPERATING.md").read_text(encoding="utf-8")
 FILES = {"json", "md", "html", "html.j", "js", "css", "sqlite", "com", "name", "message"}
 """What follows `report.`, `state.` or `essentry.` and is no key: files, a host, and what Prefect knows of a run's state."""
 EXTRAS = {"metrics", "dask", "files"}
-OF_OTHERS = ("prefect ", "pg_dump ", "async with", ".prom", "&#039;", "([^", "open_session", "events")
+OF_OTHERS = ("prefect ", "pg_dump ", "async with", ".prom", "&#039;", "([^", "open_session", "events", "mails", "plan")
 """Between backticks, and of nobody's but others: their commands, ends of files, code."""
 COLUMNS_OF_ADOPT = {"event_id", "invitation_id", "guest_id", "source_event_id"}
 SECTION = r"essentry|state|window|guards|pilot|report|scale|sources"

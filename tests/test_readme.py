@@ -27,6 +27,7 @@ SECTIONS = {
     "### A limit by scope": config.ScopedLimit,
     "### A limit by kind of mail": config.PeopleLimit,
     "### `[pilot]`": config.PilotConfig,
+    "### `[audit]`": config.AuditConfig,
     "### `[report]`": config.ReportConfig,
     "### `[scale]`": config.ScaleConfig,
 }

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands import badges, decide, look_back, operate, rehearse, visits
+from flows.commands import audit, badges, decide, look_back, operate, rehearse, visits
 from flows.commands.app import (
     DEFAULT_CONFIG,
     AsOf,
@@ -33,6 +33,7 @@ from schemas.errors import EXIT_BUG, SyncError
 
 __all__ = [
     "app",
+    "audit",
     "badges",
     "decide",
     "look_back",

@@ -32,9 +32,8 @@ def find_run(state: State, run: str) -> dict[str, Any]:
     """The newest run whose id begins like this, or `latest`, of all events. Raises ConfigurationError when there is none."""
     runs = state.runs()
     some = state.list_selections() if run == "latest" else ()
-    chosen = (
-        runs[(runs["kind"] != PART) & ~runs["plan_id"].isin(list(some))] if run == "latest" else runs[runs["run_id"].str.startswith(run)]
-    )
+    of_all = ~runs["kind"].isin([PART, "audit"]) & ~runs["plan_id"].isin(list(some))
+    chosen = runs[of_all] if run == "latest" else runs[runs["run_id"].str.startswith(run)]
     if chosen.empty:
         raise ConfigurationError(f"there is no run {run!r}: `essentry-sync runs` lists them")
     if run != "latest" and len(chosen) > 1 and run not in set(chosen["run_id"]):
@@ -75,6 +74,7 @@ def trace_event(state: State, config: Config, source_id: str) -> dict[str, Any]:
         raise ConfigurationError(f"neither the state nor a source knows {source_id!r}{hint}")
     standing = [source["line"], _tell_snapshot(state, snapshot, event, invitation, wording)]
     standing += _tell_visits(state, event, invitation, wording) + _tell_rejections(state, event) + _tell_quarantine(state, naming, event)
+    standing += _tell_sightings(state, event, invitation)
     records = _tell_life(state, life, wording)
     if invitation:
         records = [row | {"what": _of_guest(row, invitation)} for row in records if _of_guest(row, invitation)]
@@ -200,6 +200,16 @@ def _tell_quarantine(state: State, naming: Naming, event: str) -> list[str]:
     rows = state.list_quarantined(parsed.source, str(parsed.event))
     newest = rows[rows["run_id"] == rows["run_id"].max()] if len(rows) else rows
     return [f"quarantine: {row['remedy']} (run {row['run_id']}, {row['part']})" for row in newest.to_dict("records")]
+
+
+def _tell_sightings(state: State, event: str, invitation: str | None) -> list[str]:
+    rows = state.sightings()
+    rows = rows[(rows["source_id"] == event) & ((rows["item"] == "") | (invitation is None) | (rows["item"] == invitation))]
+    return [
+        f"audit: {row['kind']} in essentry{' of ' + row['item'] if row['item'] else ''}{': ' + row['fields'] if row['fields'] else ''} "
+        f"(seen by {plural(int(row['times']), 'audit')} in a row, since {row['first_at']:%Y-%m-%d %H:%M} UTC)"
+        for row in rows.to_dict("records")
+    ]
 
 
 def _tell_life(state: State, life: pd.DataFrame, wording: Wording) -> list[dict[str, Any]]:

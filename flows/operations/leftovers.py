@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
+
 from flows.essentry.invitations import read_invitations
 from flows.state.store import State
 from schemas.config import Config
@@ -18,10 +20,15 @@ def list_left_over(config: Config, state: State) -> list[dict[str, Any]]:
     placed = active.dropna(subset=["location_id", "starts_at"])
     where = {row.source_id: (int(row.location_id), row.starts_at.to_pydatetime()) for row in placed.itertuples()}
     ids = active["source_id"].tolist()
-    tables = [table for entry in config.sources.values() for table in (entry.sites, entry.rooms)]
-    places = {site.location_id for table in tables for site in table.values() if site.location_id is not None}
-    places |= {int(place) for place in known["location_id"].dropna()}
-    listed = [item for place in sorted(places) for item in read_invitations(config, place, now=datetime.now(UTC))]
+    now = datetime.now(UTC)
+    listed = (item for place in list_places(config, known) for item in read_invitations(config, place, now=now))  # a window at a time
     # what an unanswered request asked for may be there, and the next night settles it
     asked = [text for text in state.open_intents()["after"] if isinstance(text, str)]
     return find_left_over(listed, [*state.read_payloads(ids).values(), *asked], places=where)
+
+
+def list_places(config: Config, known: pd.DataFrame) -> list[int]:
+    """The locations that the configuration maps, and those of the events in `known` (`location_id`)."""
+    tables = [table for entry in config.sources.values() for table in (entry.sites, entry.rooms)]
+    places = {site.location_id for table in tables for site in table.values() if site.location_id is not None}
+    return sorted(places | {int(place) for place in known["location_id"].dropna()})

@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from flows.sandbox.answers import describe_check_in, list_check_ins, list_invitations
+from flows.sandbox.edits import apply_edit, parse_edit
 from flows.sandbox.faults import Fault, FaultQueue, parse_faults
 from flows.sandbox.page import describe_mails, describe_requests, describe_state, render_page
 from flows.sandbox.records import SandboxSettings, parse_instant
@@ -76,6 +77,7 @@ class _App:
             Route("/sandbox/requests", self.get_requests),
             Route("/sandbox/reset", self.post_reset, methods=["POST"]),
             Route("/sandbox/faults", self.post_faults, methods=["POST"]),
+            Route("/sandbox/edits", self.post_edits, methods=["POST"]),
             Route("/", self.get_page),
         ]
         app = Starlette(routes=routes, exception_handlers={HTTPException: _answer_error})
@@ -180,13 +182,18 @@ class _App:
                 return _drop(request)
             if fault is not None and fault.kind == "hang_after":
                 await asyncio.sleep(fault.seconds)
+            if fault is not None and fault.edit is not None:
+                apply_edit(self.state, fault.edit, now=_now())
             return response
 
         return endpoint
 
     async def get_invitations(self, request: Request) -> Response:
-        """Answer GET /locations/{id}/invitations; the two bounds may be left out (the sandbox's own leniency)."""
+        """Answer GET /locations/{id}/invitations; without one of the two bounds it is 400."""
         query = self._read_query(request, instants=("endsAfter", "beginsBefore", "updatedSince"))
+        for name in ("endsAfter", "beginsBefore"):
+            if query[0][name] is None:
+                raise HTTPException(400, f"{name}: required")
         instants, limit, offset = query
         return _answer_json(
             list_invitations(
@@ -277,6 +284,16 @@ class _App:
             return _answer_problems(ShapeError.of(error))
         self.faults.add(faults)
         return _answer_json({"added": len(faults)})
+
+    async def post_edits(self, request: Request) -> Response:
+        """Answer POST /sandbox/edits: one edit by hand; 404 when its event or guest is not there."""
+        try:
+            apply_edit(self.state, parse_edit(await request.body()), now=_now())
+        except ValidationError as error:
+            return _answer_problems(ShapeError.of(error))
+        except KeyError:
+            raise HTTPException(404, "no such event or guest") from None
+        return _answer_json({})
 
     async def get_page(self, request: Request) -> Response:
         """Answer GET / with a page for people."""

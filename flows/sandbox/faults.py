@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from flows.sandbox.edits import Edit
+
 _EVENT_KINDS = ("reject_event", "reject_request")
 
 
@@ -25,6 +27,7 @@ class Fault(BaseModel):
         "partial_statuses",  # apply all, leave out the statuses of `source_ids` (default: every second one)
         "shuffle",  # apply all, answer the statuses in reverse order
         "garbage",  # answer 200 with `body` or a page of HTML; applies only with `apply`
+        "edit_after",  # answer a reading call, then do `edit`: the next page is one of another list
         "reject_event",  # give event `source_id` the status `code`
         "reject_request",  # answer `status` (400) to every request that holds event `source_id`
     ]
@@ -39,6 +42,7 @@ class Fault(BaseModel):
     source_ids: list[str] | None = None
     code: str = "ERROR_REJECTED"  # the sandbox's own code
     apply: bool = False
+    edit: Edit | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Fault:
@@ -46,6 +50,8 @@ class Fault(BaseModel):
             raise ValueError(f"{self.kind} needs source_id")
         if self.kind == "status" and self.status is None:
             raise ValueError("status needs status")
+        if self.kind == "edit_after" and (self.edit is None or self.on != "get"):
+            raise ValueError('edit_after needs edit, and on = "get"')
         if self.times is None:
             self.times = self.count
         if self.times is None and self.kind != "reject_request":

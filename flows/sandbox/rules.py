@@ -7,7 +7,8 @@ the stored value mails. Rules and codes of that kind are marked "the sandbox's o
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 from flows.sandbox.empties import ERROR_EMPTY_VALUE, EmptyRefused, merge_fields, read_empties
@@ -304,6 +305,24 @@ class SandboxState:
         self._next_id += 1
         return self._next_id
 
+    # --- by hand ---
+
+    @contextmanager
+    def change_by_hand(self) -> Iterator[set[tuple[str, str]]]:
+        """A change that is no request, saved at its end; what is put into the set (kind, key) has changed or is gone."""
+        with self.lock:
+            first_mail = len(self.mails)
+            yield self._touched
+            self._save(first_mail)
+
+    def mail_by_hand(self, kind: str, event: str, key: str, guest: StoredGuest, now: str) -> None:
+        """A mail that no request caused: its number is 0."""
+        self._mail(kind, event, key, guest, 0, now)
+
+    def new_id(self) -> int:
+        """The next id of essentry's own."""
+        return self._new_id()
+
     # --- check-ins ---
 
     def find_invitation(self, source_id: str) -> tuple[StoredEvent, StoredContact] | None:
@@ -396,9 +415,12 @@ class SandboxState:
         touched, self._touched = self._touched, set()
         if self._store is None:
             return
-        rows: list[tuple[str, str, Any]] = [(kind, key, self._row(kind, key)) for kind, key in touched]
+        lost = [key for kind, key in touched if kind == "event" and key not in self.events]
+        rows: list[tuple[str, str, Any]] = [
+            (kind, key, self._row(kind, key)) for kind, key in touched if kind != "event" or key not in lost
+        ]
         mails = [("mail", first_mail + n, mail) for n, mail in enumerate(self.mails[first_mail:])]
-        self._store.write([*rows, ("counts", "all", self.counts)], mails)
+        self._store.write([*rows, ("counts", "all", self.counts)], mails, lost=[("event", key) for key in lost])
 
     def _row(self, kind: str, key: str) -> dict[str, Any]:
         if kind == "employee":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import threading
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from flows.sandbox.app import API_PREFIX, create_app
+from flows.sandbox.edits import apply_edit, parse_edit
 from flows.sandbox.faults import FaultQueue, parse_faults
 from flows.sandbox.page import describe_mails, describe_requests, describe_state
 from flows.sandbox.records import SandboxSettings
@@ -146,6 +147,10 @@ class SandboxServer:
     def add_faults(self, rules: list[dict[str, Any]]) -> None:
         """Add fault rules; raises ValueError for a rule that is not one."""
         self._faults.add(parse_faults(rules))
+
+    def edit(self, kind: str, **edit: Any) -> None:
+        """Do by hand what an edit says; raises ValueError for one that is none, KeyError when its event or guest is not there."""
+        apply_edit(self._state, parse_edit({"kind": kind, **edit}), now=datetime.now(UTC).isoformat(timespec="milliseconds"))
 
     def clear_faults(self) -> None:
         """Forget the fault rules that have not been used."""

@@ -31,10 +31,13 @@ class SandboxStore:
         """Return the entries of one log in order."""
         return [orjson.loads(body) for (body,) in self._db.execute("SELECT body FROM log WHERE kind = ? ORDER BY n", (kind,))]
 
-    def write(self, rows: Sequence[tuple[str, str, Any]], log: Sequence[tuple[str, int, Any]]) -> None:
-        """Write rows (kind, key, row) and log entries (kind, n, entry) all or nothing."""
+    def write(
+        self, rows: Sequence[tuple[str, str, Any]], log: Sequence[tuple[str, int, Any]], *, lost: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Write rows (kind, key, row) and log entries (kind, n, entry), and remove the rows that are lost, all or nothing."""
         self._db.execute("BEGIN")
         try:
+            self._db.executemany("DELETE FROM rows WHERE kind = ? AND key = ?", lost)
             self._db.executemany("REPLACE INTO rows VALUES (?, ?, ?)", [(kind, key, orjson.dumps(row)) for kind, key, row in rows])
             self._db.executemany("REPLACE INTO log VALUES (?, ?, ?)", [(kind, n, orjson.dumps(entry)) for kind, n, entry in log])
         except BaseException:

@@ -52,22 +52,22 @@ class Restores:
                 new = self._insert(t.snapshot_events).values(source_id=row["source_id"], fingerprint_version=0, guests=0, **values, **trace)
                 connection.execute(new.on_conflict_do_update(index_elements=["source_id"], set_=trace))
             if len(touched):
-                append_rows(connection, t.plan_changes, _as_changes(touched, gone, plan_id, now))
-                head = {
-                    "plan_id": plan_id,
-                    "run_id": plan_id,
-                    "digest": "",
-                    "created_at": now,
-                    "as_of": now,
-                    "status": "applied",
-                    "full": False,
-                }
-                head |= {"findings_json": "[]", "balance_json": "{}", "changes": len(touched)}
-                connection.execute(t.plans.insert().values(**head))
+                states = gone.map({True: "confirmed", False: "unknown"}).astype("str")
+                write_unknown(connection, plan_id, touched, code=CODE, words=_WORDS, now=now, states=states)
         return len(unknown)
 
 
-def _as_changes(touched: pd.DataFrame, gone: pd.Series, plan_id: str, now: datetime) -> pd.DataFrame:
+def write_unknown(
+    connection: sa.Connection, plan_id: str, touched: pd.DataFrame, *, code: str, words: str, now: datetime, states: pd.Series | str
+) -> None:
+    """A plan that was never made, as the head of changes whose outcome is not known. touched: TOUCHED_COLUMNS; states: of each change."""
+    append_rows(connection, t.plan_changes, _as_changes(touched, plan_id, now).assign(state=states, code=code, message=words))
+    head = {"plan_id": plan_id, "run_id": plan_id, "digest": "", "created_at": now, "as_of": now, "status": "applied", "full": False}
+    head |= {"findings_json": "[]", "balance_json": "{}", "changes": len(touched)}
+    connection.execute(t.plans.insert().values(**head))
+
+
+def _as_changes(touched: pd.DataFrame, plan_id: str, now: datetime) -> pd.DataFrame:
     bodies = [
         orjson.dumps({"sourceId": source_id, "invitations": [{"sourceId": guest} for guest in orjson.loads(guests)]}).decode()
         for source_id, guests in zip(touched["source_id"], touched["guest_ids"], strict=True)
@@ -75,10 +75,9 @@ def _as_changes(touched: pd.DataFrame, gone: pd.Series, plan_id: str, now: datet
     stamp = pd.Timestamp(now).as_unit("us")
     frame = touched.drop(columns=["guest_ids", "state"]).assign(
         plan_id=plan_id, seq=range(1, len(touched) + 1), body=pd.Series(bodies, index=touched.index, dtype="str"),
-        state=gone.map({True: "confirmed", False: "unknown"}).astype("str"), code=CODE, message=_WORDS, run_id=plan_id, ignore_missing=True,
-        sent_at=stamp, answered_at=stamp, fingerprint_version=0,
+        run_id=plan_id, ignore_missing=True, sent_at=stamp, answered_at=stamp, fingerprint_version=0,
     )  # fmt: skip
-    texts = ["source_id", "source", "action", "reason", "name", "plan_id", "code", "message", "run_id"]
+    texts = ["source_id", "source", "action", "reason", "name", "plan_id", "run_id"]
     numbers = ["location_id", "guests", "seq", "fingerprint_version"]
     return frame.astype(dict.fromkeys(texts, "str") | dict.fromkeys(numbers, "Int64"))
 

@@ -30,6 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.connections.bulk import BulkReadError
 from flows.state import tables as t
 from flows.state.approvals import Approvals
+from flows.state.audits import Audits
 from flows.state.bulk import append_rows, read_rows
 from flows.state.check_ins import CheckIns, prune_check_ins
 from flows.state.clock import Clocks
@@ -50,7 +51,7 @@ MANY = 100_000
 _TAKEN_OVER = "another run has taken over this state store while this one was silent: this one stops; raise state.lease_seconds"
 
 
-class State(Approvals, CheckIns, Clocks, LedgerWrites, PersonalData, ReportReads, Restores, Sources):
+class State(Approvals, Audits, CheckIns, Clocks, LedgerWrites, PersonalData, ReportReads, Restores, Sources):
     """An open state store; use as a context manager. Every method raises StateError, with the remedy, when the store fails."""
 
     def __init__(self, engine: sa.Engine, label: str) -> None:

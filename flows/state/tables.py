@@ -130,9 +130,14 @@ checkin_reads = _table(
     _instant("read_until"),
     _instant("open_asked_at"),
 )
+audit_sightings = _table(
+    "audit_sightings", _text("source_id", primary_key=True), _text("kind", primary_key=True), _text("item", primary_key=True), _text("fields"),
+    _number("location_id"), _instant("starts_at"), _number("guests"), _number("times"), _instant("first_at"), _instant("last_at"),
+)  # fmt: skip
+"""What the last audit did not find in essentry as it was confirmed; `times`: how many audits in a row saw it so."""
 
 INSTANTS = {column.name for table in metadata.sorted_tables for column in table.columns if isinstance(column.type, Instant)}
-NUMBERS = {"location_id", "fingerprint_version", "guests", "absent_runs", "seq", "tries", "exit_code", "changes"}
+NUMBERS = {"location_id", "fingerprint_version", "guests", "absent_runs", "seq", "tries", "exit_code", "changes", "times"}
 FLAGS = {"ignore_missing", "full", "events_healthy", "guests_healthy", "forgotten"}
 
 

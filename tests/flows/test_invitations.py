@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from flows.essentry import invitations
-from flows.essentry.invitations import TRIES, read_invitations
+from flows.essentry.invitations import DAY, TRIES, read_invitations, read_windows
 from schemas.errors import EssentryError
 from tests.firm import Firm
 
@@ -30,13 +30,14 @@ def read(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]
             return httpx.Response(200, json=answer(int(request.url.params["offset"]), next(count)))
 
         monkeypatch.setattr(invitations.httpx, "Client", lambda **_: client(transport=httpx.MockTransport(respond)))
-        return [row["id"] for row in read_invitations(firm.config, 11, now=NOW)]
+        return [row["id"] for row in read_invitations(firm.config, 11, now=NOW, until=NOW + DAY)]
 
     return read
 
 
 def page(*ids: str, total: Any) -> dict[str, Any]:
-    return {"invitations": [{"id": key} for key in ids], "pageInfo": {"totalCount": total}}
+    event = {"startsAt": NOW.isoformat()}
+    return {"invitations": [{"id": key, "event": event} for key in ids], "pageInfo": {"totalCount": total}}
 
 
 def test_pages_are_read_to_the_end(read) -> None:
@@ -80,3 +81,45 @@ def test_what_never_rests_is_told(read, answer) -> None:
 def test_an_answer_without_its_number_is_none(read, answer) -> None:
     with pytest.raises(EssentryError, match="cannot be read back"):
         read(lambda *_: answer)
+
+
+# --- by windows, from a real sandbox ---
+
+
+def test_windows_tell_every_invitation_once_and_keep_to_a_day_where_there_is_much(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reaches over midnight, what has begun, what is far off; a window with more than is read at once is halved."""
+    monkeypatch.setattr(invitations, "WINDOW_ROWS", 8)
+    begin = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    wanted = []
+    for number, at in enumerate([begin, *(begin + timedelta(days=d, minutes=m) for d in range(1, 20) for m in (0, 7)), begin + 300 * DAY]):
+        times = {"startsAt": at.isoformat(), "endsAt": (at + timedelta(hours=30)).isoformat(), "locationId": 11}
+        firm.sandbox.edit("add", event=f"e{number}", guests=[{"email": f"{number}@x.example"}], **times)
+        wanted.append(f"{number}@x.example")
+    read, days = [], []
+    for (start, end), rows in read_windows(firm.config, 11, now=begin + timedelta(hours=1)):
+        read += [row["contact"]["email"] for row in rows]
+        days.append((end - (start or begin)) / DAY)
+        assert len(rows) <= 8 or days[-1] <= 1.1
+    assert read == wanted
+    assert len(days) < 40
+    assert firm.puts() == 0
+
+
+def test_a_guest_removed_between_two_pages_takes_nobody_along(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invitations, "PAGE", 2)
+    at = datetime.now(UTC) + timedelta(hours=2)
+    times = {"startsAt": at.isoformat(timespec="seconds"), "endsAt": (at + timedelta(hours=1)).isoformat(timespec="seconds")}
+    firm.sandbox.edit("add", event="e", guests=[{"email": f"{n}@x.example"} for n in "abcd"], locationId=11, **times)
+    edit = {"kind": "remove_guest", "event": "e", "guest": "(by hand) e 1"}
+    firm.sandbox.add_faults([{"kind": "edit_after", "on": "get", "edit": edit}])
+    read = [row["contact"]["email"][0] for row in read_invitations(firm.config, 11, now=datetime.now(UTC))]
+    assert read == ["b", "c", "d"]
+
+
+def test_a_reader_that_is_asked_to_wait_does(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(invitations, "wait_random_exponential", lambda max: lambda state: 0.0)
+    monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
+    firm.sandbox.add_faults([{"kind": "status", "status": 429, "retry_after": 7, "on": "get"}])
+    assert list(read_invitations(firm.config, 11, now=NOW)) == []
+    assert waits == [7.0]

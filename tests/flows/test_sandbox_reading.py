@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sandbox_caller import DELETED, OK, Caller, event, guest, serve
+from sandbox_caller import DELETED, OK, Caller, event, guest, serve, without
 
 EVER = {"leftAfter": "2020-01-01T00:00:00Z", "leftBefore": "2099-01-01T00:00:00Z"}
 
@@ -59,6 +60,46 @@ def test_pages_of_invitations(caller: Caller) -> None:
     assert page(limit=50, offset=50) == [f"g{n}" for n in range(50, 60)]
     for bad in ({"limit": 51}, {"limit": 0}, {"limit": "x"}, {"offset": -1}, {"endsAfter": "2026-03-01"}, {"page": 1}):
         assert caller.get(path, **bad).status_code == 400
+
+
+@pytest.mark.parametrize("left_out", ["endsAfter", "beginsBefore"])
+def test_both_bounds_are_compulsory(caller: Caller, left_out: str) -> None:
+    bounds = {"endsAfter": "2026-03-01T00:00:00Z", "beginsBefore": "2026-03-02T00:00:00Z"}
+    url = f"{caller.server.base_url}/locations/1/invitations"
+    assert caller.http.get(url, params=bounds).status_code == 200
+    assert caller.http.get(url, params=without(bounds, left_out)).status_code == 400
+
+
+def test_what_is_changed_by_hand_is_mailed_and_what_is_lost_is_not(tmp_path: Path) -> None:
+    with serve(persist_path=tmp_path / "sandbox.db") as server:
+        caller = Caller(server)
+        caller.put(event("a", guest("g"), guest("h")), event("z", guest("i")))
+        server.edit("remove_guest", event="a", guest="g")
+        server.edit("change", event="a", name="Other")
+        server.edit("lose", event="z")
+        own = {"event": "own", "startsAt": "2026-03-01T10:00:00Z", "endsAt": "2026-03-01T11:00:00Z", "locationId": 1}
+        edit = {"kind": "add", **own, "guests": [{"email": "w@x.example"}]}
+        assert httpx.post(f"{server.url}/sandbox/edits", json=edit).status_code == 200
+        assert httpx.post(f"{server.url}/sandbox/edits", json={"kind": "lose", "event": "z"}).status_code == 404
+        assert httpx.post(f"{server.url}/sandbox/edits", json={"kind": "dance"}).status_code == 400
+        by_hand = [(mail["kind"], mail["event"], mail["email"]) for mail in server.mails() if mail["request"] == 0]
+        assert by_hand == [
+            ("cancelled", "a", "g@guest.example"),
+            ("updated", "a", "h@guest.example"),
+            ("invited", "own", "w@x.example"),
+        ]
+        held = server.state()["events"]
+    assert set(held) == {"a", "own"}
+    with serve(persist_path=tmp_path / "sandbox.db") as server:
+        assert server.state()["events"] == held
+
+
+def test_a_page_may_move_while_it_is_read(caller: Caller) -> None:
+    caller.put(event("a", guest("g"), guest("h"), guest("i")))
+    caller.server.add_faults([{"kind": "edit_after", "on": "get", "edit": {"kind": "remove_guest", "event": "a", "guest": "g"}}])
+    pages = [caller.get("/locations/1/invitations", limit=1, offset=n).json() for n in range(2)]
+    assert [page["invitations"][0]["contact"]["lastName"] for page in pages] == ["g", "i"]
+    assert [page["pageInfo"]["totalCount"] for page in pages] == [3, 2]
 
 
 def test_an_unknown_location_is_404_when_locations_are_configured(caller: Caller) -> None:

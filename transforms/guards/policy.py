@@ -24,7 +24,7 @@ from transforms.naming.naming import Naming
 
 NOT_POLICY = frozenset(
     {
-        "root", "file", "on_source_failure", "state", "report", "scale", "pilot.paused",
+        "root", "file", "on_source_failure", "state", "report", "scale", "audit", "pilot.paused",
         # who we are (S13), and how requests travel
         "essentry.base_url", "essentry.token_env", "essentry.agent_token_env", "essentry.token_block", "essentry.agent_token_block",
         "essentry.batch_events", "essentry.batch_bytes", "essentry.concurrency", "essentry.timeout_seconds",

@@ -36,6 +36,7 @@ CODES: dict[str, tuple[str, str]] = {
         "the host may not receive guests at this location",
         f"let the host receive guests there in essentry, or name another host in the source; {_AGAIN}",
     ),
+    "MISSING": ("an audit did not find it in essentry", _NEXT),
     "RESTORED": ("the state store was restored from an older copy, so what essentry holds of it is not known", _NEXT),
     "SOURCE_NOT_READ": (
         "the source could not be read: what it has new or changed did not reach essentry, and nothing of it was cancelled",

@@ -4,8 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-# For the merge: 0008 is being made beside this one. Where it is there, this must be "0008" (0010 comes after this one already).
-down_revision = "0007"
+down_revision = "0008"
 
 
 def upgrade() -> None:

@@ -4,7 +4,6 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-# after 0009: one chain, for two heads are refused when a store is opened
 down_revision = "0009"
 
 
