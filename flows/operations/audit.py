@@ -158,7 +158,7 @@ def _why_not(config: Config, found: Audit, lost: Sequence[Finding], of_itself: S
     if len(lost) == found.events > 1:
         return (
             "essentry lists none of our events, so none is sent again by itself: is it another account, or a token without the right to read? "
-            "If they are lost, `essentry-sync audit --heal` with their ids, or `essentry-sync restored`, has them sent again"
+            "If they are lost, `essentry-sync audit --heal ID` for each, or `essentry-sync restored`, has them sent again"
         )
     return ""
 
