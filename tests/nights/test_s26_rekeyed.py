@@ -305,3 +305,31 @@ def test_s03_a_rekeyed_meeting_with_a_guest_who_cannot_be_read_is_the_same_meeti
         assert (firm.new_mails(), firm.held()) == ([], before)
     firm.meetings["rooms"]["uuid-a"]["guests"]["ada"] = "ada@out.example"
     assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)
+
+
+@pytest.mark.parametrize("by", [1, 2])
+def test_s15_keys_that_are_dealt_out_anew_are_asked(firm: Firm, by: int) -> None:
+    """A migration numbers the rows anew, and most of the new numbers are other rows' old ones: each meeting would get another one's guests."""
+    for number in range(8):
+        firm.book(f"{number:02}")
+    firm.night()
+    before, _ = firm.held(), firm.new_mails()
+    firm.meetings["rooms"] = {f"{int(key) + by:02}": meeting for key, meeting in firm.meetings["rooms"].items()}
+    result = firm.night()
+    assert "max_churn" in guards_of(result)
+    assert (result.exit_code, firm.new_mails(), firm.held()) == (4, [], before)
+
+
+def test_s21_a_linked_meeting_under_another_key_is_asked_while_the_link_names_the_old_one(firm: Firm) -> None:
+    firm.meetings["hr"] = {}
+    start = firm.book("a", "ada", "bob")["start"]
+    firm.book("z", "zoe")
+    firm.book("h", "hal", source="hr", start=start, linked_source="rooms", linked_event_id="a")
+    firm.night()
+    before, _ = firm.held(), firm.new_mails()
+    _rekey(firm, "a")
+    result = firm.night()
+    assert "max_churn" in guards_of(result)
+    assert (firm.new_mails(), firm.held()) == ([], before)
+    firm.meetings["hr"]["h"]["linked_event_id"] = "uuid-a"
+    assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)

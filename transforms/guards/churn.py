@@ -23,9 +23,11 @@ def find_churn(
 ) -> tuple[str, ...]:
     """Pairs `old → new` in words: created events with the content of deleted or held ones, and guests of an event whose invitation has another id.
 
-    Content is start, place, host and guests. candidates: `list_candidates` of every part; snapshot: source_id, state, starts_at and location_id
+    Content is start, place, host and guests. An event that stays counts as both, when it gets other guests: keys may have been dealt out anew. Of a
+    held or deleted meeting of several records a part of the guests is enough, for one of its records may have changed its id.
+    candidates: `list_candidates` of every part; snapshot: source_id, state, starts_at, location_id and members_json
     of what essentry holds; payloads: reads the confirmed canonical JSON of ids. The contents are read for events alone that share start and
-    place with a created one.
+    place with a candidate.
     """
     return (*_pair_events(diff, candidates, snapshot, payloads), *_pair_invitations(diff))
 
@@ -37,18 +39,27 @@ def name_those_of(churn: tuple[str, ...], diff: Diff) -> tuple[str, ...]:
 
 
 def list_candidates(diff: Diff, events: pd.DataFrame, invitations: pd.DataFrame, held: Positions) -> pd.DataFrame:
-    """CANDIDATE_COLUMNS of the events that a diff creates where essentry holds an event of the same start and place.
+    """CANDIDATE_COLUMNS of the events that a diff creates, or gives other guests, where essentry holds an event of the same start and place.
 
     events, invitations: of the diff's part. held: `join_places` of the snapshot's active events, sorted. `people`: the identities of the guests,
     sorted.
     """
     created = diff.changes.loc[diff.changes["action"] == "create", "source_id"]
-    if created.empty or not len(held):
+    wanted = [*created, *_find_replaced(diff)]
+    if not wanted or not len(held):
         return pd.DataFrame(columns=CANDIDATE_COLUMNS)
-    new = pick_rows(events[["source_id", "starts_at", "location_id", "host_email"]], is_among(events["source_id"], created))
+    new = pick_rows(events[["source_id", "starts_at", "location_id", "host_email"]], is_among(events["source_id"], wanted))
     places = join_places(new)
     new = pick_rows(new, held[np.searchsorted(held, places).clip(max=len(held) - 1)] == places)
     return gather_people(new, invitations)
+
+
+def _find_replaced(diff: Diff) -> set[str]:
+    """The events that stay, of which guests are cancelled and others invited."""
+    updated = diff.changes.loc[diff.changes["action"] == "update", "source_id"]
+    mails = to_plain(pick_rows(diff.mails, is_among(diff.mails["source_id"], updated)))
+    invited, cancelled = (set(mails.loc[mails["kind"] == kind, "source_id"]) for kind in ("invited", "cancelled"))
+    return invited & cancelled
 
 
 def _pair_events(
@@ -56,12 +67,13 @@ def _pair_events(
 ) -> tuple[str, ...]:
     if candidates.empty:
         return ()
-    created = diff.changes.loc[diff.changes["action"] == "create", "source_id"]
+    stays = diff.changes.loc[diff.changes["action"].isin(["create", "update"]), "source_id"]
     gone = diff.decisions.loc[diff.decisions["action"].isin(["delete", "held"]), "source_id"]
-    new = pick_rows(candidates, is_among(candidates["source_id"], created))
+    new = pick_rows(candidates, is_among(candidates["source_id"], stays))
     old = pick_rows(
-        snapshot[["source_id", "starts_at", "location_id"]],
-        is_among(snapshot["source_id"], gone) & (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False),
+        snapshot[["source_id", "starts_at", "location_id", "members_json"]],
+        is_among(snapshot["source_id"], [*gone, *candidates["source_id"]])
+        & (snapshot["state"] == "active").to_numpy(dtype=bool, na_value=False),
     )
     near = new.merge(old, on=["starts_at", "location_id"], how="inner", suffixes=("", "_old"), validate="m:m")
     if near.empty:
@@ -69,10 +81,14 @@ def _pair_events(
     before = {key: orjson.loads(text or "{}") for key, text in payloads(near["source_id_old"].unique().tolist()).items()}
     taken: set[str] = set()
     pairs: dict[str, str] = {}
-    columns = ["source_id", "host_email", "people", "source_id_old"]
-    for key, host, guests, other in near[columns].itertuples(index=False):  # few: same minute, same place
+    near = near[near["source_id"] != near["source_id_old"]]
+    columns = ["source_id", "host_email", "people", "source_id_old", "members_json"]
+    leaving = set(gone)
+    for key, host, guests, other, members in near[columns].itertuples(index=False, name=None):  # few: same minute, same place
         payload = before.get(other, {})
         same = payload.get("host", {}).get("email") == host and guests == _people(payload)
+        if not same and isinstance(members, str) and other in leaving:
+            same = bool(guests) and set(guests) <= set(_people(payload))
         if same and key not in pairs and other not in taken:
             pairs[key] = f"{other} → {key}"
             taken.add(other)
