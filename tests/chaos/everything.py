@@ -25,7 +25,7 @@ SHARE = 5
 """Histories a worker lives before it tells."""
 WEEKS_EACH = 100
 """One week of hourly runs for so many histories."""
-ODD_EACH = 5
+ODD_EACH = 10
 """One night over odd values for so many histories."""
 GROUPS = {
     "night": "nights ended",
@@ -137,7 +137,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="just chaos", description=__doc__)
     parser.add_argument("count", nargs="?", type=int, default=500, help="histories (default 500)")
     parser.add_argument("first", nargs="?", type=int, default=0, help="first seed (default 0)")
-    parser.add_argument("--odd", type=int, help="fuzzes of odd values (default one for five histories)")
+    parser.add_argument("--odd", type=int, help="fuzzes of odd values (default one for ten histories)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     seen: Counter[str] = Counter()
