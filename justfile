@@ -30,9 +30,9 @@ docs:
 demo:
     uv run essentry-sync demo
 
-# random histories with faults, and a process killed at every step of a night, against the truth; prints a table
-chaos count="500" first="0":
-    uv run python -W ignore -m tests.chaos {{count}} {{first}}
+# random histories with faults, nights over odd values, and a process killed at every step of a night, against the truth; prints a table
+chaos count="500" first="0" *options:
+    uv run python -W ignore -m tests.chaos {{count}} {{first}} {{options}}
 
 # how fast it is, against the naive script and the best engines; rows in events, default 100000 1000000
 bench *arguments:

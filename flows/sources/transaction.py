@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.connections.urls import list_secrets, show_url
 from schemas.errors import SourceError, SyncError
 from transforms.masking import mask_words
+
+_LENIENT = "utf_8_lenient"
+"""A codec that reads bytes that are no UTF-8 as U+FFFD, and writes as UTF-8 does."""
 
 
 def _is_file(url: sa.URL) -> bool:
@@ -47,6 +51,7 @@ def open_snapshot(name: str, url: sa.URL, *, own_zone: bool = False) -> Iterator
             if backend == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             elif backend in ("mysql", "mariadb"):
+                _read_any_bytes(connection)
                 connection.exec_driver_sql("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 if not own_zone:
                     connection.exec_driver_sql("SET SESSION time_zone = '+00:00'")
@@ -69,6 +74,22 @@ def open_snapshot(name: str, url: sa.URL, *, own_zone: bool = False) -> Iterator
         ) from None
     finally:
         engine.dispose()
+
+
+def _read_any_bytes(connection: sa.Connection) -> None:
+    """MariaDB keeps lone surrogates in its texts: they cost their row, in validation, and not the source."""
+    driver: Any = connection.connection.dbapi_connection
+    if getattr(driver, "encoding", None) in ("utf8", "utf-8"):  # PyMySQL decodes by the name of a codec alone
+        driver.encoding = _LENIENT
+
+
+def _find_lenient(name: str) -> codecs.CodecInfo | None:
+    if name != _LENIENT:
+        return None
+    return codecs.CodecInfo(codecs.utf_8_encode, lambda raw, errors="strict": codecs.utf_8_decode(raw, "replace", True), name=name)
+
+
+codecs.register(_find_lenient)
 
 
 def brief(error: Exception) -> str:

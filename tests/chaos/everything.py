@@ -18,12 +18,15 @@ from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
 from tests.chaos.history import Broken, run_history
 from tests.chaos.kills import choose_points, kill_once, prepare_night
+from tests.chaos.odd import run_odd
 from tests.chaos.week import run_week
 
 SHARE = 5
 """Histories a worker lives before it tells."""
 WEEKS_EACH = 100
 """One week of hourly runs for so many histories."""
+ODD_EACH = 10
+"""One night over odd values for so many histories."""
 GROUPS = {
     "night": "nights ended",
     "fault": "faults of essentry and of the process",
@@ -31,6 +34,7 @@ GROUPS = {
     "company": "what happened in the company",
     "hour": "hourly runs of whole weeks, by how they ended",
     "turn": "turns of a life, each with nights of its own",
+    "odd": "nights over odd values: engines, state stores, what the rows held and what became of them",
 }
 
 
@@ -64,6 +68,23 @@ def live_week(seed: int) -> tuple[Counter[str], list[str]]:
             return Counter({"weeks": 1}), [f"week {seed}: {words.strip()[:1500]}"]
 
 
+def live_odd(seeds: list[int]) -> tuple[Counter[str], list[str]]:
+    """Nights over odd values, with a sandbox of their own."""
+    logging.disable(logging.CRITICAL)
+    seen: Counter[str] = Counter()
+    failures: list[str] = []
+    with SandboxServer(SandboxSettings()) as sandbox:
+        for seed in seeds:
+            seen["odd nights"] += 1
+            try:
+                seen += run_odd(seed, sandbox)
+                seen["odd nights held"] += 1
+            except Exception as error:
+                words = str(error) if isinstance(error, Broken) else "".join(traceback.format_exception(error)[-3:])
+                failures.append(f"odd values {seed}: {words.strip()[:1500]}\n    repeat it: just chaos 0 {seed} --odd 1")
+    return seen, failures
+
+
 def live_kills(most: int | None = None) -> tuple[Counter[str], list[str]]:
     """Every kill point, or the first `most`: what happened, and what did not hold."""
     logging.disable(logging.CRITICAL)
@@ -92,6 +113,8 @@ def print_table(seen: Counter[str], failures: list[str], first: int, seconds: fl
         ("  ended in the truth, nobody cancelled by mistake, every failure told", seen["held"]),
     ]
     lines += [("weeks of hourly runs", seen["weeks"]), ("  below the limits of a day, ended in the truth", seen["weeks held"])]
+    lines += [("fuzzes of odd values", seen["odd nights"])]
+    lines += [("  no exit 1, nothing refused, every row sent or told of", seen["odd nights held"])]
     lines += [("kill points", seen["kill points"]), ("  same end as the quiet night, no mail more or less", seen["kill points held"])]
     name = "events sent twice after a kill (most in one night)"
     lines += [("  " + name, seen[name])] if name in seen else []
@@ -114,6 +137,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="just chaos", description=__doc__)
     parser.add_argument("count", nargs="?", type=int, default=500, help="histories (default 500)")
     parser.add_argument("first", nargs="?", type=int, default=0, help="first seed (default 0)")
+    parser.add_argument("--odd", type=int, help="fuzzes of odd values (default one for ten histories)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     seen: Counter[str] = Counter()
@@ -125,6 +149,8 @@ def main() -> int:
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(live_kills)] if options.count > 1 else []
         jobs += [pool.submit(live_week, seed) for seed in seeds[WEEKS_EACH - 1 :: WEEKS_EACH]]
+        fuzzes = range(options.first, options.first + (options.count // ODD_EACH if options.odd is None else options.odd))
+        jobs += [pool.submit(live_odd, list(fuzzes[first : first + SHARE])) for first in range(0, len(fuzzes), SHARE)]
         jobs += [pool.submit(live_histories, seeds[first : first + SHARE]) for first in range(0, len(seeds), SHARE)]
         for job in as_completed(jobs):
             more, broken = job.result()

@@ -15,8 +15,8 @@ SELECT
     u.phone AS host_phone,
     CASE WHEN u.status_id = 3 THEN 0 WHEN u.status_id IS NOT NULL THEN 1 END AS host_active,
     COALESCE(s.last_modified, s.date_created) AS updated_at,
-    CASE WHEN (SELECT COUNT(*) FROM reservation_instances o WHERE o.series_id = named.entity_id) = 1 THEN :link_source END AS linked_source,
-    CASE WHEN (SELECT COUNT(*) FROM reservation_instances o WHERE o.series_id = named.entity_id) = 1 THEN TRIM(link.attribute_value) END AS linked_event_id,
+    CASE WHEN named.occurrences = 1 THEN :link_source END AS linked_source,
+    CASE WHEN named.occurrences = 1 THEN TRIM(link.attribute_value) END AS linked_event_id,
     CASE
         WHEN u.fname = 'Guest' AND u.lname = 'Guest'
             THEN 'booked by a guest without an account of the company: nobody there is its host, give it an owner in LibreBooking'
@@ -31,10 +31,13 @@ LEFT JOIN schedules d ON d.schedule_id = r.schedule_id
 LEFT JOIN layouts l ON l.layout_id = d.layout_id
 LEFT JOIN users u ON u.user_id = s.owner_id
 LEFT JOIN (
-    SELECT entity_id, MIN(custom_attribute_value_id) AS id
-    FROM custom_attribute_values
-    WHERE attribute_category = 1 AND custom_attribute_id = :link_attribute AND TRIM(attribute_value) <> ''
-    GROUP BY entity_id
+    SELECT
+        v.entity_id,
+        MIN(v.custom_attribute_value_id) AS id,
+        (SELECT COUNT(*) FROM reservation_instances o WHERE o.series_id = v.entity_id) AS occurrences
+    FROM custom_attribute_values v
+    WHERE v.attribute_category = 1 AND v.custom_attribute_id = :link_attribute AND TRIM(v.attribute_value) <> ''
+    GROUP BY v.entity_id
 ) named ON named.entity_id = i.series_id
 LEFT JOIN custom_attribute_values link ON link.custom_attribute_value_id = named.id
 WHERE lower_room.series_id IS NULL
