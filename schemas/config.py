@@ -579,7 +579,8 @@ def check_environment(config: Config, names: Iterable[str]) -> None:
             continue
         if rest in OTHER_VARIABLES or _sets_something(Config, rest.lower().split("__")):
             continue
-        near = get_close_matches(name.upper(), known, n=1, cutoff=0.5)
+        of_that_name = [full for full in known if full.endswith(f"__{rest.upper()}")]  # the table left out
+        near = of_that_name or get_close_matches(name.upper(), known, n=1, cutoff=0.5)
         hint = f"do you mean {near[0]}?" if near else f"settings are {PREFIX}<SECTION>__<KEY>, as {PREFIX}PILOT__PAUSED."
         raise ConfigurationError(f"the environment variable {name} is no setting: {hint} Correct its name, or unset it")
 

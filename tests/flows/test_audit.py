@@ -17,6 +17,7 @@ from flows.operations.audit import Audited, audit
 from flows.operations.history import trace_event
 from flows.operations.leftovers import list_left_over
 from flows.state.audits import CODE
+from flows.state.views import NAMES
 from schemas.errors import ConfigurationError, EssentryError, StateError
 from tests import command
 from tests.firm import START, Firm
@@ -413,7 +414,11 @@ def test_upgrading_keeps_what_was_confirmed(firm: Firm, look: Look) -> None:
     """The store of the form before has no sightings; an audit of it brings it forward."""
     grow(firm)
     with sqlite3.connect(firm.folder / "state.sqlite") as old:
-        old.execute("DROP TABLE audit_sightings")
+        for view in NAMES:
+            old.execute(f"DROP VIEW {view}")
+        for table in ("audit_sightings", "checkins", "checkin_reads"):
+            old.execute(f"DROP TABLE {table}")
+        old.execute("ALTER TABLE plans DROP COLUMN selection")
         old.execute("UPDATE alembic_version SET version_num = '0007'")
     old.close()
     assert look().exit_code == 0
