@@ -572,7 +572,7 @@ def check_environment(config: Config, names: Iterable[str]) -> None:
     secrets = {config.essentry.token_env, config.essentry.agent_token_env, config.state.url_env}
     secrets |= {entry.url_env for entry in config.sources.values()}
     known = [PREFIX + name for name in (*_list_settings(Config), *OTHER_VARIABLES)]
-    known += [f"{PREFIX}SOURCES__{source.upper()}__{name}" for source in config.sources for name in _list_settings(SourceConfig)]
+    of_sources = [f"{PREFIX}SOURCES__{source.upper()}__{name}" for source in config.sources for name in _list_settings(SourceConfig)]
     for name in sorted(names):
         rest = name[len(PREFIX) :]
         if name in secrets or name[: len(PREFIX)].upper() != PREFIX or _OF_KUBERNETES.match(rest):
@@ -580,7 +580,7 @@ def check_environment(config: Config, names: Iterable[str]) -> None:
         if rest in OTHER_VARIABLES or _sets_something(Config, rest.lower().split("__")):
             continue
         of_that_name = [full for full in known if full.endswith(f"__{rest.upper()}")]  # the table left out
-        near = of_that_name or get_close_matches(name.upper(), known, n=1, cutoff=0.5)
+        near = of_that_name or get_close_matches(name.upper(), known + of_sources, n=1, cutoff=0.5)
         hint = f"do you mean {near[0]}?" if near else f"settings are {PREFIX}<SECTION>__<KEY>, as {PREFIX}PILOT__PAUSED."
         raise ConfigurationError(f"the environment variable {name} is no setting: {hint} Correct its name, or unset it")
 
