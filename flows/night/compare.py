@@ -16,7 +16,7 @@ import pandas as pd
 from flows.night.health import judge_sources
 from flows.night.known import _pick_numbers, check_sources, load_known, number_guests, read_seal
 from flows.night.pages import Pages, shelve_pages
-from flows.night.rekeyed import ask_returned, find_given_back, keep_confirmed_ids, remember_given_back, without
+from flows.night.rekeyed import ask_returned, find_elsewhere, find_given_back, keep_confirmed_ids, remember_given_back, without
 from flows.night.run import Night
 from flows.parts.deal import Dealt, gather_parts
 from flows.parts.shelf import Place, release_memory
@@ -105,7 +105,9 @@ def compare_sources(night: Night, extracted: MutableMapping[str, Any], failed: M
     health, findings, reads = judge_sources(sources, desired, failed, last, config, upcoming)
     remember_given_back(night, returned, health, naming)
     built, desired, naming = keep_confirmed_ids(night, known, built, desired, health, naming)
-    return _diff_parts(night, known, built, sources=sources, desired=desired, naming=naming, health=health, findings=findings, reads=reads)
+    elsewhere = find_elsewhere(night, known, built, desired, health, naming)
+    rest = {"sources": sources, "findings": findings, "reads": reads}
+    return _diff_parts(night, known, built, elsewhere, desired=desired, naming=naming, health=health, **rest)
 
 
 def _divide(night: Night, extracted: MutableMapping[str, Any], confirmed: pd.DataFrame, naming: Naming) -> list[Place[Frames]]:
@@ -124,11 +126,20 @@ def _divide(night: Night, extracted: MutableMapping[str, Any], confirmed: pd.Dat
 
 
 def _diff_parts(
-    night: Night, known: Known, built: list[BuiltPart], *, desired: Desired, naming: Naming, health: dict[str, SourceHealth], **found: Any
+    night: Night,
+    known: Known,
+    built: list[BuiltPart],
+    elsewhere: set[str],
+    *,
+    desired: Desired,
+    naming: Naming,
+    health: dict[str, SourceHealth],
+    **found: Any,
 ) -> Compared:
     """Decide about the events of each part, then about those that no part has."""
     config, snapshot = night.config, known.snapshot
-    work = Comparison(known, health, config, held_guests=desired.held_guests, as_of=night.run.clock, full=night.full, naming=naming)
+    held_guests, clock = desired.held_guests, night.run.clock
+    work = Comparison(known, health, config, held_guests=held_guests, as_of=clock, full=night.full, naming=naming, elsewhere=elsewhere)
     sizes = np.cumsum([len(part.ids) for part in built])[:-1]
     places = np.split(find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]), sizes)
     held = np.sort(join_places(pick_rows(snapshot[["starts_at", "location_id"]], work.active)))

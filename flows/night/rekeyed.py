@@ -16,7 +16,18 @@ from transforms.arrow.columns import find_positions, is_among
 from transforms.arrow.rows import pick_rows
 from transforms.desired.build import Desired
 from transforms.diff.changes import Known, SourceHealth
-from transforms.diff.rekeyed import GONE_COLUMNS, find_rekeyed, find_returned, join_places, list_new, swap_columns, swap_ids
+from transforms.diff.rekeyed import (
+    GONE_COLUMNS,
+    find_perhaps_parted,
+    find_perhaps_rekeyed,
+    find_rekeyed,
+    find_returned,
+    join_places,
+    list_new,
+    swap_columns,
+    swap_ids,
+)
+from transforms.diff.unions import list_members
 from transforms.naming.naming import Naming
 
 log = logging.getLogger(__name__)
@@ -87,8 +98,7 @@ def keep_confirmed_ids(
             came_by_part.append(list_new(content.events, content.invitations, set(ids) - refused))
     del content
     came = pd.concat(came_by_part, ignore_index=True)
-    unread = desired.held_guests["own_id"].value_counts().to_dict() if len(desired.held_guests) else {}
-    kept = find_rekeyed(came, gone, known.payloads, sent=known.sent, unread=unread)
+    kept = find_rekeyed(came, gone, known.payloads, sent=known.sent, unread=_count_unread(desired))
     if not kept:
         return built, desired, naming
     sources = dict(zip(came["source_id"], came["source"], strict=True))
@@ -96,6 +106,30 @@ def keep_confirmed_ids(
     log.info("%d meetings came back under another key and keep the id that essentry has", len(kept))
     built = [rename_part(part, kept, night.shelf) if _has(part, kept) else part for part in built]
     return built, _rename(desired, kept), replace(naming, events={**naming.events, **kept})
+
+
+def find_elsewhere(
+    night: Night, known: Known, built: list[BuiltPart], desired: Desired, health: Mapping[str, SourceHealth], naming: Naming
+) -> set[str]:
+    """The confirmed meetings whose rows are gone and which a row that is not sent tonight may be, under a key that essentry does not know; and the
+    meetings of several records of which such a row may be one.
+    """
+    snapshot = known.snapshot
+    unknown = ~is_among(desired.waiting["source_id"], [*snapshot["source_id"], *list_members(snapshot)])
+    waiting = pick_rows(desired.waiting, unknown)
+    if waiting.empty:
+        return set()
+    place = find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"])
+    gone = _list_gone(night, known, desired, health, place, rekeyed=set(night.state.rekeyed().values()), naming=naming)
+    united = (snapshot["state"] == "active") & (snapshot["ends_at"] > night.run.clock) & snapshot["members_json"].notna()
+    parts = pick_rows(snapshot[GONE_COLUMNS], united.to_numpy(dtype=bool, na_value=False))
+    found = find_perhaps_rekeyed(waiting, gone, known.payloads, sent=known.sent, unread=_count_unread(desired))
+    return found | find_perhaps_parted(waiting, parts, known.payloads, sent=known.sent)
+
+
+def _count_unread(desired: Desired) -> dict[str, int]:
+    """The id that a row's key makes → how many of its guests cannot be read."""
+    return desired.held_guests["own_id"].value_counts().to_dict() if len(desired.held_guests) else {}
 
 
 def _list_gone(

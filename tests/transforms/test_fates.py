@@ -10,8 +10,10 @@ from transforms.diff.fates import CAUTION, DELETED, RECORD_STATES, Event, Fate, 
 
 PROOFS = ("read", "events", "whole", "keys", "linked", "guests", "followed")
 EVENTS = [
-    Event(over=over, tried=tried, in_pilot=inside, absent_runs=runs, needed_runs=2, under_way=begun)
-    for over, tried, inside, runs, begun in product((False, True), (False, True), (False, True), (0, 1), (False, True))
+    Event(over=over, tried=tried, in_pilot=inside, absent_runs=runs, needed_runs=2, under_way=begun, elsewhere=elsewhere)
+    for over, tried, inside, runs, begun, elsewhere in product(
+        (False, True), (False, True), (False, True), (0, 1), (False, True), (False, True)
+    )
 ]
 
 
@@ -64,6 +66,7 @@ def _check(event: Event, records: tuple[Record, ...]) -> Fate:
         assert fate.reason in {DELETED[record.state] for record in records}
         assert (fate.reason == "absent") is absent, "what is absent needs its proof whatever the others say"
         assert not absent or event.absent_runs + 1 >= event.needed_runs
+        assert not absent or not event.elsewhere, "a row of another key may be it"
     elif fate.action == "expire":
         assert event.over
         assert all(_is_quiet(record) for record in records)
@@ -74,7 +77,8 @@ def _check(event: Event, records: tuple[Record, ...]) -> Fate:
         assert ends
         assert absent
     # nothing is held without a cause either
-    if ends and event.in_pilot and not event.tried and not event.under_way and not (absent and event.absent_runs + 1 < event.needed_runs):
+    doubted = absent and (event.elsewhere or event.absent_runs + 1 < event.needed_runs)
+    if ends and event.in_pilot and not event.tried and not event.under_way and not doubted:
         assert fate.action == "delete"
     if event.over and all(_is_quiet(record) for record in records):
         assert fate.action == "expire"

@@ -118,7 +118,9 @@ def unite_validated(parts: Sequence[Sequence[Validated]]) -> list[Validated]:
 
 def leave_out_rows(validated: Validated) -> Validated:
     """What validation found, without the rows themselves."""
-    return replace(validated, **{name: leave_no_rows(getattr(validated, name)) for name in ("events", "guests", "held_guests")})
+    return replace(
+        validated, **{name: leave_no_rows(getattr(validated, name)) for name in ("events", "guests", "held_guests", "unread_events")}
+    )
 
 
 def unite_desired(parts: Sequence[Desired]) -> Desired:
@@ -134,6 +136,7 @@ def unite_desired(parts: Sequence[Desired]) -> Desired:
         dispositions=together("dispositions"),
         held_guests=together("held_guests"),
         rejects=together("rejects"),
+        waiting=together("waiting"),
         held_targets=set().union(*(desired.held_targets for desired in parts)),
         outside_guests={name: sum(desired.outside_guests[name] for desired in parts) for name in parts[0].outside_guests},
         notes=dict(sum((Counter(desired.notes) for desired in parts), Counter())),

@@ -22,7 +22,7 @@ from transforms.desired.build import Desired
 from transforms.desired.payload import FINGERPRINT_VERSION, list_guests, name_person
 from transforms.diff.changes import CHANGE_COLUMNS, Diff, Known, SourceHealth, order_changes, type_changes, unite_diffs
 from transforms.diff.contents import Contents, Doubts, Touched
-from transforms.diff.fates import Event, Fate, decide_fate, find_doubt
+from transforms.diff.fates import ELSEWHERE, Event, Fate, decide_fate, find_doubt
 from transforms.diff.rejected import Rejected
 from transforms.diff.unions import Records, is_missing, list_followed, list_members, list_sources, read_members
 from transforms.naming.naming import Naming, name_by
@@ -69,8 +69,10 @@ class Comparison:
         as_of: pd.Timestamp,
         full: bool = False,
         naming: Naming | None = None,
+        elsewhere: Collection[str] = (),
     ) -> None:
         self.naming = naming or name_by(config)
+        self.elsewhere = elsewhere
         self.known, self.health, self.config, self.as_of, self.full = known, health, config, as_of, full
         self.rejected = Rejected(known.rejections, as_of, full=full)
         self.contents = Contents(known, config, self.naming, self.rejected, as_of=as_of, full=full)
@@ -168,7 +170,9 @@ class Comparison:
         for (source_id, source, now, old), active in zip(facts, current, strict=True):  # united meetings are few
             together = sorted({*read_members(now), *read_members(old)} - {source_id})
             said = records.speak(source_id, source, orjson.dumps(together).decode())
-            doubt = find_doubt([record for words in said.values() for record in words])
+            spoken = [record for words in said.values() for record in words]
+            absent = any(record.state == "absent" for record in spoken)
+            doubt = find_doubt(spoken) or (ELSEWHERE if absent and source_id in self.elsewhere else None)
             missing = [own for own, words in said.items() if is_missing(words)]
             if isinstance(old, str):
                 self.conditions += [(source_id, "absent", own) for own, words in said.items() if any(r.state == "absent" for r in words)]
@@ -343,6 +347,7 @@ class Comparison:
             absent_runs=int(base["absent_runs"] or 0),
             needed_runs=self.config.guards.delete_after_runs,
             under_way=self.contents.is_under_way(base["starts_at"], base["ends_at"]),
+            elsewhere=source_id in self.elsewhere,
         )
         fate = decide_fate(event, [record for words in said.values() for record in words]) or Fate("held", "not in essentry")
         if fate.absent:

@@ -36,7 +36,8 @@ class Record(NamedTuple):
 class Event(NamedTuple):
     """The event as essentry holds it. `over`: ended by now. `tried`: essentry refused its delete lately. `in_pilot`: all its sources may be sent.
 
-    `absent_runs`: complete runs in which it was absent before this one, of `needed_runs`. `under_way`: it has begun and is not over.
+    `absent_runs`: complete runs in which it was absent before this one, of `needed_runs`. `under_way`: it has begun and is not over. `elsewhere`: a
+    row of another key, of which nothing is sent tonight, may be it.
     """
 
     state: str = "active"
@@ -46,6 +47,7 @@ class Event(NamedTuple):
     absent_runs: int = 0
     needed_runs: int = 1
     under_way: bool = False
+    elsewhere: bool = False
 
 
 class Rule(NamedTuple):
@@ -106,6 +108,8 @@ def decide_fate(event: Event, records: Sequence[Record]) -> Fate | None:
     if reason is None:
         return Fate("held", "no record speaks for it")
     absent = reason == "absent"
+    if absent and event.elsewhere:
+        return Fate("held", ELSEWHERE)
     if absent and event.absent_runs + 1 < event.needed_runs:
         return Fate("held", f"absent in {event.absent_runs + 1} of {event.needed_runs} runs", absent)
     if event.tried:
@@ -117,6 +121,8 @@ def decide_fate(event: Event, records: Sequence[Record]) -> Fate | None:
     return Fate("delete", reason, absent)
 
 
+ELSEWHERE = "may be under another key"
+"""Why a meeting whose row is gone stays: a row that waits in the source, or cannot be read, has its start, place and guests."""
 UNDER_WAY = "under way"
 """Why nobody is cancelled whose visit has begun: a result that was typed in or a room that was released does not send a guest home."""
 _SPEAKING = ("guestless", "merged", "due", "joined", "past", "beyond_window")

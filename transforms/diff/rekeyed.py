@@ -66,6 +66,49 @@ def find_rekeyed(
     return {key: old for key, old in sorted(pairs) if ones[key] == others[old] == 1}  # what may be either of two is neither
 
 
+def find_perhaps_rekeyed(
+    waiting: pd.DataFrame,
+    gone: pd.DataFrame,
+    payloads: Callable[[list[str]], Mapping[str, str]],
+    *,
+    sent: Mapping[str, Sequence[dict]],
+    unread: Mapping[str, int],
+) -> set[str]:
+    """The ids of meetings whose row is gone and which a row that is not sent tonight may be: it has their start, place and guests.
+
+    waiting: WAITING_COLUMNS of rows whose keys essentry does not know; the rest as `find_rekeyed` has it.
+    """
+    near = waiting.merge(gone, on=["source", "starts_at", "location_id"], how="inner", suffixes=("", "_gone"), validate="m:m")
+    confirmed = {key: orjson.loads(text or "{}") for key, text in payloads(sorted(set(near["source_id_gone"]))).items()}
+    found = set()
+    for key, people, old in near[["source_id", "people", "source_id_gone"]].itertuples(index=False, name=None):  # few
+        for payload in (confirmed.get(old, {}), *sent.get(old, ())):
+            if _are_same([name_person(guest) for guest in payload.get("invitations", [])], people, unread.get(key, 0)):
+                found.add(old)
+    return found
+
+
+def find_perhaps_parted(
+    waiting: pd.DataFrame,
+    united: pd.DataFrame,
+    payloads: Callable[[list[str]], Mapping[str, str]],
+    *,
+    sent: Mapping[str, Sequence[dict]],
+) -> set[str]:
+    """The ids of meetings of several records of which a row that is not sent tonight may be one: it has their start and place, and guests of theirs
+    alone. united: GONE_COLUMNS; the rest as `find_perhaps_rekeyed` has it.
+    """
+    near = waiting.merge(united, on=["starts_at", "location_id"], how="inner", suffixes=("", "_united"), validate="m:m")
+    confirmed = {key: orjson.loads(text or "{}") for key, text in payloads(sorted(set(near["source_id_united"]))).items()}
+    found = set()
+    for people, key in near[["people", "source_id_united"]].itertuples(index=False, name=None):  # few
+        contents = (confirmed.get(key, {}), *sent.get(key, ()))
+        theirs = {name_person(guest) for payload in contents for guest in payload.get("invitations", [])}
+        if people and theirs.issuperset(people):
+            found.add(key)
+    return found
+
+
 def _are_same(guests: Sequence[str], people: Sequence[str], unread: int) -> bool:
     """Whether the guests that essentry has are those that can be read and as many more as cannot."""
     return bool(guests) and len(guests) == len(people) + unread and not Counter(people) - Counter(guests)

@@ -47,6 +47,11 @@ HOLDS: dict[str, Hold] = {
         "its new date is beyond window.days_ahead, and essentry still expects its guests on the old one",
         "raise window.days_ahead, or cancel the event in the source",
     ),
+    "may be under another key": Hold(
+        True,
+        "its row is gone, and a row of another key that waits or cannot be read has its start, place and guests: it may be the same meeting",
+        "confirm or correct that row, and the meeting keeps its id; cancel or remove it there if this meeting is off",
+    ),
     "under way": Hold(
         True,
         "the source calls it off, or a guest of it, while the visit is under way: nobody is cancelled by mail who may be in the house",

@@ -22,6 +22,7 @@ from transforms.validate.rejects import _check, _named, _rejects
 from transforms.validate.typed import IGNORED, _drop_copies, _type_events, _type_guests
 
 LONGEST_HOURS = int(WindowConfig.model_fields["longest_hours"].default)
+UNREAD_COLUMNS = ["source_event_id", "starts_at", "location_id"]
 SAMPLE_KEYS = 20
 """So many keys of a source are kept for a second look."""
 
@@ -36,7 +37,7 @@ class Validated:
     key; `unreadable_guest_events`: guest rows that name no event. `coming`: events, guests, rejected_events and rejected_guests among
     the rows that could be due, passed_events and passed_guests among those that could until lately; empty without a clock. `odd_times`:
     source_event_id, value and what of the first 50 rows whose clock time a change of clocks made ambiguous. `sample_keys`: some keys of the
-    events SELECT, which a second look must find.
+    events SELECT, which a second look must find. `unread_events`: source_event_id, starts_at and location_id of the rejected events that have them.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Validated:
     odd_times: list[dict[str, str]] = field(default_factory=list)
     sample_keys: list[str] = field(default_factory=list)
     coming: dict[str, int] = field(default_factory=dict)
+    unread_events: pd.DataFrame = field(default_factory=lambda: empty_frame(UNREAD_COLUMNS))
 
 
 def validate_source(
@@ -119,6 +121,7 @@ def validate_source(
         odd_times=odd_times,
         sample_keys=_sample_keys(keyed),
         coming=coming,
+        unread_events=pick_rows(checked[UNREAD_COLUMNS], bad & checked[UNREAD_COLUMNS].notna().all(axis=1).to_numpy(dtype=bool)),
     )
 
 
