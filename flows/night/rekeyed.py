@@ -114,8 +114,10 @@ def find_elsewhere(
     """The confirmed meetings whose rows are gone and which a row that is not sent tonight may be, under a key that essentry does not know; and the
     meetings of several records of which such a row may be one.
     """
-    snapshot = known.snapshot
-    unknown = ~is_among(desired.waiting["source_id"], [*snapshot["source_id"], *list_members(snapshot)])
+    if desired.waiting.empty:
+        return set()
+    snapshot, ids = known.snapshot, desired.waiting["source_id"]
+    unknown = (find_positions(ids, snapshot["source_id"]) < 0) & ~is_among(ids, list(list_members(snapshot)))
     waiting = pick_rows(desired.waiting, unknown)
     if waiting.empty:
         return set()

@@ -14,7 +14,7 @@ import pandas as pd
 from schemas.config import Config, SourceConfig
 from schemas.frames import REJECT_COLUMNS, REMEDIES, Events, Invitations, empty_frame
 from transforms.arrow.columns import find_positions, is_among, same_text, take_text
-from transforms.arrow.rows import pick_rows, sort_rows
+from transforms.arrow.rows import sort_rows
 from transforms.desired.dispositions import _dispose, _Places
 from transforms.desired.guests import _custom_fields, _held, _merge_guests, _name_hosts, build_guests, set_aside_taken
 from transforms.desired.link import Linked, link_events
@@ -96,7 +96,7 @@ def build_desired(
     notes["hosts_as_guests"] = int((hosts & asked).sum())
     invitations = _merge_guests(guests, asked & invited, notes)
     notes["guests_without_a_name"] = int((invitations["first_name"].isna() & invitations["last_name"].isna()).sum())
-    waiting = list_waiting(records, sources, pick_rows(guests[["own_id", "identity"]], ~hosts), naming, as_of=as_of)
+    waiting = list_waiting(records, sources, guests, hosts, naming, as_of=as_of)
     del guests
     rejects, link_ids = _link_rejects(linked, records)
     dispositions = pd.concat(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from transforms.arrow.columns import is_among
+from transforms.arrow.columns import Mask, is_among
 from transforms.arrow.rows import pick_rows
 from transforms.naming.naming import Naming
 from transforms.validate.source import Validated
@@ -18,12 +18,18 @@ WAITING_COLUMNS = ["source_id", "source", "starts_at", "location_id", "people"]
 
 
 def list_waiting(
-    records: pd.DataFrame, sources: Sequence[Validated], guests: pd.DataFrame, naming: Naming, *, as_of: pd.Timestamp
+    records: pd.DataFrame,
+    sources: Sequence[Validated],
+    guests: pd.DataFrame,
+    hosts: Mask,
+    naming: Naming,
+    *,
+    as_of: pd.Timestamp,
 ) -> pd.DataFrame:
     """WAITING_COLUMNS: the id that the row's key makes, start (UTC), place, and the sorted identities of the guests that can be read.
 
-    records: with their disposition. sources: with what of their rejected events has a start and a place. guests: of both, without
-    hosts, by the id of their record.
+    records: with their disposition. sources: with what of their rejected events has a start and a place. guests: of both, by the
+    id of their record. hosts: those of them who host their own meeting.
     """
     waits = records["disposition"].isin(["pending", "quarantined"]) & (records["ends_at"] > as_of)
     found = [records.loc[waits, ["own_id", "source", "starts_at", "location_id"]]]
@@ -36,7 +42,7 @@ def list_waiting(
         return pd.DataFrame(columns=WAITING_COLUMNS)
     waiting = pd.concat(frames, ignore_index=True).astype({"location_id": "Int64"})
     waiting = waiting[waiting["location_id"].notna() & (waiting["starts_at"] > as_of)]
-    mine = pick_rows(guests[["own_id", "identity"]], is_among(guests["own_id"], waiting["own_id"]))
+    mine = pick_rows(guests[["own_id", "identity"]], is_among(guests["own_id"], waiting["own_id"]) & ~hosts)
     people = mine.groupby("own_id")["identity"].agg(sorted)
     waiting = waiting.rename(columns={"own_id": "source_id"})
     return waiting.assign(people=[people.get(key, []) for key in waiting["source_id"]])[WAITING_COLUMNS].reset_index(drop=True)
