@@ -127,6 +127,7 @@ def test_a_version_that_no_preset_knows_is_refused(system, kind, said, tmp_path)
         assert "events_sql and guests_sql in place of preset, with times = " in words
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("system", "kind", "version"), [row for row in ENGINES if row[2] == SYSTEMS[row[0]].NEWEST])
 @pytest.mark.parametrize("said", [None, "UNVERSIONED", "", "see a@b.example"])
 def test_what_names_no_version_is_no_version(system, kind, version, said, tmp_path) -> None:
