@@ -12,11 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from flows.connections.secrets import read_tokens
-from schemas.config import Config, is_loopback
-from schemas.errors import EssentryError, EssentryUnauthorised
+from flows.essentry.listing import get_page, open_listing
+from schemas.config import Config
+from schemas.errors import EssentryError
 
 PAGE = 50
 """The most that essentry lists in one answer."""
@@ -28,20 +27,9 @@ EDGE = timedelta(seconds=1)
 LEAST = timedelta(minutes=1)
 TRIES = 5
 """Readings of a window whose count moves meanwhile."""
-LONGEST_WAIT = 120.0
-"""Seconds of a Retry-After that are waited for; a longer one ends the command."""
-
 Page = list[Any]
 Asked = tuple[datetime, Page]
 """When a page was asked for, by this machine's clock, and what it holds."""
-
-
-class _Again(Exception):
-    """No answer, or one that asks for patience."""
-
-    def __init__(self, words: str, seconds: float = 0.0) -> None:
-        super().__init__(words)
-        self.seconds = seconds
 
 
 class CheckInReader:
@@ -49,7 +37,6 @@ class CheckInReader:
 
     def __init__(self, http: httpx.Client, base_url: str) -> None:
         self._http, self._base_url = http, base_url
-        self.requests = 0
 
     def read_windows(self, location_id: int, since: datetime, until: datetime) -> Iterator[tuple[datetime, Iterator[Asked]]]:
         """Windows in order, as the end of each and its pages. The next window must be asked for after the last page of this one was taken.
@@ -93,39 +80,7 @@ class CheckInReader:
     def _get(self, location_id: int, since: datetime, until: datetime, *, limit: int, offset: int) -> tuple[Page, int]:
         url = f"{self._base_url}/locations/{location_id}/check-ins"
         query = {"leftAfter": _text(since - EDGE), "leftBefore": _text(until), "limit": str(limit), "offset": str(offset)}
-        patient = Retrying(stop=stop_after_attempt(4), wait=_wait, retry=retry_if_exception_type(_Again), reraise=True)
-        try:
-            response = patient(self._ask, url, query)
-            if response.status_code in (401, 403):
-                raise EssentryUnauthorised(f"essentry refused the token ({response.status_code}): put a valid one in its place")
-            answer = response.raise_for_status().json()
-            rows, page = answer["checkIns"], answer["pageInfo"]
-            total = page["totalCount"]
-            if not isinstance(rows, list) or not isinstance(total, int) or isinstance(total, bool):
-                raise ValueError("no list of check-ins")
-            return rows, total
-        except (httpx.HTTPError, _Again, ValueError, KeyError, TypeError) as error:
-            kind = str(error) if isinstance(error, _Again) else type(error).__name__
-            raise EssentryError(f"essentry's check-ins cannot be read back from {url} ({kind}): try again later") from None
-
-    def _ask(self, url: str, query: dict[str, str]) -> httpx.Response:
-        self.requests += 1
-        try:
-            response = self._http.get(url, params=query)
-        except httpx.TransportError as error:
-            raise _Again(type(error).__name__) from None
-        if response.status_code in (408, 429) or response.status_code >= 500:
-            asked = response.headers.get("Retry-After", "").strip()
-            seconds = float(asked[:9]) if asked.isascii() and asked.isdigit() else 0.0
-            if seconds > LONGEST_WAIT:
-                raise EssentryError(f"essentry asks to wait {seconds:,.0f} seconds before check-ins are read: try again then")
-            raise _Again(f"status {response.status_code}", seconds)
-        return response
-
-
-def _wait(state: RetryCallState) -> float:
-    lost = state.outcome.exception() if state.outcome else None
-    return float(wait_random_exponential(max=20)(state)) + (lost.seconds if isinstance(lost, _Again) else 0.0)
+        return get_page(self._http, url, query, key="checkIns", what="check-ins")
 
 
 def _text(instant: datetime) -> str:
@@ -135,9 +90,5 @@ def _text(instant: datetime) -> str:
 @contextmanager
 def open_reader(config: Config) -> Iterator[CheckInReader]:
     """A reader of the configured essentry. Raises ConfigurationError for a missing token."""
-    token, _ = read_tokens(config)
-    settings = config.essentry
-    headers = {"Authorization": f"Bearer {token}"}
-    local = is_loopback(settings.base_url)
-    with httpx.Client(headers=headers, timeout=settings.timeout_seconds, trust_env=not local) as http:
-        yield CheckInReader(http, settings.base_url)
+    with open_listing(config) as http:
+        yield CheckInReader(http, config.essentry.base_url)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.essentry import invitations
+from flows.essentry import invitations, listing
 from flows.essentry.invitations import DAY, TRIES, read_invitations, read_windows
 from schemas.errors import EssentryError
 from tests.firm import Firm
@@ -118,7 +118,7 @@ def test_a_guest_removed_between_two_pages_takes_nobody_along(firm: Firm, monkey
 
 def test_a_reader_that_is_asked_to_wait_does(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(invitations, "wait_random_exponential", lambda max: lambda state: 0.0)
+    monkeypatch.setattr(listing, "_backoff", lambda state: 0.0)
     monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
     firm.sandbox.add_faults([{"kind": "status", "status": 429, "retry_after": 7, "on": "get"}])
     assert list(read_invitations(firm.config, 11, now=NOW)) == []
