@@ -78,9 +78,7 @@ def sync(
     settings, clock = load_settings(config), read_clock(as_of)
     from transforms.guards.restriction import read_restriction
 
-    only = read_restriction(
-        events=events or (), guests=guests or (), sources=sources or (), locations=locations or (), first=first, last=last
-    )
+    only = read_restriction(events=events, guests=guests, sources=sources, locations=locations, first=first, last=last)
     if only:
         end_with_selected(settings, only, as_of=clock, full=full, send=not dry_run, as_json=as_json, listed=listed)
     from flows.commands.terminal import Progress
@@ -117,9 +115,7 @@ def plan(
     settings = load_settings(config)
     from transforms.guards.restriction import read_restriction
 
-    only = read_restriction(
-        events=events or (), guests=guests or (), sources=sources or (), locations=locations or (), first=first, last=last
-    )
+    only = read_restriction(events=events, guests=guests, sources=sources, locations=locations, first=first, last=last)
     if only:
         end_with_selected(settings, only, as_of=read_clock(as_of), full=full, send=False, as_json=as_json, listed=listed)
     from flows.commands.terminal import Progress

@@ -223,7 +223,7 @@ def _examine_state(config: Config) -> Iterator[Line]:
             yield Line(True, f"state store {show_url(url)}: no state yet, the first run creates it")
             return
         with open_state(config, migrate=False) as state:
-            yield Line(True, f"state store {state.label}: at its newest form, {len(state.runs()):,} runs")
+            yield Line(True, f"state store {state.label}: at its newest form, {plural(len(state.runs()), 'run')}")
     except SyncError as error:
         yield Line(False, str(error))
 

@@ -58,19 +58,19 @@ class Restriction:
 
 def read_restriction(
     *,
-    events: Iterable[str] = (),
-    guests: Iterable[str] = (),
-    sources: Iterable[str] = (),
-    locations: Iterable[int] = (),
+    events: Iterable[str] | None = None,
+    guests: Iterable[str] | None = None,
+    sources: Iterable[str] | None = None,
+    locations: Iterable[int] | None = None,
     first: str | None = None,
     last: str | None = None,
 ) -> Restriction:
     """A restriction as options give it; none of them: it is false. Raises ConfigurationError."""
     found = Restriction(
-        tuple(dict.fromkeys(text.strip() for text in events)),
-        tuple(dict.fromkeys(text.strip() for text in guests)),
-        tuple(dict.fromkeys(sources)),
-        tuple(dict.fromkeys(locations)),
+        tuple(dict.fromkeys(text.strip() for text in events or ())),
+        tuple(dict.fromkeys(text.strip() for text in guests or ())),
+        tuple(dict.fromkeys(sources or ())),
+        tuple(dict.fromkeys(locations or ())),
         _read_day(first, "--from"),
         _read_day(last, "--to"),
     )
