@@ -1,1 +1,3 @@
-"""The ground: what data looks like. Errors, configuration, source frames, essentry's wire shapes. Imports no sibling."""
+"""The ground: what data looks like. Errors, configuration, source frames, essentry's wire shapes.
+Imports no sibling.
+"""

@@ -3,7 +3,8 @@
     SyncError                    1  our bug, if it ever surfaces bare
     ├── ConfigurationError       2  a wrong key, file, URL, secret or argument
     │   ├── ReportError          2  the report's files cannot be written
-    │   ├── StateError           2  the state store is missing, locked, read-only, corrupt, of another identity
+    │   ├── StateError           2  the state store is missing, locked, read-only, corrupt,
+    │   │                           of another identity
     │   └── StalePlanError       2  the plan can no longer be applied as it stands
     ├── GuardTripped             4  the plan would do more than the configuration allows
     ├── LeaseHeld                4  another run works on the same state store
@@ -11,8 +12,9 @@
     └── EssentryError            6  essentry cannot be reached
         └── EssentryUnauthorised 6  essentry refused the token (401, 403)
 
-Messages name the remedy and never a person or a secret. Exit code 0 is a finished run, 3 a finished run in which some
-events were rejected or have an unknown outcome, 10 a comparison that found differences.
+Messages name the remedy and never a person or a secret. Exit code 0 is a finished run, 3 a finished
+run in which some events were rejected or have an unknown outcome, 10 a comparison that found
+differences.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class ReportError(ConfigurationError):
 
 
 class StalePlanError(ConfigurationError):
-    """The stored plan is expired, changed, or based on a state that has moved; nothing has been sent."""
+    """The stored plan is expired, changed, or based on a state that has moved; nothing has been
+    sent.
+    """
 
 
 class GuardTripped(SyncError):

@@ -1,7 +1,9 @@
-"""pandera models of the frames between the steps. Text is pandas' `str`, instants are datetime64[us, UTC].
+"""pandera models of the frames between the steps. Text is pandas' `str`, instants are
+datetime64[us, UTC].
 
-`SourceEvents` and `SourceGuests` are what validation holds a source's typed rows against; `Events` and `Invitations` are what is sent;
-`Rejects`, `Decisions` and `Mails` are what is reported. Each check has a name, and `REMEDIES` says what an operator does about it.
+`SourceEvents` and `SourceGuests` are what validation holds a source's typed rows against; `Events`
+and `Invitations` are what is sent; `Rejects`, `Decisions` and `Mails` are what is reported. Each
+check has a name, and `REMEDIES` says what an operator does about it.
 """
 
 from __future__ import annotations
@@ -15,17 +17,29 @@ MAX_TEXT = 255
 # (reason, remedy) of every check, by its name
 REMEDIES: dict[str, tuple[str, str]] = {
     "key": ("no key", "give every row a source_event_id"),
-    "guest_event_key": ("guest of no event", "give every guest row the source_event_id of its event"),
-    "unique_key": ("several rows with one key", "make the SELECT return one row an event (a join fans out)"),
+    "guest_event_key": (
+        "guest of no event",
+        "give every guest row the source_event_id of its event",
+    ),
+    "unique_key": (
+        "several rows with one key",
+        "make the SELECT return one row an event (a join fans out)",
+    ),
     "unique_guest": (
         "several different guests with one key",
         "make guest_id unique within the event, or leave it empty",
     ),
-    "problem": ("the source says that it cannot be used", "see the value; correct the row in the source"),
+    "problem": (
+        "the source says that it cannot be used",
+        "see the value; correct the row in the source",
+    ),
     "start": ("no readable start", "correct the start in the source, or `times` of the source"),
     "end": ("no readable end", "correct the end in the source, or `times` of the source"),
     "end_after_start": ("ends before it starts", "correct the times in the source"),
-    "length": ("longer than a visit may be", "correct the end in the source, or raise window.longest_hours"),
+    "length": (
+        "longer than a visit may be",
+        "correct the end in the source, or raise window.longest_hours",
+    ),
     "zone": (
         "unknown time zone",
         "use an IANA name such as Europe/Berlin in the row, the site or the source's timezone",
@@ -35,9 +49,15 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "host_address": ("host's e-mail address is malformed", "correct the address in the source"),
     "host_active": ("host has left the company", "name another host in the source"),
     "place": ("no room and no site", "give the event a room or a site in the source"),
-    "location": ("room and site are not mapped", "add the key under [sources.<name>.sites] or .rooms"),
+    "location": (
+        "room and site are not mapped",
+        "add the key under [sources.<name>.sites] or .rooms",
+    ),
     "guest_address": ("guest's e-mail address is malformed", "correct the address in the source"),
-    "guest_identity": ("guest without name and e-mail address", "give the guest a name or an address"),
+    "guest_identity": (
+        "guest without name and e-mail address",
+        "give the guest a name or an address",
+    ),
     "private_flag": ("private is neither yes nor no", "make the SELECT return 1 or 0"),
     "host_active_flag": ("host_active is neither yes nor no", "make the SELECT return 1 or 0"),
     "internal_flag": ("internal is neither yes nor no", "make the SELECT return 1 or 0"),
@@ -53,14 +73,26 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "its id was taken over for another record",
         "give this record another key in the SELECT, such as 'n' || key",
     ),
-    "access_profiles": ("access_profiles is not the expected JSON", 'return [{"partitionId": 1, "sourceId": "door"}]'),
-    "link": ("the linked meeting was not found", "correct linked_source and linked_event_id, or remove the link"),
+    "access_profiles": (
+        "access_profiles is not the expected JSON",
+        'return [{"partitionId": 1, "sourceId": "door"}]',
+    ),
+    "link": (
+        "the linked meeting was not found",
+        "correct linked_source and linked_event_id, or remove the link",
+    ),
     "link_strangers": (
         "the record it points at is on another day and has none of its guests",
-        "correct or clear linked_source and linked_event_id: the link may come from a copy of another booking",
+        (
+            "correct or clear linked_source and linked_event_id: the link may come from a copy of "
+            "another booking"
+        ),
     ),
     "link_cycle": ("linked meetings form a circle", "correct linked_source and linked_event_id"),
-    "required": ("a column that essentry needs is empty", "report this: the row passed validation of the source"),
+    "required": (
+        "a column that essentry needs is empty",
+        "report this: the row passed validation of the source",
+    ),
 }
 
 
@@ -77,7 +109,12 @@ SourceEvents = pa.DataFrameSchema(
         "description": pa.Column(str, **_text),
         "starts_at": pa.Column(INSTANT, nullable=True),
         "ends_at": pa.Column(INSTANT, nullable=True),
-        "status": pa.Column(str, pa.Check(lambda column: column.isin(["confirmed", "pending", "cancelled"]), name="status")),
+        "status": pa.Column(
+            str,
+            pa.Check(
+                lambda column: column.isin(["confirmed", "pending", "cancelled"]), name="status"
+            ),
+        ),
         "host_email": pa.Column(str, nullable=True),
         "key_is_unique": pa.Column(bool, _true("unique_key")),
         "usable": pa.Column(bool, _true("problem")),
@@ -96,7 +133,9 @@ SourceEvents = pa.DataFrameSchema(
         "place_mapped": pa.Column(bool, _true("location")),
     },
     name="SourceEvents",
-    description="typed rows of a source's events SELECT, after the rows without a key are set aside",
+    description=(
+        "typed rows of a source's events SELECT, after the rows without a key are set aside"
+    ),
 )
 
 SourceGuests = pa.DataFrameSchema(
@@ -117,14 +156,18 @@ SourceGuests = pa.DataFrameSchema(
 )
 
 _PERSON = {
-    f"{role}_{part}": pa.Column(str, nullable=not (role == "host" and part == "email"), description=f"{role}'s {part}")
+    f"{role}_{part}": pa.Column(
+        str, nullable=not (role == "host" and part == "email"), description=f"{role}'s {part}"
+    )
     for role in ("host", "creator")
     for part in ("email", "first_name", "last_name", "phone")
 }
 
 Events = pa.DataFrameSchema(
     {
-        "source_id": pa.Column(str, pa.Check.str_length(1, MAX_TEXT), unique=True, description="essentry's sourceId"),
+        "source_id": pa.Column(
+            str, pa.Check.str_length(1, MAX_TEXT), unique=True, description="essentry's sourceId"
+        ),
         "source": pa.Column(str),
         "source_event_id": pa.Column(str),
         "site_key": pa.Column(str, nullable=True),
@@ -135,9 +178,15 @@ Events = pa.DataFrameSchema(
         "location_id": pa.Column("Int64", nullable=False),
         "entrance_id": pa.Column("Int64", nullable=True),
         **_PERSON,
-        "custom_fields": pa.Column(str, nullable=True, description="JSON object: custom field id → text"),
+        "custom_fields": pa.Column(
+            str, nullable=True, description="JSON object: custom field id → text"
+        ),
         "updated_at": pa.Column(INSTANT, nullable=True),
-        "members": pa.Column(str, nullable=True, description="JSON list of sourceIds of records that are this meeting too"),
+        "members": pa.Column(
+            str,
+            nullable=True,
+            description="JSON list of sourceIds of records that are this meeting too",
+        ),
     },
     strict=True,
     name="Events",
@@ -147,8 +196,12 @@ Events = pa.DataFrameSchema(
 Invitations = pa.DataFrameSchema(
     {
         "source_id": pa.Column(str, description="the event"),
-        "invitation_id": pa.Column(str, pa.Check.str_length(1, MAX_TEXT), description="essentry's sourceId of the guest"),
-        "identity": pa.Column(str, description="who it is, for merging and counting: address or name"),
+        "invitation_id": pa.Column(
+            str, pa.Check.str_length(1, MAX_TEXT), description="essentry's sourceId of the guest"
+        ),
+        "identity": pa.Column(
+            str, description="who it is, for merging and counting: address or name"
+        ),
         "email": pa.Column(str, nullable=True),
         "first_name": pa.Column(str, nullable=True),
         "last_name": pa.Column(str, nullable=True),
@@ -163,7 +216,17 @@ Invitations = pa.DataFrameSchema(
     description="the guests of `events`, sorted by source_id and invitation_id",
 )
 
-REJECT_COLUMNS = ["source", "part", "source_event_id", "guest_id", "source_id", "column", "check", "value", "remedy"]
+REJECT_COLUMNS = [
+    "source",
+    "part",
+    "source_event_id",
+    "guest_id",
+    "source_id",
+    "column",
+    "check",
+    "value",
+    "remedy",
+]
 DECISION_COLUMNS = ["source_id", "source", "action", "reason"]
 MAIL_COLUMNS = ["source_id", "source", "identity", "kind"]
 

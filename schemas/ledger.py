@@ -10,7 +10,9 @@ OutcomeState: TypeAlias = Literal["confirmed", "rejected", "unknown", "planned",
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one change: `planned` means surely not sent, `held` not sent on purpose, `unknown` perhaps applied."""
+    """What became of one change: `planned` means surely not sent, `held` not sent on purpose,
+    `unknown` perhaps applied.
+    """
 
     seq: int
     source_id: str

@@ -1,7 +1,9 @@
-"""The form of a run's report, `report.json`: what each field means, in which unit. `read_schema` is its JSON Schema.
+"""The form of a run's report, `report.json`: what each field means, in which unit. `read_schema` is
+its JSON Schema.
 
-`version` names the form: under one version fields are added and never removed or given another meaning. Instants are ISO 8601 UTC,
-days are days of the report's zone, durations seconds. What a run that ended before there was a plan leaves is `FailedReport`.
+`version` names the form: under one version fields are added and never removed or given another
+meaning. Instants are ISO 8601 UTC, days are days of the report's zone, durations seconds. What a
+run that ended before there was a plan leaves is `FailedReport`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from typing_extensions import TypedDict
 
 REPORT_VERSION = 1
 MAX_LISTED = 40_000
-"""Most changes that report.json and report.html list one by one; changes.csv and changes.parquet hold all."""
+"""Most changes that report.json and report.html list one by one; changes.csv and changes.parquet
+hold all.
+"""
 
 Status = Literal["done", "idle", "incomplete", "plan", "stopped", "failed"]
 _STRICT = ConfigDict(extra="forbid")
@@ -24,7 +28,14 @@ class RunFacts(TypedDict):
     """Which run."""
 
     run_id: str
-    kind: Annotated[str, Field(description="sync, plan, apply, or part: some events alone; what a person or a schedule started")]
+    kind: Annotated[
+        str,
+        Field(
+            description=(
+                "sync, plan, apply, or part: some events alone; what a person or a schedule started"
+            )
+        ),
+    ]
     as_of: Annotated[str, Field(description="the clock it worked by")]
     started_at: str
     exit_code: NotRequired[int]
@@ -35,12 +46,19 @@ class PlanFacts(TypedDict):
     """Which plan, and how it is released when it waits."""
 
     plan_id: str
-    digest: Annotated[str, Field(description="SHA-256 over what is sent, on the ground of what, in which order")]
+    digest: Annotated[
+        str, Field(description="SHA-256 over what is sent, on the ground of what, in which order")
+    ]
     changes: int
     full: bool
-    approval: Annotated[dict[str, str] | None, Field(description="by, reason, at, plan_id: who released it, if a guard had stopped it")]
+    approval: Annotated[
+        dict[str, str] | None,
+        Field(description="by, reason, at, plan_id: who released it, if a guard had stopped it"),
+    ]
     waiting: Annotated[int, Field(description="changes that are not sent yet, and may be")]
-    commands: Annotated[list[str], Field(description="what sends it, in order; empty when it does not wait")]
+    commands: Annotated[
+        list[str], Field(description="what sends it, in order; empty when it does not wait")
+    ]
 
 
 @with_config(_STRICT)
@@ -56,7 +74,9 @@ class People(TypedDict):
 
 @with_config(_STRICT)
 class Problem(TypedDict):
-    """An event that essentry rejected, or of which it is not known whether the request was applied."""
+    """An event that essentry rejected, or of which it is not known whether the request was
+    applied.
+    """
 
     source_id: str
     name: str | None
@@ -66,7 +86,9 @@ class Problem(TypedDict):
     code: str | None
     message: str | None
     tries: Annotated[int | None, Field(description="how often essentry rejected it")]
-    next_at: Annotated[str | None, Field(description="when it is tried again though nothing changed")]
+    next_at: Annotated[
+        str | None, Field(description="when it is tried again though nothing changed")
+    ]
     meaning: str
     remedy: str
 
@@ -84,7 +106,9 @@ class ProblemGroup(TypedDict):
 
 @with_config(_STRICT)
 class Rejects(TypedDict):
-    """Quarantined rows of one source, SELECT and reason. `remedy` is "reason: what to do"; up to five `samples`, masked."""
+    """Quarantined rows of one source, SELECT and reason. `remedy` is "reason: what to do"; up to
+    five `samples`, masked.
+    """
 
     source: str
     part: Annotated[str, Field(description="events or guests: which SELECT")]
@@ -130,7 +154,9 @@ class Load(TypedDict):
 
 @with_config(_STRICT)
 class Usual(TypedDict):
-    """One number of this run against the earlier ones: `unusual` lies outside of what most of them had."""
+    """One number of this run against the earlier ones: `unusual` lies outside of what most of them
+    had.
+    """
 
     measure: str
     value: float
@@ -206,12 +232,19 @@ class Change(TypedDict):
     source_id: str
     source: str
     source_key: NotRequired[
-        Annotated[str | None, Field(description="the event's key as its source has it; null where it holds an address")]
+        Annotated[
+            str | None,
+            Field(
+                description="the event's key as its source has it; null where it holds an address"
+            ),
+        ]
     ]
     location_id: int | None
     action: Annotated[str, Field(description="create, update, delete, expire")]
     reason: str | None
-    state: Annotated[str, Field(description="planned, sending, confirmed, rejected, unknown, held, superseded")]
+    state: Annotated[
+        str, Field(description="planned, sending, confirmed, rejected, unknown, held, superseded")
+    ]
     code: str | None
     message: str | None
     name: str | None
@@ -227,7 +260,9 @@ class Change(TypedDict):
 
 @with_config(_STRICT)
 class Uncleared(TypedDict):
-    """A value that was taken away in the source and may still stand in essentry. invitation_id: null for the event's own."""
+    """A value that was taken away in the source and may still stand in essentry. invitation_id:
+    null for the event's own.
+    """
 
     source_id: str
     invitation_id: str | None
@@ -241,7 +276,10 @@ class Listing(TypedDict):
 
     total: int
     listed: int
-    left_out: Annotated[dict[str, int], Field(description="action → how many are only in changes.csv and changes.parquet")]
+    left_out: Annotated[
+        dict[str, int],
+        Field(description="action → how many are only in changes.csv and changes.parquet"),
+    ]
 
 
 @with_config(_STRICT)
@@ -251,32 +289,60 @@ class Report(TypedDict):
     version: Literal[1]
     run: RunFacts
     plan: PlanFacts
-    status: Annotated[Status, Field(description="done: all sent; idle: nothing to do; incomplete: rejected or unknown events remain")]
+    status: Annotated[
+        Status,
+        Field(
+            description=(
+                "done: all sent; idle: nothing to do; incomplete: rejected or unknown events remain"
+            )
+        ),
+    ]
     verdict: Annotated[str, Field(description="the outcome in words")]
     timezone: Annotated[str, Field(description="zone of days and of the words")]
     masked: Annotated[bool, Field(description="names and addresses of people are shortened")]
-    places: Annotated[dict[str, str], Field(description="location id → name, where the configuration names it")]
-    counts: Annotated[dict[str, int], Field(description="events of sources and snapshot by what was decided")]
+    places: Annotated[
+        dict[str, str], Field(description="location id → name, where the configuration names it")
+    ]
+    counts: Annotated[
+        dict[str, int], Field(description="events of sources and snapshot by what was decided")
+    ]
     outcomes: Annotated[dict[str, int], Field(description="changes by what became of them")]
     by_source: dict[str, dict[str, int]]
     by_location: dict[str, dict[str, int]]
-    by_day: Annotated[dict[str, dict[str, int]], Field(description="day of the visit → action → changes")]
+    by_day: Annotated[
+        dict[str, dict[str, int]], Field(description="day of the visit → action → changes")
+    ]
     deletes_by_reason: dict[str, int]
     held_by_reason: dict[str, int]
     people: Annotated[People, Field(description="who is mailed when all of the plan is sent")]
-    people_mailed: Annotated[People, Field(description="who was mailed by what essentry confirmed in this run")]
+    people_mailed: Annotated[
+        People, Field(description="who was mailed by what essentry confirmed in this run")
+    ]
     quarantined: list[Rejects]
     problems: Annotated[list[Problem], Field(description="the first 500")]
     problems_total: int
     problem_groups: list[ProblemGroup]
     guards: list[Guard]
     balance: Balance
-    notes: Annotated[dict[str, int], Field(description="what was put right on the way, and how often")]
+    notes: Annotated[
+        dict[str, int], Field(description="what was put right on the way, and how often")
+    ]
     uncleared: NotRequired[
-        Annotated[list[Uncleared], Field(description="what may still stand in essentry though the source has it no more; the first 500")]
+        Annotated[
+            list[Uncleared],
+            Field(
+                description=(
+                    "what may still stand in essentry though the source has it no more; "
+                    "the first 500"
+                )
+            ),
+        ]
     ]
     uncleared_total: NotRequired[int]
-    odd_times: Annotated[list[dict[str, str | None]], Field(description="rows whose clock time happened twice or not at all; the first 50")]
+    odd_times: Annotated[
+        list[dict[str, str | None]],
+        Field(description="rows whose clock time happened twice or not at all; the first 50"),
+    ]
     failed_sources: dict[str, str]
     load: Load | None
     error: str | None
@@ -286,10 +352,24 @@ class Report(TypedDict):
     visits: Annotated[list[DayVisits], Field(description="the coming 28 days")]
     listing: Listing
     explained: NotRequired[
-        Annotated[list[dict[str, str]], Field(description="printed by `sync --event --json` alone: an event, step by step; masked")]
+        Annotated[
+            list[dict[str, str]],
+            Field(
+                description="printed by `sync --event --json` alone: an event, step by step; masked"
+            ),
+        ]
     ]
-    along: NotRequired[Annotated[str, Field(description="beside it: which events came along, because they belong together")]]
-    changes: NotRequired[Annotated[list[Change], Field(description="in the file alone; `sync --json` prints the rest")]]
+    along: NotRequired[
+        Annotated[
+            str,
+            Field(description="beside it: which events came along, because they belong together"),
+        ]
+    ]
+    changes: NotRequired[
+        Annotated[
+            list[Change], Field(description="in the file alone; `sync --json` prints the rest")
+        ]
+    ]
 
 
 @with_config(_STRICT)
@@ -302,7 +382,9 @@ class FailedReport(TypedDict):
     verdict: str
     error: str
     seconds: dict[str, float]
-    problems: Annotated[list[Problem], Field(description="what earlier runs left open; the first 500")]
+    problems: Annotated[
+        list[Problem], Field(description="what earlier runs left open; the first 500")
+    ]
     problems_total: int
     problem_groups: list[ProblemGroup]
     load: None
@@ -318,4 +400,8 @@ def parse_report(text: bytes) -> Report | FailedReport:
 
 def read_schema() -> dict[str, Any]:
     """The JSON Schema of report.json."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "essentry-sync report", **_REPORT.json_schema()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "essentry-sync report",
+        **_REPORT.json_schema(),
+    }

@@ -1,4 +1,5 @@
-"""A test of a source's SELECTs: rows of the tables that they read, and the events and guests that must come of them. One TOML file a test.
+"""A test of a source's SELECTs: rows of the tables that they read, and the events and guests that
+must come of them. One TOML file a test.
 
 source = "rooms"
 as_of = 2026-11-24T02:00:00Z
@@ -26,7 +27,9 @@ from schemas.errors import ConfigurationError
 
 Value: TypeAlias = bool | int | float | str | datetime | date | time
 Kind: TypeAlias = Literal["text", "integer", "number", "flag", "instant", "date", "time"]
-Disposition: TypeAlias = Literal["due", "cancelled", "quarantined", "pending", "past", "beyond_window", "guestless", "merged"]
+Disposition: TypeAlias = Literal[
+    "due", "cancelled", "quarantined", "pending", "past", "beyond_window", "guestless", "merged"
+]
 
 
 class _Table(BaseModel):
@@ -34,7 +37,9 @@ class _Table(BaseModel):
 
 
 class ExpectedGuest(_Table):
-    """A guest of an event; what is left out is not compared. Found by the address, or by the names where there is none."""
+    """A guest of an event; what is left out is not compared. Found by the address, or by the names
+    where there is none.
+    """
 
     email: str | None = None
     first_name: str | None = None
@@ -51,15 +56,21 @@ class ExpectedGuest(_Table):
     @property
     def label(self) -> str:
         """What finds the guest: the address in lower case, else the names."""
-        return (self.email or "").lower() or " ".join(part for part in (self.first_name, self.last_name) if part)
+        return (self.email or "").lower() or " ".join(
+            part for part in (self.first_name, self.last_name) if part
+        )
 
 
 class ExpectedEvent(_Table):
-    """An event of the SELECT: what becomes of it, and of one that is due what is sent. What is left out is not compared, but for the guests."""
+    """An event of the SELECT: what becomes of it, and of one that is due what is sent. What is left
+    out is not compared, but for the guests.
+    """
 
     key: str = Field(description="its source_event_id")
     becomes: Disposition = "due"
-    check_: str | None = Field(None, alias="check", description="of a quarantined one: the check that failed")
+    check_: str | None = Field(
+        None, alias="check", description="of a quarantined one: the check that failed"
+    )
     guests: list[str | ExpectedGuest] | None = None
     name: str | None = None
     description: str | None = None
@@ -78,7 +89,11 @@ class ExpectedEvent(_Table):
     def list_guests(self) -> list[ExpectedGuest]:
         """The guests; a plain text is an address, or a name."""
         return [
-            guest if isinstance(guest, ExpectedGuest) else ExpectedGuest(email=guest) if "@" in guest else _read_name(guest)
+            guest
+            if isinstance(guest, ExpectedGuest)
+            else ExpectedGuest(email=guest)
+            if "@" in guest
+            else _read_name(guest)
             for guest in self.guests or []
         ]
 
@@ -89,10 +104,14 @@ def _read_name(text: str) -> ExpectedGuest:
 
 
 class SelectTest(_Table):
-    """One file. `columns`: table → column → what it holds, of those that no row has, and of a table without rows."""
+    """One file. `columns`: table → column → what it holds, of those that no row has, and of a table
+    without rows.
+    """
 
     source: str
-    as_of: AwareDatetime = Field(description="the clock: what is past, and what lies beyond the window")
+    as_of: AwareDatetime = Field(
+        description="the clock: what is past, and what lies beyond the window"
+    )
     tables: dict[str, list[dict[str, Value]]] = Field(min_length=1)
     columns: dict[str, dict[str, Kind]] = Field(default_factory=dict)
     events: list[ExpectedEvent]
@@ -102,10 +121,15 @@ class SelectTest(_Table):
     def _names(self) -> SelectTest:
         for table in self.columns:
             if table not in self.tables:
-                raise ValueError(f"[columns] names {table!r}, which [tables] does not: write {table} = [] there")
+                raise ValueError(
+                    f"[columns] names {table!r}, which [tables] does not: write {table} = [] there"
+                )
         for table, rows in self.tables.items():
             if not rows and not self.columns.get(table):
-                raise ValueError(f'the table {table!r} has no row: name its columns, [columns] {table} = {{ id = "integer" }}')
+                raise ValueError(
+                    f"the table {table!r} has no row: name its columns, "
+                    f'[columns] {table} = {{ id = "integer" }}'
+                )
         keys = [event.key for event in self.events]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
@@ -114,7 +138,14 @@ class SelectTest(_Table):
 
     def list_columns(self, table: str) -> list[str]:
         """The columns of a table, as they are first named."""
-        return list(dict.fromkeys([*self.columns.get(table, []), *(name for row in self.tables[table] for name in row)]))
+        return list(
+            dict.fromkeys(
+                [
+                    *self.columns.get(table, []),
+                    *(name for row in self.tables[table] for name in row),
+                ]
+            )
+        )
 
 
 def load_select_test(path: Path) -> SelectTest:
@@ -123,7 +154,9 @@ def load_select_test(path: Path) -> SelectTest:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         return SelectTest(**values)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read the test {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigurationError(
+            f"cannot read the test {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
     except (ValidationError, TypeError) as error:
@@ -134,8 +167,11 @@ def _explain(error: ValidationError | TypeError) -> str:
     if isinstance(error, TypeError):
         return f"{error}: write names as keys"
     errors = error.errors()
-    first = next((each for each in errors if each["type"] != "string_type"), errors[0])  # a guest may be a text or a table
-    key = ".".join(str(part) for part in first["loc"] if part != "str" and "ExpectedGuest" not in str(part))
+    # a guest may be a text or a table
+    first = next((each for each in errors if each["type"] != "string_type"), errors[0])
+    key = ".".join(
+        str(part) for part in first["loc"] if part != "str" and "ExpectedGuest" not in str(part)
+    )
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}: remove it or correct its spelling"
     if first["type"] == "missing":

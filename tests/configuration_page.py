@@ -1,6 +1,8 @@
-"""The tables of schemas/CONFIGURATION.md, written from the model: `python -m tests.configuration_page`, which is `just docs`.
+"""The tables of schemas/CONFIGURATION.md, written from the model:
+`python -m tests.configuration_page`, which is `just docs`.
 
-The page itself is written by hand; between `<!-- keys: Model -->` and `<!-- end -->` stands what this file writes.
+The page itself is written by hand; between `<!-- keys: Model -->` and `<!-- end -->` stands what
+this file writes.
 """
 
 from __future__ import annotations
@@ -22,7 +24,18 @@ PAGE = Path(__file__).parents[1] / "schemas" / "CONFIGURATION.md"
 HEAD = "| key | type | default | unit, bounds | what it does |\n|---|---|---|---|---|\n"
 _REGION = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`", Path: "path"}
-_UNITS = ("seconds", "minutes", "hours", "days", "bytes", "events", "runs", "batches", "invitations", "share")
+_UNITS = (
+    "seconds",
+    "minutes",
+    "hours",
+    "days",
+    "bytes",
+    "events",
+    "runs",
+    "batches",
+    "invitations",
+    "share",
+)
 A_SOURCE = """
 [sources.some]
 url_env = "SOME_DATABASE_URL"
@@ -43,7 +56,11 @@ def list_models() -> dict[str, type[Any]]:
 def list_keys(model: type[Any]) -> dict[str, FieldInfo]:
     """The keys that a table of the file may have; of the whole file without its tables."""
     fields = model.model_fields.items()
-    return {name: entry for name, entry in fields if model is not Config or not (name in _HIDDEN or _is_table(entry))}
+    return {
+        name: entry
+        for name, entry in fields
+        if model is not Config or not (name in _HIDDEN or _is_table(entry))
+    }
 
 
 def write_page(page: str) -> str:
@@ -56,18 +73,28 @@ def describe_model(model: type[Any]) -> str:
     """A table of a model's keys: type, default, unit and bounds, description."""
     rows = []
     for name, entry in list_keys(model).items():
-        cells = (f"`{name}`", _type(entry), _default(entry), ", ".join(_bounds(name, entry)), _escape(entry.description or ""))
+        cells = (
+            f"`{name}`",
+            _type(entry),
+            _default(entry),
+            ", ".join(_bounds(name, entry)),
+            _escape(entry.description or ""),
+        )
         rows.append("| " + " | ".join(cell or "–" for cell in cells) + " |\n")
     return HEAD + "".join(rows)
 
 
 def with_a_source(example: str) -> str:
-    """An example of the page as a whole file: one that shows another table gets the source that every file needs."""
+    """An example of the page as a whole file: one that shows another table gets the source that
+    every file needs.
+    """
     return example if "[sources." in example else f"{example}\n{A_SOURCE}"
 
 
 def find_unit(name: str, entry: FieldInfo) -> str:
-    """What a number counts: as its type says, or the last word of its key; empty for what is no number of anything."""
+    """What a number counts: as its type says, or the last word of its key; empty for what is no
+    number of anything.
+    """
     given = [each.name for each in _metadata(entry) if isinstance(each, Unit)]
     last = name.rpartition("_")[2]
     return given[0] if given else last if last in _UNITS else ""
@@ -75,7 +102,10 @@ def find_unit(name: str, entry: FieldInfo) -> str:
 
 def is_number(entry: FieldInfo) -> bool:
     """Whether the key holds a number that counts something; ids of essentry count nothing."""
-    return bool({int, float} & {_plain(kind) for kind in _kinds(entry.annotation)}) and entry.annotation not in _IDS
+    return (
+        bool({int, float} & {_plain(kind) for kind in _kinds(entry.annotation)})
+        and entry.annotation not in _IDS
+    )
 
 
 _IDS = (config.DashboardId, config.DashboardId | None)
@@ -150,14 +180,20 @@ def _toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }" if value else "{}"
+        return (
+            "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+            if value
+            else "{}"
+        )
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _escape(text: str) -> str:
     """A description in a table: what is no code is no mark-up either."""
     parts = text.replace("|", "\\|").split("`")
-    return "`".join(re.sub(r"([<*])", r"\\\1", part) if n % 2 == 0 else part for n, part in enumerate(parts))
+    return "`".join(
+        re.sub(r"([<*])", r"\\\1", part) if n % 2 == 0 else part for n, part in enumerate(parts)
+    )
 
 
 def _bounds(name: str, entry: FieldInfo) -> Iterator[str]:

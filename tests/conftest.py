@@ -62,12 +62,17 @@ def _uses_server(file: str) -> bool:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="run every case, and every test that sends both by sync and by plan and apply")
+    parser.addoption(
+        "--all",
+        action="store_true",
+        help="run every case, and every test that sends both by sync and by plan and apply",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --all a seeded share: half of the tests that send go by `sync`, half by `plan` and `apply`, but for those marked `every_way`, and
-    some by a deployment besides; of a test marked `share(n)` one case in n.
+    """Without --all a seeded share: half of the tests that send go by `sync`, half by `plan` and
+    `apply`, but for those marked `every_way`, and some by a deployment besides; of a test marked
+    `share(n)` one case in n.
     """
     if config.getoption("--all"):
         return
@@ -77,7 +82,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     left_out = {item for item in items if _is_other_way(item)}
     for of_one in cases.values():
-        some = sorted((item for item in of_one if item not in left_out), key=lambda item: crc32(item.nodeid.encode()))
+        some = sorted(
+            (item for item in of_one if item not in left_out),
+            key=lambda item: crc32(item.nodeid.encode()),
+        )
         (parts,) = of_one[0].get_closest_marker("share").args  # type: ignore[union-attr]
         left_out.update(some[-(-len(some) // parts) :])
     if left_out:
@@ -101,8 +109,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API address of a `prefect server` with its services on loopback, with a database of its own; in the environment, too."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+    """The API address of a `prefect server` with its services on loopback, with a database of its
+    own; in the environment, too.
+    """
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
 
     import flows.sync  # noqa: F401  sets the engine's environment first
 
@@ -111,8 +126,25 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
-    environment = {**os.environ, **QUICK, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    environment = {
+        **os.environ,
+        **QUICK,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-ui",
+    ]
     with (home / "server.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     patch = pytest.MonkeyPatch()
@@ -124,7 +156,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(0.2)
         for name, value in {**QUICK, "PREFECT_HOME": str(home), "PREFECT_API_URL": url}.items():
             patch.setenv(name, value)
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False}):
+        with temporary_settings(
+            {PREFECT_API_URL: url, PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False}
+        ):
             yield url
     finally:
         patch.undo()
@@ -153,7 +187,9 @@ def company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Company
 
 
 @pytest.fixture
-def demo_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, SandboxServer]]:
+def demo_night(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Path, SandboxServer]]:
     """The demo's first night: the path of its configuration, and the sandbox it sends to."""
     shutil.copy(DEMO, tmp_path)
     build_demo(tmp_path, night=1, anchor=AS_OF.date())
@@ -182,7 +218,9 @@ def firm(tmp_path: Path, firm_sandbox: SandboxServer, monkeypatch: pytest.Monkey
 
 @pytest.fixture(params=["sync", "apply", "deployment"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How nights send: by `sync`, by `plan` and `apply`, or by a deployment (S20). See `pytest_collection_modifyitems`."""
+    """How nights send: by `sync`, by `plan` and `apply`, or by a deployment (S20). See
+    `pytest_collection_modifyitems`.
+    """
     if request.param == "deployment":
         request.getfixturevalue("prefect_server")
     monkeypatch.setattr(Firm, "way", request.param)

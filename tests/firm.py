@@ -1,4 +1,6 @@
-"""A small firm for whole nights: one or more SQLite sources, a configuration in memory, and the real sandbox of essentry."""
+"""A small firm for whole nights: one or more SQLite sources, a configuration in memory, and the
+real sandbox of essentry.
+"""
 
 from __future__ import annotations
 
@@ -24,27 +26,43 @@ from schemas.errors import ConfigurationError, GuardTripped, SyncError
 NOW = datetime.now(UTC).replace(microsecond=0)
 START = NOW + timedelta(days=30)
 EVENT_COLUMNS = [
-    "source_event_id", "name", "description", "starts_at", "ends_at", "site_key", "room_key", "host_email", "status", "private",
+    "source_event_id", "name", "description", "starts_at", "ends_at", "site_key", "room_key",
+    "host_email", "status", "private",
     "linked_source", "linked_event_id", "creator_email", "updated_at", "custom_badge",
 ]  # fmt: skip
 GUEST_COLUMNS = [
-    "source_event_id", "guest_id", "email", "first_name", "last_name", "company_name", "language", "access_profiles", "internal", "custom_car",
+    "source_event_id", "guest_id", "email", "first_name", "last_name", "company_name", "language",
+    "access_profiles", "internal", "custom_car",
 ]  # fmt: skip
-TABLES = f"CREATE TABLE events ({', '.join(EVENT_COLUMNS)}); CREATE TABLE guests ({', '.join(GUEST_COLUMNS)});"
+TABLES = (
+    f"CREATE TABLE events ({', '.join(EVENT_COLUMNS)}); CREATE TABLE guests "
+    f"({', '.join(GUEST_COLUMNS)});"
+)
 EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"
 SITES = {"1": {"location_id": 11}, "2": {"location_id": 12}}
 
 
 class Firm:
-    """`meetings`: source → key → columns and `guests` (key → address, or columns); what a test adds of EVENT_COLUMNS or GUEST_COLUMNS wins.
+    """`meetings`: source → key → columns and `guests` (key → address, or columns); what a test adds
+    of EVENT_COLUMNS or GUEST_COLUMNS wins.
 
-    `sections`: of the configuration, as changed by a test. `broken`: sources whose database cannot be read.
+    `sections`: of the configuration, as changed by a test. `broken`: sources whose database cannot
+    be read.
     """
 
     way = "sync"
-    """How a night sends: by `sync`, by `plan` and `apply`, or by a deployment. Whole modules of tests are run both of the first ways."""
+    """How a night sends: by `sync`, by `plan` and `apply`, or by a deployment. Whole modules of
+    tests are run both of the first ways.
+    """
 
-    def __init__(self, folder: Path, sandbox: SandboxServer, *, sources: Sequence[str] = ("rooms",), **guards: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sandbox: SandboxServer,
+        *,
+        sources: Sequence[str] = ("rooms",),
+        **guards: Any,
+    ) -> None:
         self.folder, self.sandbox = folder, sandbox
         self.meetings: dict[str, dict[str, dict]] = {source: {} for source in sources}
         self.broken: set[str] = set()
@@ -57,9 +75,16 @@ class Firm:
 
     def book(self, key: str, *guests: str, source: str = "rooms", **columns: Any) -> dict:
         """A meeting with guests named by their keys; `g1` is at g1@out.example."""
-        plain = {"name": f"Visit {key}", "start": START + timedelta(hours=len(self.meetings[source])), "site": "1", "status": "confirmed"}
+        plain = {
+            "name": f"Visit {key}",
+            "start": START + timedelta(hours=len(self.meetings[source])),
+            "site": "1",
+            "status": "confirmed",
+        }
         people = {guest: f"{guest}@out.example" for guest in guests or (f"g{key}",)}
-        meeting = self.meetings[source][key] = plain | {"host": "host@corp.example", "guests": people} | columns
+        meeting = self.meetings[source][key] = (
+            plain | {"host": "host@corp.example", "guests": people} | columns
+        )
         return meeting
 
     def book_many(self, count: int, *, first: int = 0, **columns: Any) -> None:
@@ -77,20 +102,32 @@ class Firm:
         """The configuration as it is now."""
         sources = {
             name: {
-                "url": f"sqlite:///{name}.sqlite", "events_sql": "events.sql", "guests_sql": "guests.sql", "times": "utc", "sites": SITES,
+                "url": f"sqlite:///{name}.sqlite", "events_sql": "events.sql",
+                "guests_sql": "guests.sql", "times": "utc", "sites": SITES,
                 **self.source_settings.get(name, {}),
             }
             for name in self.meetings
         }  # fmt: skip
-        essentry = {"base_url": self.sandbox.base_url, "timeout_seconds": 5, "retry_budget_seconds": 0.5}
-        plain: dict[str, Any] = {"state": {"url": "sqlite:///state.sqlite"}, "report": {"directory": "runs"}}
-        sections = plain | self.sections | {"essentry": essentry | self.sections.get("essentry", {})}
+        essentry = {
+            "base_url": self.sandbox.base_url,
+            "timeout_seconds": 5,
+            "retry_budget_seconds": 0.5,
+        }
+        plain: dict[str, Any] = {
+            "state": {"url": "sqlite:///state.sqlite"},
+            "report": {"directory": "runs"},
+        }
+        sections = (
+            plain | self.sections | {"essentry": essentry | self.sections.get("essentry", {})}
+        )
         return Config(root=self.folder, sources=sources, **sections)
 
     def write(self) -> None:
         """The sources as the night finds them."""
         for source, meetings in self.meetings.items():
-            path = self.folder / self.source_settings.get(source, {}).get("url", f"sqlite:///{source}.sqlite").removeprefix("sqlite:///")
+            path = self.folder / self.source_settings.get(source, {}).get(
+                "url", f"sqlite:///{source}.sqlite"
+            ).removeprefix("sqlite:///")
             path.unlink(missing_ok=True)
             if source in self.broken:
                 path.write_text("this is no database " * 100)
@@ -105,21 +142,39 @@ class Firm:
     def _insert(connection: sqlite3.Connection, key: str, meeting: dict[str, Any]) -> None:
         start = meeting["start"]
         end = meeting.get("end") or start + timedelta(hours=1)
-        row = {"source_event_id": key, "name": meeting["name"], "starts_at": _text(start), "ends_at": _text(end)}
-        row |= {"site_key": meeting["site"], "host_email": meeting["host"], "status": meeting["status"]}
+        row = {
+            "source_event_id": key,
+            "name": meeting["name"],
+            "starts_at": _text(start),
+            "ends_at": _text(end),
+        }
+        row |= {
+            "site_key": meeting["site"],
+            "host_email": meeting["host"],
+            "status": meeting["status"],
+        }
         row |= {name: value for name, value in meeting.items() if name in EVENT_COLUMNS}
         insert = f"INSERT INTO events VALUES ({', '.join('?' * len(EVENT_COLUMNS))})"
         connection.execute(insert, [row.get(name) for name in EVENT_COLUMNS])
         insert = f"INSERT INTO guests VALUES ({', '.join('?' * len(GUEST_COLUMNS))})"
         for guest, who in meeting["guests"].items():
-            plain = {"source_event_id": row["source_event_id"], "guest_id": guest, "first_name": "F", "last_name": str(guest).upper()}
+            plain = {
+                "source_event_id": row["source_event_id"],
+                "guest_id": guest,
+                "first_name": "F",
+                "last_name": str(guest).upper(),
+            }
             columns = plain | ({"email": who} if isinstance(who, str) else who)
             connection.execute(insert, [columns.get(name) for name in GUEST_COLUMNS])
 
-    def night(self, *, full: bool = False, kind: str = "sync", between: Callable[[], object] | None = None) -> Result:
-        """One night without the engine, an hour of the clock after the last one. Errors that a night reports end in its report.
+    def night(
+        self, *, full: bool = False, kind: str = "sync", between: Callable[[], object] | None = None
+    ) -> Result:
+        """One night without the engine, an hour of the clock after the last one. Errors that a
+        night reports end in its report.
 
-        between: what happens to the sources after the night has read and before it sends, which is then a `sync`.
+        between: what happens to the sources after the night has read and before it sends, which is
+        then a `sync`.
         """
         self.write()
         self.now += timedelta(hours=1)
@@ -152,7 +207,9 @@ class Firm:
         except SyncError as error:
             with open_state(self.config) as state:
                 folder = Path(state.runs().iloc[-1]["report_dir"])
-            return Result(orjson.loads((folder / "report.json").read_bytes()), folder, error.exit_code)
+            return Result(
+                orjson.loads((folder / "report.json").read_bytes()), folder, error.exit_code
+            )
 
     def _deploy(self, what: str) -> Result:
         """A night as the flow that a deployment starts, on the server that is configured."""
@@ -176,9 +233,13 @@ class Firm:
         if refused:
             raise refused[0]
         with open_state(self.config) as state:
-            (last,) = (row for row in state.runs().to_dict("records") if row["run_id"] not in before)
+            (last,) = (
+                row for row in state.runs().to_dict("records") if row["run_id"] not in before
+            )
         folder = Path(last["report_dir"])
-        return Result(orjson.loads((folder / "report.json").read_bytes()), folder, int(last["exit_code"]))
+        return Result(
+            orjson.loads((folder / "report.json").read_bytes()), folder, int(last["exit_code"])
+        )
 
     def approve(self, plan_id: str = "latest", *, by: str = "anna", reason: str = "read") -> bool:
         """The state store's side of `approve`."""
@@ -197,7 +258,11 @@ class Firm:
 
     def held(self, prefix: str = "") -> dict[str, set[str]]:
         """What the sandbox holds: event → invitation ids."""
-        return {key: set(event["guests"]) for key, event in self.sandbox.state()["events"].items() if key.startswith(prefix)}
+        return {
+            key: set(event["guests"])
+            for key, event in self.sandbox.state()["events"].items()
+            if key.startswith(prefix)
+        }
 
     def mails(self) -> Counter[str]:
         """Mails so far, by kind."""
@@ -219,7 +284,9 @@ def _text(instant: Any) -> Any:
 
 
 def ended_well(result: Result) -> bool:
-    """Whether a night sent everything, and asks for somebody about the source's own rows alone: unreadable ones, and holds (S19)."""
+    """Whether a night sent everything, and asks for somebody about the source's own rows alone:
+    unreadable ones, and holds (S19).
+    """
     asked = {problem["state"] for problem in result.report["problems"]}
     return result.exit_code == (3 if asked else 0) and asked <= {"quarantined", "held"}
 

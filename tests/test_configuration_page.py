@@ -1,4 +1,6 @@
-"""schemas/CONFIGURATION.md says what the model says: every key with its type, default, unit, bounds, and an example that loads."""
+"""schemas/CONFIGURATION.md says what the model says: every key with its type, default, unit,
+bounds, and an example that loads.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_every_key_is_described_and_every_number_has_its_unit(name: str) -> None
     keys = list_keys(list_models()[name])
     assert [key for key, entry in keys.items() if not entry.description] == []
     if name != "ScopedLimit":  # its numbers count what the guard's do
-        assert [key for key, entry in keys.items() if is_number(entry) and not find_unit(key, entry)] == []
+        assert [
+            key for key, entry in keys.items() if is_number(entry) and not find_unit(key, entry)
+        ] == []
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -1,4 +1,6 @@
-"""What the documents and the messages tell somebody to type is there: commands, options, keys of the configuration."""
+"""What the documents and the messages tell somebody to type is there: commands, options, keys of
+the configuration.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,16 @@ import re
 import pytest
 
 from schemas.source import EVENT_COLUMNS, GUEST_COLUMNS
-from tests.named import ROOT, UNKNOWN, all_keys, check_call, commands, is_key, list_calls, list_messages
+from tests.named import (
+    ROOT,
+    UNKNOWN,
+    all_keys,
+    check_call,
+    commands,
+    is_key,
+    list_calls,
+    list_messages,
+)
 
 PAGES = [
     "README.md",
@@ -20,9 +31,22 @@ PAGES = [
 PAGES += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "data" / "sources").rglob("*.md"))
 OPERATING = (ROOT / "flows" / "OPERATING.md").read_text(encoding="utf-8")
 FILES = {"json", "md", "html", "html.j", "js", "css", "sqlite", "com", "name", "message"}
-"""What follows `report.`, `state.` or `essentry.` and is no key: files, a host, and what Prefect knows of a run's state."""
+"""What follows `report.`, `state.` or `essentry.` and is no key: files, a host, and what Prefect
+knows of a run's state.
+"""
 EXTRAS = {"metrics", "dask", "files"}
-OF_OTHERS = ("prefect ", "pg_dump ", "async with", ".prom", "&#039;", "([^", "open_session", "events", "mails", "plan")
+OF_OTHERS = (
+    "prefect ",
+    "pg_dump ",
+    "async with",
+    ".prom",
+    "&#039;",
+    "([^",
+    "open_session",
+    "events",
+    "mails",
+    "plan",
+)
 """Between backticks, and of nobody's but others: their commands, ends of files, code."""
 COLUMNS_OF_ADOPT = {"event_id", "invitation_id", "guest_id", "source_event_id"}
 SECTION = r"essentry|state|window|guards|pilot|report|scale|sources"
@@ -34,13 +58,43 @@ def test_every_call_of_a_document_can_be_made(page: str) -> None:
     assert [wrong for wrong in map(check_call, calls) if wrong] == []
     if page == "flows/OPERATING.md":
         assert len(calls) >= 40
-        assert {call.split()[0] for call in calls} > {"adopt", "approve", "check", "compare", "forget", "qr", "serve", "sync", "test"}
+        assert {call.split()[0] for call in calls} > {
+            "adopt",
+            "approve",
+            "check",
+            "compare",
+            "forget",
+            "qr",
+            "serve",
+            "sync",
+            "test",
+        }
 
 
 def test_every_option_that_operating_names_is_of_some_command() -> None:
-    known = {name for command in commands().values() for option in command.params for name in (*option.opts, *option.secondary_opts)}
-    text = re.sub(r"`(prefect|uv|pg_|gh|curl)[^`]*`|^ *(uv|prefect|- run: gh|- 'curl).*$", "", OPERATING, flags=re.M)
-    others = {"--clean", "--if-exists", "--dbname", "--format", "--extra", "--fail", "--header", "--form", "--body-file"}
+    known = {
+        name
+        for command in commands().values()
+        for option in command.params
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    text = re.sub(
+        r"`(prefect|uv|pg_|gh|curl)[^`]*`|^ *(uv|prefect|- run: gh|- 'curl).*$",
+        "",
+        OPERATING,
+        flags=re.M,
+    )
+    others = {
+        "--clean",
+        "--if-exists",
+        "--dbname",
+        "--format",
+        "--extra",
+        "--fail",
+        "--header",
+        "--form",
+        "--body-file",
+    }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - others - known == set()
 
 
@@ -76,7 +130,9 @@ def test_every_command_that_a_message_names_can_be_called() -> None:
 
 
 def test_whatever_a_message_quotes_is_there() -> None:
-    """Between backticks stands a command, a key, a column, an extra, or something of another program."""
+    """Between backticks stands a command, a key, a column, an extra, or something of another
+    program.
+    """
     known = {*commands(), *all_keys(), *EVENT_COLUMNS, *GUEST_COLUMNS, *EXTRAS, UNKNOWN}
     unknown = []
     for place, text in list_messages():
@@ -94,7 +150,9 @@ def test_every_key_that_a_message_names_is_one() -> None:
     for place, text in list_messages():
         named = re.findall(rf"(?<![\w./@-])((?:{SECTION})\.[A-Za-z_]+(?:\.[A-Za-z_]+)*)", text)
         named = [name for name in named if name.partition(".")[2] not in FILES]
-        for section, key in re.findall(rf"\[((?:{SECTION})(?:\.[\w<>]+)*)\](?: ([a-z]+_[a-z_]+|paused)\b)?", text):
+        for section, key in re.findall(
+            rf"\[((?:{SECTION})(?:\.[\w<>]+)*)\](?: ([a-z]+_[a-z_]+|paused)\b)?", text
+        ):
             named.append(re.sub(r"<\w+>", UNKNOWN, section) + (f".{key}" if key else ""))
         wrong += [f"{place}: {name}" for name in named if not is_key(name)]
     assert wrong == []
@@ -102,7 +160,8 @@ def test_every_key_that_a_message_names_is_one() -> None:
 
 def test_every_word_of_an_error_that_looks_like_a_key_is_one() -> None:
     known = all_keys() | set(EVENT_COLUMNS) | set(GUEST_COLUMNS) | COLUMNS_OF_ADOPT
-    of_others = {"all_varchar", "pg_dump", "source_id", "edit_after"}  # DuckDB's, PostgreSQL's, and what the sandbox knows
+    # DuckDB's, PostgreSQL's, and what the sandbox knows
+    of_others = {"all_varchar", "pg_dump", "source_id", "edit_after"}
     wrong = [
         f"{place}: {word}"
         for place, text in list_messages(raised=True)

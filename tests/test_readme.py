@@ -1,4 +1,6 @@
-"""The README and what it leads to name every command and every key of the configuration, and nothing that does not exist."""
+"""The README and what it leads to name every command and every key of the configuration, and
+nothing that does not exist.
+"""
 
 import inspect
 import re
@@ -14,7 +16,8 @@ from tests.configuration_page import list_keys, list_models, with_a_source
 
 ROOT = Path(__file__).parent.parent
 README, OPERATING, CONFIGURATION = (
-    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md")
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md")
 )
 SECTIONS = {
     "### Top level": config.Config,
@@ -43,7 +46,9 @@ def table_after(title: str) -> dict[str, str]:
 def test_readme_documents_every_key(title):
     documented = table_after(title)
     assert set(documented) == set(list_keys(SECTIONS[title]))
-    undescribed = [key for key, text in documented.items() if text.rpartition("|")[2].strip() in ("", "–")]
+    undescribed = [
+        key for key, text in documented.items() if text.rpartition("|")[2].strip() in ("", "–")
+    ]
     assert undescribed == []
 
 
@@ -54,11 +59,15 @@ def test_every_table_of_the_file_is_among_the_sections():
 def test_readme_documents_every_command():
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
     section = OPERATING[OPERATING.index("## Commands") : OPERATING.index("| exit code")]
-    assert {name.split()[0] for name in re.findall(r"^\| `([a-z][^`]*)` \|", section, flags=re.M)} == names
+    assert {
+        name.split()[0] for name in re.findall(r"^\| `([a-z][^`]*)` \|", section, flags=re.M)
+    } == names
 
 
 def test_which_commands_take_no_config_is_said():
-    """The sentence under the table, and the list by which commands are spelled, are those of the commands themselves."""
+    """The sentence under the table, and the list by which commands are spelled, are those of the
+    commands themselves.
+    """
     without = {
         command.name or command.callback.__name__
         for command in app.registered_commands
@@ -71,7 +80,10 @@ def test_which_commands_take_no_config_is_said():
 
 def test_readme_examples_are_valid_configurations(tmp_path):
     examples = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
-    examples += [with_a_source(example) for example in re.findall(r"```toml\n(.*?)```", CONFIGURATION, flags=re.S)]
+    examples += [
+        with_a_source(example)
+        for example in re.findall(r"```toml\n(.*?)```", CONFIGURATION, flags=re.S)
+    ]
     assert len(examples) >= 4
     for example in examples:
         path = tmp_path / "essentry-sync.toml"
@@ -103,5 +115,9 @@ def test_every_link_to_a_chapter_leads_to_one(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for file, chapter in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
         there = ((ROOT / page).parent / file).read_text(encoding="utf-8") if file else text
-        titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", there, flags=re.S | re.M), flags=re.M)
-        assert chapter in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], f"{file}#{chapter}"
+        titles = re.findall(
+            r"^#+ (.*)$", re.sub(r"^```.*?^```", "", there, flags=re.S | re.M), flags=re.M
+        )
+        assert chapter in [
+            re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles
+        ], f"{file}#{chapter}"

@@ -20,8 +20,11 @@ def mask_name(name: str) -> str:
     return " ".join(f"{word[0]}…" for word in name.split()) if name.strip() else ""
 
 
-# it begins where a word begins: tried at every letter of a long word, the work would grow with its square
-_ADDRESS = re.compile(r"(?<![^\s@<>\"'(),;:])[^\s@<>\"'(),;:]++@[^\s@<>\"'(),;:]+\.[^\s@<>\"'(),;:]+")
+# it begins where a word begins: tried at every letter of a long word, the work would grow with its
+# square
+_ADDRESS = re.compile(
+    r"(?<![^\s@<>\"'(),;:])[^\s@<>\"'(),;:]++@[^\s@<>\"'(),;:]+\.[^\s@<>\"'(),;:]+"
+)
 
 
 def mask_text(text: str) -> str:
@@ -29,17 +32,25 @@ def mask_text(text: str) -> str:
     return _ADDRESS.sub(lambda hit: mask_address(hit[0]), text)
 
 
-# what a database could not take is a cell of a row: `invalid input …: "Ada Lovelace"`, `Key (email)=(ada@…)`
+# what a database could not take is a cell of a row: `invalid input …: "Ada Lovelace"`, `Key
+# (email)=(ada@…)`
 _CELL_OF_A_ROW = re.compile(r"(?<=: )([\"'])(.+)\1")
 _KEY_OF_A_ROW = re.compile(r"(?<=\)=)\(([^()]*)\)")
 
 
 def mask_words(text: str, names: Iterable[str] = ()) -> str:
-    """What another party says, a database or essentry, without the people in it: addresses, values of rows that it repeats, and known names."""
+    """What another party says, a database or essentry, without the people in it: addresses, values
+    of rows that it repeats, and known names.
+    """
     text = _CELL_OF_A_ROW.sub(lambda hit: f"{hit[1]}{mask_name(hit[2])}{hit[1]}", text)
     text = _KEY_OF_A_ROW.sub(lambda hit: f"({mask_name(hit[1])})", text)
     for name in sorted({name for name in names if len(name) > 1}, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda hit: mask_name(hit[0]), text, flags=re.IGNORECASE)
+        text = re.sub(
+            rf"(?<!\w){re.escape(name)}(?!\w)",
+            lambda hit: mask_name(hit[0]),
+            text,
+            flags=re.IGNORECASE,
+        )
     return mask_text(text)
 
 
@@ -63,7 +74,9 @@ def mask_person(person: Mapping[str, Any]) -> dict[str, Any]:
         elif key == "email":
             masked[key] = mask_address(str(masked[key]))
         elif key == "sourceId":
-            masked[key] = "…" if "~40" in str(masked[key]) or "@" in str(masked[key]) else masked[key]
+            masked[key] = (
+                "…" if "~40" in str(masked[key]) or "@" in str(masked[key]) else masked[key]
+            )
         elif key == "customFields":
             masked[key] = dict.fromkeys(masked[key], "…")
         elif key in ("phoneNumber", "companyName"):
@@ -72,21 +85,39 @@ def mask_person(person: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keep_ids(payload: str | None) -> str | None:
-    """The canonical JSON of an ended event without people and words: its id, times and place, and its guests' ids."""
+    """The canonical JSON of an ended event without people and words: its id, times and place, and
+    its guests' ids.
+    """
     if not payload:
         return payload
     value = orjson.loads(payload)
-    kept = {key: value[key] for key in ("sourceId", "startsAt", "endsAt", "locationId", "entranceId") if key in value}
-    kept["invitations"] = [{"sourceId": guest["sourceId"]} for guest in value.get("invitations", [])]
+    kept = {
+        key: value[key]
+        for key in ("sourceId", "startsAt", "endsAt", "locationId", "entranceId")
+        if key in value
+    }
+    kept["invitations"] = [
+        {"sourceId": guest["sourceId"]} for guest in value.get("invitations", [])
+    ]
     return orjson.dumps(kept).decode()
 
 
-def mask_ledger(fields_json: str | None, guests_json: str | None, message: str | None) -> dict[str, str | None]:
-    """A change of the ledger with its people masked: which fields and how many guests stays to be seen."""
+def mask_ledger(
+    fields_json: str | None, guests_json: str | None, message: str | None
+) -> dict[str, str | None]:
+    """A change of the ledger with its people masked: which fields and how many guests stays to be
+    seen.
+    """
     fields = orjson.loads(fields_json) if fields_json else None
     guests = orjson.loads(guests_json) if guests_json else None
     if fields is not None:
-        fields = [{"field": f["field"], **{side: mask_value(f["field"], f[side]) for side in ("before", "after")}} for f in fields]
+        fields = [
+            {
+                "field": f["field"],
+                **{side: mask_value(f["field"], f[side]) for side in ("before", "after")},
+            }
+            for f in fields
+        ]
     if guests is not None:
         guests = {kind: [_only_id(guest) for guest in people] for kind, people in guests.items()}
     return {
@@ -109,9 +140,15 @@ def mask_record(record: Mapping[str, Any]) -> dict[str, Any]:
         "name": mask_value("name", record["name"]),
         "message": mask_text(record["message"]) if record["message"] else record["message"],
         "fields": [
-            {"field": f["field"], **{side: mask_value(f["field"], f[side]) for side in ("before", "after")}} for f in record["fields"]
+            {
+                "field": f["field"],
+                **{side: mask_value(f["field"], f[side]) for side in ("before", "after")},
+            }
+            for f in record["fields"]
         ],
         "added": [mask_person(guest) for guest in record["added"]],
         "removed": [mask_person(guest) for guest in record["removed"]],
-        "changed": [{side: mask_person(guest) for side, guest in pair.items()} for pair in record["changed"]],
+        "changed": [
+            {side: mask_person(guest) for side, guest in pair.items()} for pair in record["changed"]
+        ],
     }

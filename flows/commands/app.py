@@ -25,24 +25,46 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="configuration file", envvar="ESSENTRY_SYNC_CONFIG", callback=note_config)]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="the clock, ISO 8601 with a zone; for tests and re-runs")]
+ConfigFile = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        help="configuration file",
+        envvar="ESSENTRY_SYNC_CONFIG",
+        callback=note_config,
+    ),
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", help="the clock, ISO 8601 with a zone; for tests and re-runs"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Listed = Annotated[
     int | None,
-    typer.Option("--list", min=0, metavar="N", help="changes to tell one by one, cancellations first; default: report.list_changes"),
+    typer.Option(
+        "--list",
+        min=0,
+        metavar="N",
+        help="changes to tell one by one, cancellations first; default: report.list_changes",
+    ),
 ]
 DEFAULT_CONFIG = Path("essentry-sync.toml")
 
 
 def quieten_engine() -> None:
-    """Before Prefect is imported on a terminal: its log goes to its UI, ours is `report.log`, and the summary is printed."""
+    """Before Prefect is imported on a terminal: its log goes to its UI, ours is `report.log`, and
+    the summary is printed.
+    """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")  # of what it does inside
+    # of what it does inside
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
 
 
 def show_life(*, quiet: bool = False) -> None:
-    """From here on the command is never silent for long, however long its imports take, and ends soon when it is told to."""
+    """From here on the command is never silent for long, however long its imports take, and ends
+    soon when it is told to.
+    """
     from flows.commands.ending import end_in_time
     from flows.commands.waiting import waiting
 
@@ -67,16 +89,22 @@ def read_clock(text: str | None, *, option: str = "--as-of") -> datetime | None:
     try:
         clock = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigurationError(f"{option} {text!r} is no ISO 8601 instant: write 2026-11-24T02:00:00+00:00") from None
+        raise ConfigurationError(
+            f"{option} {text!r} is no ISO 8601 instant: write 2026-11-24T02:00:00+00:00"
+        ) from None
     if clock.tzinfo is None:
-        raise ConfigurationError(f"{option} {text!r} has no zone: add Z or an offset such as +01:00")
+        raise ConfigurationError(
+            f"{option} {text!r} has no zone: add Z or an offset such as +01:00"
+        )
     return clock.astimezone(UTC)
 
 
 def name_plan(state: State, plan: str) -> str:
-    """The id that is meant. `latest` is what a person has read only while no newer plan can have come in between.
+    """The id that is meant. `latest` is what a person has read only while no newer plan can have
+    come in between.
 
-    On a terminal the id is asked for then. Raises ConfigurationError elsewhere, and for an id that is typed wrongly.
+    On a terminal the id is asked for then. Raises ConfigurationError elsewhere, and for an id that
+    is typed wrongly.
     """
     if plan != "latest":
         return plan

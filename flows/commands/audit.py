@@ -1,4 +1,6 @@
-"""The command that compares what essentry holds with what it confirmed. Heavy imports wait until a command runs."""
+"""The command that compares what essentry holds with what it confirmed. Heavy imports wait until a
+command runs.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,18 @@ _COLUMNS = ["kind", "id", "starts_at", "location_id", "guests", "differs"]
 def audit(
     heal: Annotated[
         list[str] | None,
-        typer.Option("--heal", metavar="ID", help="a missing event or invitation that the next run sends again; repeatable"),
+        typer.Option(
+            "--heal",
+            metavar="ID",
+            help="a missing event or invitation that the next run sends again; repeatable",
+        ),
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Read back what essentry holds and tell what is missing or different. Sends nothing; a lost event goes with the next run.
+    """Read back what essentry holds and tell what is missing or different. Sends nothing.
+
+    A lost event goes with the next run, through the guards.
 
     Exit 3 when something is missing or different that was seen often enough (audit.seen), else 0.
     """
@@ -48,25 +56,55 @@ def _print(done: Audited) -> None:
     from transforms.words import plural
 
     found = done.audit
-    say(f"{plural(found.events, 'event')} with {plural(found.invitations, 'invitation')} compared: {COMPARED}")
-    say(f"not listed by essentry, so nobody can audit it: {NOT_LISTED}; not compared: {NOT_COMPARED}")
+    say(
+        f"{plural(found.events, 'event')} with {plural(found.invitations, 'invitation')} compared: "
+        f"{COMPARED}"
+    )
+    say(
+        f"not listed by essentry, so nobody can audit it: {NOT_LISTED}; not compared: "
+        f"{NOT_COMPARED}"
+    )
     for why, count in done.apart.items():
         say(f"{plural(count, 'event')} not compared: those {why}")
-    print_frame(pd.DataFrame(_rows(done.told), columns=_COLUMNS), as_json=False, empty="nothing is missing or different", wrap=True)
+    print_frame(
+        pd.DataFrame(_rows(done.told), columns=_COLUMNS),
+        as_json=False,
+        empty="nothing is missing or different",
+        wrap=True,
+    )
     if done.fresh:
-        say(f"{len(done.fresh):,} more seen for the first time: told when the next audit sees the same")
+        say(
+            f"{len(done.fresh):,} more seen for the first time: told when the next audit sees the "
+            "same"
+        )
     if found.ambiguous_events or found.ambiguous_invitations:
-        events, invitations = plural(found.ambiguous_events, "event"), plural(found.ambiguous_invitations, "invitation")
-        say(f"ambiguous, so neither told nor healed: {events}, {invitations} that cannot be told apart by place, time, title and guests")
+        events, invitations = (
+            plural(found.ambiguous_events, "event"),
+            plural(found.ambiguous_invitations, "invitation"),
+        )
+        say(
+            f"ambiguous, so neither told nor healed: {events}, {invitations} that cannot be told "
+            "apart by place, time, title and guests"
+        )
     for place, count in sorted(found.unknown.items()):
-        say(f"location {place}: {plural(count, 'invitation')} unknown to us (reception's own, or another integration's)")
+        say(
+            f"location {place}: {plural(count, 'invitation')} unknown to us (reception's own, "
+            "or another integration's)"
+        )
     if done.marked:
         say(f"the next run sends again, through the guards: {', '.join(done.marked)}")
     if done.unhealed:
         say(done.unhealed)
-    left = [row for row in done.told if row.kind != "different" and (row.item or row.source_id) not in done.marked]
+    left = [
+        row
+        for row in done.told
+        if row.kind != "different" and (row.item or row.source_id) not in done.marked
+    ]
     if left and not done.unhealed:
-        say("the others may have been removed by hand and stay away; to have one sent again: `essentry-sync audit --heal ID`")
+        say(
+            "the others may have been removed by hand and stay away; to have one sent again: "
+            "`essentry-sync audit --heal ID`"
+        )
 
 
 def _print_json(done: Audited) -> None:
@@ -77,9 +115,12 @@ def _print_json(done: Audited) -> None:
 
     found = done.audit
     told = {
-        "run_id": done.run_id, "exit_code": done.exit_code, "events": found.events, "invitations": found.invitations,
-        "told": [asdict(row) for row in done.told], "first_seen": [asdict(row) for row in done.fresh], "marked": done.marked,
-        "unknown": {str(place): count for place, count in sorted(found.unknown.items())}, "not_compared": done.apart, "unhealed": done.unhealed,
+        "run_id": done.run_id, "exit_code": done.exit_code, "events": found.events,
+        "invitations": found.invitations,
+        "told": [asdict(row) for row in done.told],
+        "first_seen": [asdict(row) for row in done.fresh], "marked": done.marked,
+        "unknown": {str(place): count for place, count in sorted(found.unknown.items())},
+        "not_compared": done.apart, "unhealed": done.unhealed,
         "ambiguous": {"events": found.ambiguous_events, "invitations": found.ambiguous_invitations},
         "cannot_be_audited": f"{NOT_LISTED}; {NOT_COMPARED}",
     }  # fmt: skip
@@ -88,7 +129,10 @@ def _print_json(done: Audited) -> None:
 
 def _rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return [
-        {"kind": row.kind, "id": row.item or row.source_id, "starts_at": f"{row.starts_at:%Y-%m-%d %H:%M} UTC",
+        {"kind": row.kind, "id": row.item or row.source_id, "starts_at": (
+            f"{row.starts_at:%Y-%m-%d %H:%M} UTC"
+        ),
          "location_id": row.location_id, "guests": row.guests, "differs": row.fields}
-        for row in sorted(findings, key=lambda row: (row.kind, row.location_id, row.starts_at, row.source_id, row.item))
+        for row in sorted(findings,
+            key=lambda row: (row.kind, row.location_id, row.starts_at, row.source_id, row.item))
     ]  # fmt: skip

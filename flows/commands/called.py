@@ -1,4 +1,6 @@
-"""How this command was called, so that the commands it names can be copied and run as they are: with `uv run`, with the same --config."""
+"""How this command was called, so that the commands it names can be copied and run as they are:
+with `uv run`, with the same --config.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,15 @@ _QUOTED = re.compile(rf"`{NAME} ([a-z][^`]*)`")
 
 
 def spell_command(command: str) -> str:
-    """`essentry-sync apply X` as it is to be typed here: `uv run essentry-sync apply X --config other.toml`."""
+    """`essentry-sync apply X` as it is to be typed here:
+    `uv run essentry-sync apply X --config other.toml`.
+    """
     words = command.removeprefix(NAME).strip()
     start = f"uv run {NAME}" if _by_uv() else NAME
     takes = words.split(" ", 1)[0] not in WITHOUT_CONFIG and "--config" not in words
-    return f"{start} {words}" + (f" --config {shlex.quote(str(_given[-1]))}" if _given and takes else "")
+    return f"{start} {words}" + (
+        f" --config {shlex.quote(str(_given[-1]))}" if _given and takes else ""
+    )
 
 
 def spell_commands(text: str) -> str:
@@ -34,7 +40,9 @@ def _by_uv() -> bool:
 
 
 def note_config(context: typer.Context, file: Path) -> Path:
-    """Remember the file that --config named on the command line; one of the environment or by default is found again without a word."""
+    """Remember the file that --config named on the command line; one of the environment or by
+    default is found again without a word.
+    """
     source = context.get_parameter_source("config")
     if source is not None and source.name == "COMMANDLINE":
         _given.append(file)

@@ -1,4 +1,6 @@
-"""Commands by which a person decides: release a plan, forget, rename or take over a source. Each is small in what it does and tells what follows."""
+"""Commands by which a person decides: release a plan, forget, rename or take over a source. Each is
+small in what it does and tells what follows.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,17 @@ def approve(
     plan_id: Annotated[str, typer.Argument(metavar="PLAN")],
     by: Annotated[str, typer.Option("--by", help="who approves; default: this account")] = "",
     reason: Annotated[str, typer.Option("--reason", help="why")] = "",
-    only: Annotated[list[str] | None, typer.Option("--only", metavar="KIND=VALUE", help=f"{_CHOICE}; of several, what any names")] = None,
-    but: Annotated[list[str] | None, typer.Option("--except", metavar="KIND=VALUE", help="all but these, which wait; as --only")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="KIND=VALUE", help=f"{_CHOICE}; of several, what any names"),
+    ] = None,
+    but: Annotated[
+        list[str] | None,
+        typer.Option("--except", metavar="KIND=VALUE", help="all but these, which wait; as --only"),
+    ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Release one waiting plan, or a part of it, and no more; `apply` sends it, or the run that waits for it."""
+    """Release one waiting plan, or a part of it; `apply` sends it, or the run that waits."""
     import getpass
 
     from flows.commands.app import name_plan
@@ -51,26 +59,49 @@ def approve(
         elif not state.approve_plan(name, by=who, reason=reason, now=now):
             stored, _ = state.load_plan(name)
             newest, _ = state.load_plan("latest")
-            hint = f"; the newest is {newest['plan_id']} ({newest['status']})" if newest["plan_id"] != name else ""
-            raise StalePlanError(f"the plan {name} is {stored['status']}: there is nothing to approve{hint}")
+            hint = (
+                f"; the newest is {newest['plan_id']} ({newest['status']})"
+                if newest["plan_id"] != name
+                else ""
+            )
+            raise StalePlanError(
+                f"the plan {name} is {stored['status']}: there is nothing to approve{hint}"
+            )
         waiting = state.is_waiting(stored["run_id"])
     part = "the chosen part of " if rest else ""
-    say(f"approved {part}{name}, digest {stored['digest'][:16]}: {plural(stored['changes'], 'change')}")
+    say(
+        f"approved {part}{name}, digest {stored['digest'][:16]}: "
+        f"{plural(stored['changes'], 'change')}"
+    )
     for finding in read_findings(stored):
         say(f"  {finding['guard']}: {finding['message']}")
     if rest:
         changes = plural(rest["changes"], "change")
-        say(f"the rest waits as {rest['plan_id']}, digest {rest['digest'][:16]}: {changes}; it needs an approval of its own")
+        say(
+            f"the rest waits as {rest['plan_id']}, digest {rest['digest'][:16]}: {changes}; "
+            "it needs an approval of its own"
+        )
     if waiting and name == stored["run_id"]:
-        say(f"the run {stored['run_id']} waits for this and goes on within a minute; if it has been killed, `essentry-sync apply {name}`")
+        say(
+            f"the run {stored['run_id']} waits for this and goes on within a minute; "
+            f"if it has been killed, `essentry-sync apply {name}`"
+        )
     elif rest:
-        say(f"send the part with `essentry-sync apply {name}`; a new run before that asks again, for the part as well")
+        say(
+            f"send the part with `essentry-sync apply {name}`; a new run before that asks again, "
+            "for the part as well"
+        )
     else:
-        say(f"send it with `essentry-sync apply {name}`; a new run before that sends no more than this without asking again")
+        say(
+            f"send it with `essentry-sync apply {name}`; a new run before that sends no more than "
+            "this without asking again"
+        )
 
 
 def _agreed(question: str, *, yes: bool, kept: str) -> None:
-    """Ask, unless --yes was given. Raises ConfigurationError when nobody answers, and ends with 0 at a no."""
+    """Ask, unless --yes was given. Raises ConfigurationError when nobody answers, and ends with 0
+    at a no.
+    """
     from flows.commands.terminal import say
 
     try:
@@ -88,7 +119,7 @@ def retire(
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Forget a source without a call: its events stay in essentry as they are, and nobody is mailed."""
+    """Forget a source without a call: its events stay in essentry, and nobody is mailed."""
     from flows.commands.terminal import say
     from flows.night.lease import hold_lease
     from flows.night.run import new_run
@@ -99,7 +130,8 @@ def retire(
     settings = load_settings(config)
     if source in settings.sources:
         raise ConfigurationError(
-            f"the configuration still names the source {source!r}: remove it first, or the next run creates its events again"
+            f"the configuration still names the source {source!r}: remove it first, "
+            "or the next run creates its events again"
         )
     with open_state(settings, migrate=False) as state:
         known = state.read_fingerprints()
@@ -107,11 +139,18 @@ def retire(
         count = int(((known["source"] == source) | known["source_id"].isin(united)).sum())
         if not count:
             raise ConfigurationError(
-                f"the state holds no events of a source {source!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
+                f"the state holds no events of a source {source!r}: it knows "
+                f"{', '.join(sorted(set(known['source']))) or 'none'}"
             )
-        question = f"forget {plural(count, 'event')} of {source}? essentry keeps them, and they are no longer updated or cancelled"
+        question = (
+            f"forget {plural(count, 'event')} of {source}? essentry keeps them, "
+            "and they are no longer updated or cancelled"
+        )
         if united:
-            question += f"; {plural(len(united), 'meeting')} with another source go on, and keep the guests that {source} gave them"
+            question += (
+                f"; {plural(len(united), 'meeting')} with another source go on, "
+                f"and keep the guests that {source} gave them"
+            )
         _agreed(question, yes=yes, kept=f"{source} is kept")
         with hold_lease(state, new_run(), settings):  # a run at work would write its rows again
             count = state.retire_source(source)
@@ -136,16 +175,28 @@ def rename(
     with open_state(settings, migrate=False) as state, hold_lease(state, new_run(), settings):
         check_rename(settings, state, old, new)
         count = state.rename_source(old, new)
-    say(f"{plural(count, 'event')} of {old} belong to {new} now, under the ids they had; essentry was not called")
+    say(
+        f"{plural(count, 'event')} of {old} belong to {new} now, under the ids they had; "
+        "essentry was not called"
+    )
 
 
 @app.command(rich_help_panel="Decide")
 def adopt(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON: source, source_event_id, event_id, and guest, invitation_id")],
-    yes: Annotated[bool, typer.Option("--yes", help="take the ids over; without it only what would happen is shown")] = False,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV or JSON: source, source_event_id, event_id, and guest, invitation_id",
+        ),
+    ],
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="take the ids over; without it only what would happen is shown"),
+    ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Take over events that another integration created under ids of its own; essentry is not called."""
+    """Take over events that another integration created under its own ids, without a call."""
     from flows.commands.terminal import say
     from flows.operations.adopt import adopt_events
 

@@ -25,14 +25,18 @@ DATABASES = ("rooms.sqlite", "hr.sqlite")
 
 
 def run_demo(folder: Path | None, *, nights: int = 3) -> int:
-    """Run the nights; returns the last exit code. Everything is written below `folder`, and a former demo there is replaced.
+    """Run the nights; returns the last exit code. Everything is written below `folder`, and a
+    former demo there is replaced.
 
     Raises ConfigurationError when something in the folder is not a demo's.
     """
     source = HOME / "essentry-sync.toml"
     home = folder or HOME
     if not source.exists():
-        raise ConfigurationError(f"the demo's configuration {source} is missing: run the demo in a checkout of the project")
+        raise ConfigurationError(
+            f"the demo's configuration {source} is missing: run the demo in a checkout of the "
+            "project"
+        )
     check_folder(home, shipped=source)
     home.mkdir(parents=True, exist_ok=True)
     if home.resolve() != HOME:
@@ -42,7 +46,10 @@ def run_demo(folder: Path | None, *, nights: int = 3) -> int:
     anchor = datetime.now(UTC).replace(hour=1, minute=0, second=0, microsecond=0)
     with SandboxServer(SandboxSettings()) as sandbox:
         os.environ["ESSENTRY_SYNC_ESSENTRY__BASE_URL"] = sandbox.base_url
-        os.environ["ESSENTRY_TOKEN"], os.environ["ESSENTRY_AGENT_TOKEN"] = sandbox.token, sandbox.agent_token
+        os.environ["ESSENTRY_TOKEN"], os.environ["ESSENTRY_AGENT_TOKEN"] = (
+            sandbox.token,
+            sandbox.agent_token,
+        )
         say(f"essentry sandbox at {sandbox.base_url} (it mails nobody)")
         from flows.engine.run import run_night
 
@@ -59,29 +66,46 @@ def run_demo(folder: Path | None, *, nights: int = 3) -> int:
             code = result.exit_code
             if code not in (0, 3):
                 return code
-    say(f"\nThe reports are under {home / 'runs'}; open the last one: {result.folder / 'report.html'}")
+    say(
+        f"\nThe reports are under {home / 'runs'}; open the last one: "
+        f"{result.folder / 'report.html'}"
+    )
     return code
 
 
 def check_folder(home: Path, *, shipped: Path) -> None:
-    """Raise ConfigurationError unless what the demo would write over in this folder is an earlier demo's: configuration, state, databases."""
+    """Raise ConfigurationError unless what the demo would write over in this folder is an earlier
+    demo's: configuration, state, databases.
+    """
     if home.exists() and not home.is_dir():
-        raise ConfigurationError(f"{home} is no folder: name one with --folder that is empty, or not there yet")
+        raise ConfigurationError(
+            f"{home} is no folder: name one with --folder that is empty, or not there yet"
+        )
     config = home / shipped.name
     beside = "nothing was written: name a folder with --folder that is empty, or not there yet"
     if config.exists() and config.read_bytes() != shipped.read_bytes():
-        raise ConfigurationError(f"{config} is not the demo's configuration (or was changed since): {beside}")
+        raise ConfigurationError(
+            f"{config} is not the demo's configuration (or was changed since): {beside}"
+        )
     if not config.exists():
         for name in (*map(Path, DATABASES), *STATE_FILES):
             if (home / name).exists():
-                raise ConfigurationError(f"{home / name} is no demo's, for there is no {shipped.name} of one beside it: {beside}")
+                raise ConfigurationError(
+                    f"{home / name} is no demo's, for there is no {shipped.name} of one beside it: "
+                    f"{beside}"
+                )
     state = home / STATE
     if state.exists() and not is_demos_state(state):
-        raise ConfigurationError(f"the state {state} is not of a demo (it belongs to another essentry, or is none): {beside}")
+        raise ConfigurationError(
+            f"the state {state} is not of a demo (it belongs to another essentry, or is none): "
+            f"{beside}"
+        )
 
 
 def is_demos_state(file: Path) -> bool:
-    """Whether a state store is bound to a sandbox of this machine, as the demo's is; one that cannot be read is not."""
+    """Whether a state store is bound to a sandbox of this machine, as the demo's is; one that
+    cannot be read is not.
+    """
     if file.stat().st_size == 0:
         return True
     try:

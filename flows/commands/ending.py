@@ -1,7 +1,8 @@
-"""The end of a command that is told to stop: SIGTERM winds up as Ctrl-C does, and both are over within the grace time.
+"""The end of a command that is told to stop: SIGTERM winds up as Ctrl-C does, and both are over
+within the grace time.
 
-A hard end is safe at any moment: what may have been sent is in the ledger. An orderly one is better: the lease is let go, and the outcome is
-written down.
+A hard end is safe at any moment: what may have been sent is in the ledger. An orderly one is
+better: the lease is let go, and the outcome is written down.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import time
 from types import FrameType
 
 ENDING_SECONDS = 9.0
-"""Grace for an orderly end; a container's is 10 seconds. The load takes 5 of them for answers under way."""
+"""Grace for an orderly end; a container's is 10 seconds. The load takes 5 of them for answers under
+way.
+"""
 LEAVING_SECONDS = 5.0
 """After the last word was printed, so long may the engine take to send its own last words."""
 
@@ -44,11 +47,16 @@ def _watch(reader: int) -> None:
     while (number := os.read(reader, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
         pass
     time.sleep(ENDING_SECONDS)
-    _leave(128 + number, "essentry-sync: it did not end in time and was ended; the ledger knows what was under way")
+    _leave(
+        128 + number,
+        "essentry-sync: it did not end in time and was ended; the ledger knows what was under way",
+    )
 
 
 def leave_soon(code: int) -> None:
-    """The command is done: the process ends with this exit code, even if the engine cannot take leave of its server."""
+    """The command is done: the process ends with this exit code, even if the engine cannot take
+    leave of its server.
+    """
 
     def leave() -> None:
         time.sleep(LEAVING_SECONDS)

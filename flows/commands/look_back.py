@@ -23,8 +23,12 @@ def report(
     run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest",
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: Json = False,
-    open_page: Annotated[bool, typer.Option("--open", help="open report.html in the browser instead of printing")] = False,
-    schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema of report.json and nothing else")] = False,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="open report.html in the browser instead of printing")
+    ] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="print the JSON Schema of report.json and nothing else")
+    ] = False,
 ) -> None:
     """Print the report of a run, or open its page: what changed, who was mailed, what needs you."""
     if schema:
@@ -41,7 +45,9 @@ def report(
         folder = find_report(state, run)
     file = folder / ("report.html" if open_page else "report.json" if as_json else "report.md")
     if not file.exists():
-        raise ConfigurationError(f"the report {file} is gone: reports older than state.keep_runs_days are removed")
+        raise ConfigurationError(
+            f"the report {file} is gone: reports older than state.keep_runs_days are removed"
+        )
     if open_page:
         typer.echo(str(file))
         typer.launch(file.as_uri())
@@ -56,7 +62,13 @@ def runs(
     as_json: Json = False,
     forget_clock: Annotated[
         bool,
-        typer.Option("--forget-clock", help="after nights by a clock that was ahead: show what they ended too early, and take it back"),
+        typer.Option(
+            "--forget-clock",
+            help=(
+                "after nights by a clock that was ahead: show what they ended too early, "
+                "and take it back"
+            ),
+        ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="with --forget-clock: do not ask")] = False,
 ) -> None:
@@ -72,11 +84,19 @@ def runs(
 
 @app.command(rich_help_panel="Look back")
 def show(
-    source_id: Annotated[str, typer.Argument(metavar="ID", help="essentry's sourceId, or the event's key as its source has it")],
+    source_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="essentry's sourceId, or the event's key as its source has it"
+        ),
+    ],
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Tell the life of one event or invitation: what its source says now, what essentry holds, and every change so far."""
+    """Tell the life of one event or invitation.
+
+    What its source says now, what essentry holds, and every change so far.
+    """
     from flows.commands.history_tables import print_trace
     from flows.operations.history import trace_event
 
@@ -103,7 +123,9 @@ def diff(
 
 @app.command(rich_help_panel="Look back")
 def quarantine(
-    run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest", config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False
+    run: Annotated[str, typer.Argument(metavar="[RUN]")] = "latest",
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
 ) -> None:
     """List the rows that were set aside, why, and what to do."""
     from flows.commands.terminal import print_frame
@@ -117,16 +139,28 @@ def quarantine(
 
 @app.command(rich_help_panel="Look back")
 def forget(
-    guest: Annotated[str, typer.Option("--guest", metavar="E-MAIL", help="the guest's e-mail address, as the source has it")],
+    guest: Annotated[
+        str,
+        typer.Option(
+            "--guest", metavar="E-MAIL", help="the guest's e-mail address, as the source has it"
+        ),
+    ],
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Take a guest out of the state and all reports. Nobody is mailed; a meeting that is not over keeps its guest."""
+    """Take a guest out of the state and all reports. Nobody is mailed.
+
+    A meeting that is not over keeps its guest.
+    """
     from flows.commands.history_tables import print_forgotten
     from flows.operations.forget import forget_person
 
     settings = load_settings(config)
     with _read_state(config) as state:
-        raise typer.Exit(print_forgotten(forget_person(settings, state, guest), settings.state.keep_inactive_days))
+        raise typer.Exit(
+            print_forgotten(
+                forget_person(settings, state, guest), settings.state.keep_inactive_days
+            )
+        )
 
 
 def _forget_clock(settings: Config, *, yes: bool) -> None:
@@ -142,9 +176,16 @@ def _forget_clock(settings: Config, *, yes: bool) -> None:
             say(line)
         if found.runs.empty and found.events.empty:
             return
-        _agreed("forget that clock, and have these events count as held by essentry again?", yes=yes, kept="nothing was changed")
+        _agreed(
+            "forget that clock, and have these events count as held by essentry again?",
+            yes=yes,
+            kept="nothing was changed",
+        )
         count = forget_clock(settings, state)
-    say(f"{plural(count, 'event')} count as held by essentry again; the next run compares them with their sources; essentry was not called")
+    say(
+        f"{plural(count, 'event')} count as held by essentry again; the next run compares them "
+        "with their sources; essentry was not called"
+    )
 
 
 def _read_state(config: Path) -> State:

@@ -1,4 +1,5 @@
-"""The command line. It alone catches errors: one readable message and the exit code of schemas.errors, never a traceback.
+"""The command line. It alone catches errors: one readable message and the exit code of
+schemas.errors, never a traceback.
 
 Commands that need no engine do not import Prefect; every heavy import waits until its command runs.
 """
@@ -28,7 +29,15 @@ from flows.commands.app import (
 from flows.commands.called import spell_commands
 from flows.commands.ending import die_of_it, leave_soon, was_terminated
 from flows.commands.output import steady_output
-from flows.commands.selected import AtLocations, Events, FromDay, Guests, OfSources, ToDay, end_with_selected
+from flows.commands.selected import (
+    AtLocations,
+    Events,
+    FromDay,
+    Guests,
+    OfSources,
+    ToDay,
+    end_with_selected,
+)
 from schemas.errors import EXIT_BUG, SyncError
 
 __all__ = [
@@ -46,7 +55,9 @@ __all__ = [
 
 @app.command()
 def demo(
-    folder: Annotated[Path | None, typer.Option("--folder", help="where the demo lives; default data/demo")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="where the demo lives; default data/demo")
+    ] = None,
     nights: Annotated[int, typer.Option("--nights", min=1, max=3)] = 3,
 ) -> None:
     """Run nights of a fictional company against a local sandbox of essentry."""
@@ -60,8 +71,13 @@ def demo(
 @app.command()
 def sync(
     config: ConfigFile = DEFAULT_CONFIG,
-    full: Annotated[bool, typer.Option("--full", help="send every current event again, whatever the snapshot says")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="plan and report, send nothing")] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="send every current event again, whatever the snapshot says"),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="plan and report, send nothing")
+    ] = False,
     events: Events = None,
     guests: Guests = None,
     sources: OfSources = None,
@@ -72,15 +88,22 @@ def sync(
     as_json: Json = False,
     listed: Listed = None,
 ) -> None:
-    """One night: read, compare, guard, send, report. Or some events alone, explained step by step, and no other is touched."""
+    """One night: read, compare, guard, send, report. Or some events alone, explained.
+
+    With --event and its like no other event is touched.
+    """
     quieten_engine()
     show_life(quiet=as_json)
     settings, clock = load_settings(config), read_clock(as_of)
     from transforms.guards.restriction import read_restriction
 
-    only = read_restriction(events=events, guests=guests, sources=sources, locations=locations, first=first, last=last)
+    only = read_restriction(
+        events=events, guests=guests, sources=sources, locations=locations, first=first, last=last
+    )
     if only:
-        end_with_selected(settings, only, as_of=clock, full=full, send=not dry_run, as_json=as_json, listed=listed)
+        end_with_selected(
+            settings, only, as_of=clock, full=full, send=not dry_run, as_json=as_json, listed=listed
+        )
     from flows.commands.terminal import Progress
 
     with Progress(quiet=as_json) as progress:
@@ -99,7 +122,9 @@ def sync(
 @app.command()
 def plan(
     config: ConfigFile = DEFAULT_CONFIG,
-    full: Annotated[bool, typer.Option("--full", help="plan to send every current event again")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="plan to send every current event again")
+    ] = False,
     events: Events = None,
     guests: Guests = None,
     sources: OfSources = None,
@@ -115,20 +140,35 @@ def plan(
     settings = load_settings(config)
     from transforms.guards.restriction import read_restriction
 
-    only = read_restriction(events=events, guests=guests, sources=sources, locations=locations, first=first, last=last)
+    only = read_restriction(
+        events=events, guests=guests, sources=sources, locations=locations, first=first, last=last
+    )
     if only:
-        end_with_selected(settings, only, as_of=read_clock(as_of), full=full, send=False, as_json=as_json, listed=listed)
+        end_with_selected(
+            settings,
+            only,
+            as_of=read_clock(as_of),
+            full=full,
+            send=False,
+            as_json=as_json,
+            listed=listed,
+        )
     from flows.commands.terminal import Progress
     from flows.night.steps import run_plan
 
     with Progress(quiet=as_json) as progress:
         result = run_plan(settings, as_of=read_clock(as_of), full=full, progress=progress)
-    end_with(result, as_json=as_json, listed=settings.report.list_changes if listed is None else listed)
+    end_with(
+        result, as_json=as_json, listed=settings.report.list_changes if listed is None else listed
+    )
 
 
 @app.command()
 def apply(
-    plan_id: Annotated[str, typer.Argument(metavar="PLAN")], config: ConfigFile = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_of: AsOf = None,
+    as_json: Json = False,
 ) -> None:
     """Send exactly the changes of a stored plan ("latest" for the newest)."""
     show_life(quiet=as_json)
@@ -153,8 +193,13 @@ def apply(
 @app.command()
 def sandbox(
     port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8765,
-    host: Annotated[str, typer.Option("--host", help="address to listen on; this machine only unless you say so")] = "127.0.0.1",
-    keep: Annotated[Path | None, typer.Option("--keep", help="SQLite file that keeps the state")] = None,
+    host: Annotated[
+        str,
+        typer.Option("--host", help="address to listen on; this machine only unless you say so"),
+    ] = "127.0.0.1",
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="SQLite file that keeps the state")
+    ] = None,
 ) -> None:
     """A local essentry for tests: strict about payloads, mails nobody."""
     from flows.commands.terminal import say
@@ -162,15 +207,27 @@ def sandbox(
     from flows.sandbox.server import run_sandbox
 
     settings = SandboxSettings(persist_path=keep)
-    say(f"essentry sandbox on http://{host}:{port} (API under /api/v2); token {settings.token}, agent token {settings.agent_token}")
+    say(
+        f"essentry sandbox on http://{host}:{port} (API under /api/v2); token {settings.token}, "
+        f"agent token {settings.agent_token}"
+    )
     run_sandbox(settings, host=host, port=port)
 
 
 @app.command()
 def init(
-    preset: Annotated[str, typer.Option("--preset", help="librebooking, mrbs, orangehrm or frappe_hrms")],
-    url: Annotated[str, typer.Option("--url", help="database URL of the source; a password in it is not written down")],
-    source: Annotated[str | None, typer.Option("--source", help="name of the source; default: the preset's")] = None,
+    preset: Annotated[
+        str, typer.Option("--preset", help="librebooking, mrbs, orangehrm or frappe_hrms")
+    ],
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url", help="database URL of the source; a password in it is not written down"
+        ),
+    ],
+    source: Annotated[
+        str | None, typer.Option("--source", help="name of the source; default: the preset's")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = DEFAULT_CONFIG,
 ) -> None:
     """Write a first configuration, with the sites and rooms of the source to fill in."""
@@ -201,23 +258,39 @@ def main(arguments: list[str] | None = None) -> Any:
             leave_soon(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
         raise
     except SyncError as error:
-        typer.secho(f"essentry-sync: {spell_commands(str(error))}", err=True, fg="red" if sys.stderr.isatty() else None)
+        typer.secho(
+            f"essentry-sync: {spell_commands(str(error))}",
+            err=True,
+            fg="red" if sys.stderr.isatty() else None,
+        )
         if "prefect" in sys.modules:
             leave_soon(error.exit_code)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        typer.echo("essentry-sync: interrupted; what was under way is in the ledger, the next run goes on from there", err=True)
+        typer.echo(
+            (
+                "essentry-sync: interrupted; what was under way is in the ledger, "
+                "the next run goes on from there"
+            ),
+            err=True,
+        )
         if was_terminated():
             die_of_it()
         sys.exit(130)
-    except Exception as error:  # a bug: tell where without a wall of text, and keep the details reachable
+    except (
+        Exception
+    ) as error:  # a bug: tell where without a wall of text, and keep the details reachable
         import os
 
         if os.environ.get("ESSENTRY_SYNC_DEBUG"):
             raise
         kind = type(error).__name__
         typer.echo(
-            f"essentry-sync: this is a bug ({kind}: {error}); run again with ESSENTRY_SYNC_DEBUG=1 and report what it prints", err=True
+            (
+                f"essentry-sync: this is a bug ({kind}: {error}); run again with "
+                "ESSENTRY_SYNC_DEBUG=1 and report what it prints"
+            ),
+            err=True,
         )
         sys.exit(EXIT_BUG)
 

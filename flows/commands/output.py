@@ -1,4 +1,5 @@
-"""Standard output that nothing breaks: another encoding than UTF-8, a reader that has gone, a full disk.
+"""Standard output that nothing breaks: another encoding than UTF-8, a reader that has gone, a full
+disk.
 
 A night never ends because of what it prints.
 """
@@ -12,31 +13,42 @@ from typing import Any
 
 READABLE = "essentry-readable"
 PLAIN = {
-    "…": "...", "→": "->", "−": "-", "–": "-", "—": "-", "✓": "+", "✗": "x", "“": '"', "”": '"', "’": "'", "‘": "'", "•": "*", "·": "*",
+    "…": "...", "→": "->", "−": "-", "–": "-", "—": "-", "✓": "+", "✗": "x", "“": '"', "”": '"',
+    "’": "'", "‘": "'", "•": "*", "·": "*",
     "▸": ">", "▾": "v", "━": "-", "╸": "-", "╺": "-",
     **{bar: str(height) for height, bar in enumerate("▁▂▃▄▅▆▇█", start=1)},
 }  # fmt: skip
-"""What stands for a character that the encoding does not have; any other is written as JSON writes it, so that no key is lost."""
+"""What stands for a character that the encoding does not have; any other is written as JSON writes
+it, so that no key is lost.
+"""
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(PLAIN.get(letter) or escape(letter) for letter in error.object[error.start : error.end]), error.end
+    return "".join(
+        PLAIN.get(letter) or escape(letter) for letter in error.object[error.start : error.end]
+    ), error.end
 
 
 def escape(text: str) -> str:
-    r"""Letters beyond ASCII as JSON has them, `é` as `\u00e9`; valid inside of a JSON string, and whole JSON texts have them nowhere else."""
+    r"""Letters beyond ASCII as JSON has them, `é` as `\u00e9`; valid inside of a JSON string, and
+    whole JSON texts have them nowhere else.
+    """
     return "".join(letter if letter.isascii() else _escape(letter) for letter in text)
 
 
 def _escape(letter: str) -> str:
     units = letter.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[place]:02x}{units[place + 1]:02x}" for place in range(0, len(units), 2))
+    return "".join(
+        f"\\u{units[place]:02x}{units[place + 1]:02x}" for place in range(0, len(units), 2)
+    )
 
 
 class Steady:
-    """A text stream that, once it cannot be written to, swallows what follows; everything else is the stream's own."""
+    """A text stream that, once it cannot be written to, swallows what follows; everything else is
+    the stream's own.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

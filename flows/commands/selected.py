@@ -1,4 +1,6 @@
-"""The options that restrict `sync` and `plan` to some events, and the terminal face of such a run: each event step by step, then the summary."""
+"""The options that restrict `sync` and `plan` to some events, and the terminal face of such a run:
+each event step by step, then the summary.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +16,66 @@ if TYPE_CHECKING:
 PANEL = "Some events alone"
 Events = Annotated[
     list[str] | None,
-    typer.Option("--event", metavar="ID", help="this event, by its id or its source's key; repeatable", rich_help_panel=PANEL),
+    typer.Option(
+        "--event",
+        metavar="ID",
+        help="this event, by its id or its source's key; repeatable",
+        rich_help_panel=PANEL,
+    ),
 ]
 Guests = Annotated[
     list[str] | None,
     typer.Option(
-        "--guest", metavar="E-MAIL", help="the events of this guest, by address or invitation id; repeatable", rich_help_panel=PANEL
+        "--guest",
+        metavar="E-MAIL",
+        help="the events of this guest, by address or invitation id; repeatable",
+        rich_help_panel=PANEL,
     ),
 ]
 OfSources = Annotated[
-    list[str] | None, typer.Option("--source", metavar="NAME", help="the events of this source; repeatable", rich_help_panel=PANEL)
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="NAME",
+        help="the events of this source; repeatable",
+        rich_help_panel=PANEL,
+    ),
 ]
 AtLocations = Annotated[
     list[int] | None,
-    typer.Option("--location", metavar="NUMBER", help="the events at this essentry location; repeatable", rich_help_panel=PANEL),
+    typer.Option(
+        "--location",
+        metavar="NUMBER",
+        help="the events at this essentry location; repeatable",
+        rich_help_panel=PANEL,
+    ),
 ]
 FromDay = Annotated[
-    str | None, typer.Option("--from", metavar="DAY", help="events from this day on, 2026-11-24, in report.timezone", rich_help_panel=PANEL)
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="DAY",
+        help="events from this day on, 2026-11-24, in report.timezone",
+        rich_help_panel=PANEL,
+    ),
 ]
-ToDay = Annotated[str | None, typer.Option("--to", metavar="DAY", help="events to this day, the day included", rich_help_panel=PANEL)]
+ToDay = Annotated[
+    str | None,
+    typer.Option(
+        "--to", metavar="DAY", help="events to this day, the day included", rich_help_panel=PANEL
+    ),
+]
 
 
 def end_with_selected(
-    settings: Config, only: Restriction, *, as_of: datetime | None, full: bool, send: bool, as_json: bool, listed: int | None
+    settings: Config,
+    only: Restriction,
+    *,
+    as_of: datetime | None,
+    full: bool,
+    send: bool,
+    as_json: bool,
+    listed: int | None,
 ) -> None:
     """Run it, explain each event, print the summary, and end with the exit code."""
     import orjson

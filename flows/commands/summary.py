@@ -1,4 +1,6 @@
-"""The summary of a run on the terminal: the verdict, then what needs somebody, then the rest. Renders a report, decides nothing."""
+"""The summary of a run on the terminal: the verdict, then what needs somebody, then the rest.
+Renders a report, decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ IDS = 10
 
 
 def print_result(result: Result, *, as_json: bool, listed: int = 0) -> None:
-    """The summary of a run. listed: how many of its changes are told one by one, cancellations first; people are masked."""
+    """The summary of a run. listed: how many of its changes are told one by one, cancellations
+    first; people are masked.
+    """
     report = result.report
     if as_json:
         write_json(orjson.dumps(report, option=orjson.OPT_INDENT_2, default=str))
@@ -45,23 +49,40 @@ def print_result(result: Result, *, as_json: bool, listed: int = 0) -> None:
 
 
 def _tell_asking(report: Mapping[str, Any]) -> Iterator[str]:
-    """Lines of what waits for a person: guards and their release, events by id, sources, then quarantine, a line a reason."""
+    """Lines of what waits for a person: guards and their release, events by id, sources, then
+    quarantine, a line a reason.
+    """
     plan = report.get("plan", {})
     approval, guards = plan.get("approval"), report.get("guards", [])
     for finding in guards:
         yield f"guard {finding['guard']}: {finding['message']}"
         yield from (f"  {cause}" for cause in finding["causes"][:3])
     if guards and approval:
-        yield f"released by {approval['by']} (plan {approval['plan_id']}){': ' if approval['reason'] else ''}{approval['reason']}"
+        yield (
+            f"released by {approval['by']} (plan "
+            f"{approval['plan_id']}){': ' if approval['reason'] else ''}{approval['reason']}"
+        )
     elif commands := plan.get("commands"):
         yield f"to {'release' if guards else 'send'} it: {', then '.join(commands)}"
-    problems = [problem for problem in report["problems"] if problem["state"] not in ("quarantined", "failed")]
-    yield from (f"{p['state']}: {p['source_id']} {describe_problem(p)}".rstrip() for p in problems[:IDS])
-    groups = [group for group in report["problem_groups"] if group["state"] not in ("quarantined", "failed")]
+    problems = [
+        problem
+        for problem in report["problems"]
+        if problem["state"] not in ("quarantined", "failed")
+    ]
+    yield from (
+        f"{p['state']}: {p['source_id']} {describe_problem(p)}".rstrip() for p in problems[:IDS]
+    )
+    groups = [
+        group
+        for group in report["problem_groups"]
+        if group["state"] not in ("quarantined", "failed")
+    ]
     more = sum(group["events"] for group in groups) - len(problems[:IDS])
     if more > 0:
         yield f"and {plural(more, 'event')} more: the report names them"
-    yield from (f"source {name} failed: {text}" for name, text in report.get("failed_sources", {}).items())
+    yield from (
+        f"source {name} failed: {text}" for name, text in report.get("failed_sources", {}).items()
+    )
     yield from _tell_quarantine(report)
 
 
@@ -80,10 +101,17 @@ def _tell_quarantine(report: Mapping[str, Any]) -> Iterator[str]:
         new = first.get(check, []) if check not in told else []
         told.add(check)
         yield f"quarantined: {plural(count, 'row')}, {remedy}{_name_first(new)}"
-    yield from (f"quarantined: {check}{_name_first(ids)}" for check, ids in first.items() if check not in told)
+    yield from (
+        f"quarantined: {check}{_name_first(ids)}"
+        for check, ids in first.items()
+        if check not in told
+    )
     if rows or first:
         run = report["run"]["run_id"]
-        yield f"see `{spell_command(f'essentry-sync quarantine {run}')}`: each row, its value and what to do"
+        yield (
+            f"see `{spell_command(f'essentry-sync quarantine {run}')}`: each row, "
+            "its value and what to do"
+        )
 
 
 def _name_first(ids: list[str]) -> str:
@@ -95,13 +123,15 @@ def _print_numbers(report: Mapping[str, Any]) -> None:
     counts = {name: count for name, count in report["counts"].items() if count}
     table = [["in all", *(f"{count:,}" for count in counts.values())]]
     for source, actions in report["by_source"].items():
-        table.append([source, *(f"{actions.get(name, 0):,}" if name in actions else "" for name in counts)])
+        table.append(
+            [source, *(f"{actions.get(name, 0):,}" if name in actions else "" for name in counts)]
+        )
     print_table(console, ["events", *counts], table, right=list(counts))
     sent = bool(report["load"])
     people = report["people_mailed"] if sent else report["people"]
     say(
-        f"people {'mailed' if sent else 'who would be mailed'}: {people['total']:,} "
-        f"(invited {people['invited']:,}, updated {people['updated']:,}, cancelled {people['cancelled']:,})"
+        f"people {'mailed' if sent else 'who would be mailed'}: {people['total']:,} (invited "
+        f"{people['invited']:,}, updated {people['updated']:,}, cancelled {people['cancelled']:,})"
     )
     if sent:
         say(f"requests: {report['load']['requests']:,}, retries: {report['load']['retries']:,}")
@@ -115,10 +145,21 @@ def _print_changes(result: Result, listed: int) -> None:
     if not total or not file.exists():
         return
     changes = orjson.loads(file.read_bytes()).get("changes", [])
-    wording = Wording(result.report["timezone"], masked=True, locations={int(key): name for key, name in result.report["places"].items()})
+    wording = Wording(
+        result.report["timezone"],
+        masked=True,
+        locations={int(key): name for key, name in result.report["places"].items()},
+    )
     rows = tell_changes(changes, wording, limit=listed)
     say("")
     say(f"what {'was' if result.report['load'] else 'would be'} sent, cancellations first:")
-    print_table(console, ["action", "start", "event", "what"], [[row[key] for key in ("action", "start", "event", "what")] for row in rows])
+    print_table(
+        console,
+        ["action", "start", "event", "what"],
+        [[row[key] for key in ("action", "start", "event", "what")] for row in rows],
+    )
     if total > len(rows):
-        say(f"and {total - len(rows):,} more: the report lists them, and --list N tells N of them here")
+        say(
+            f"and {total - len(rows):,} more: the report lists them, and --list N tells N of them "
+            "here"
+        )

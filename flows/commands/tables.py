@@ -17,9 +17,16 @@ GAP = "  "
 
 
 def print_table(
-    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), wrap: bool = False
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    wrap: bool = False,
 ) -> None:
-    """Rows of texts under their headings. right: columns of numbers. wrap: the last column is prose, which may be wrapped between its words."""
+    """Rows of texts under their headings. right: columns of numbers. wrap: the last column is
+    prose, which may be wrapped between its words.
+    """
     table = [list(columns), *([" ".join(text.split()) for text in row] for row in rows)]
     widths = [max(cell_len(row[place]) for row in table) for place in range(len(columns))]
     fixed = sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
@@ -30,9 +37,16 @@ def print_table(
             return
         widths[-1] = room - fixed
     for number, row in enumerate(table):
-        head = GAP.join(_pad(text, width, right=name in right) for text, width, name in zip(row[:-1], widths, columns, strict=False))
+        head = GAP.join(
+            _pad(text, width, right=name in right)
+            for text, width, name in zip(row[:-1], widths, columns, strict=False)
+        )
         last = row[-1] if cell_len(row[-1]) <= widths[-1] else _wrap(row[-1], widths[-1], fixed)
-        line = (head + (GAP if head else "") + (_pad(last, widths[-1], right=True) if columns[-1] in right else last)).rstrip()
+        line = (
+            head
+            + (GAP if head else "")
+            + (_pad(last, widths[-1], right=True) if columns[-1] in right else last)
+        ).rstrip()
         console.print(line, markup=False, soft_wrap=True, style="dim" if number == 0 else None)
 
 
@@ -43,10 +57,14 @@ def _pad(text: str, width: int, *, right: bool) -> str:
 
 def _wrap(text: str, width: int, indent: int) -> str:
     """Between words alone: a long key goes over the edge rather than being cut in two."""
-    return ("\n" + " " * indent).join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
+    return ("\n" + " " * indent).join(
+        textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    )
 
 
-def _print_paragraphs(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print_paragraphs(
+    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
     width = max(map(cell_len, columns))
     for number, row in enumerate(rows):
         if number:

@@ -34,7 +34,8 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 class Progress:
-    """A bar on a terminal, a line every tenth elsewhere, nothing when quiet. Called by the load after each batch, told of each step.
+    """A bar on a terminal, a line every tenth elsewhere, nothing when quiet. Called by the load
+    after each batch, told of each step.
 
     A step that is silent for long has a line, too.
     """
@@ -46,7 +47,12 @@ class Progress:
 
     def __enter__(self) -> Self:
         if not self.quiet and sys.stdout.isatty():
-            columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("sending"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self.bar = Bar(*columns, console=console, transient=True)
         waiting.quiet, waiting.write = self.quiet, say
         waiting.start()
@@ -63,7 +69,12 @@ class Progress:
         if not self.quiet:
             say(text)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         waiting.end()
         if self.bar is not None:
             self.bar.stop()
@@ -85,11 +96,16 @@ class Progress:
 def print_frame(frame: pd.DataFrame, *, as_json: bool, empty: str, wrap: bool = False) -> None:
     """A frame as a table, or as JSON records. wrap: the last column is prose."""
     if as_json:
-        write_json(str(frame.to_json(orient="records", date_format="iso", indent=2, force_ascii=False)))
+        write_json(
+            str(frame.to_json(orient="records", date_format="iso", indent=2, force_ascii=False))
+        )
     elif frame.empty:
         say(empty)
     else:
-        rows = [["" if pd.isna(value) else _cell(value) for value in row] for row in frame.itertuples(index=False)]
+        rows = [
+            ["" if pd.isna(value) else _cell(value) for value in row]
+            for row in frame.itertuples(index=False)
+        ]
         print_table(console, list(frame.columns), rows, wrap=wrap)
         waiting.heard()
 
@@ -111,5 +127,8 @@ def print_checks(checks: Iterable[Line], *, as_json: bool) -> int:
             say(line.text)
         warnings = sum(level == "warning" for _, level in lines)
         if warnings:
-            say(f"{plural(warnings, 'warning')}: rows that would be set aside, and what may be on purpose; none of them ends with 2")
+            say(
+                f"{plural(warnings, 'warning')}: rows that would be set aside, "
+                "and what may be on purpose; none of them ends with 2"
+            )
     return 2 if any(level == "failed" for _, level in lines) else 0

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.app import DEFAULT_CONFIG, ConfigFile, Json, app, load_settings, read_clock, show_life
+from flows.commands.app import (
+    DEFAULT_CONFIG,
+    ConfigFile,
+    Json,
+    app,
+    load_settings,
+    read_clock,
+    show_life,
+)
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,13 +26,25 @@ if TYPE_CHECKING:
 @app.command(rich_help_panel="Look back")
 def checkins(
     since: Annotated[
-        str | None, typer.Option("--since", metavar="ISO", help="read again from here on; default: where the last reading stopped")
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="ISO",
+            help="read again from here on; default: where the last reading stopped",
+        ),
     ] = None,
-    day: Annotated[str | None, typer.Option("--day", metavar="DATE", help="whom to count; default: today, in report.timezone")] = None,
+    day: Annotated[
+        str | None,
+        typer.Option(
+            "--day", metavar="DATE", help="whom to count; default: today, in report.timezone"
+        ),
+    ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Read back who came: essentry's check-ins, joined to the events they belong to. Sends nothing."""
+    """Read back who came: essentry's check-ins, joined to the events they belong to. Sends
+    nothing.
+    """
     show_life(quiet=as_json)
     from dataclasses import asdict
     from zoneinfo import ZoneInfo
@@ -38,26 +58,39 @@ def checkins(
     from flows.operations.check_ins import count_attendance, read_visits
     from transforms.words import plural
 
-    settings, begin, now = load_settings(config), read_clock(since, option="--since"), datetime.now(UTC)
+    settings, begin, now = (
+        load_settings(config),
+        read_clock(since, option="--since"),
+        datetime.now(UTC),
+    )
     if begin is not None and begin > now:
         raise ConfigurationError(f"--since {since!r} is still to come: name an instant of the past")
-    chosen = _read_day(day) if day is not None else now.astimezone(ZoneInfo(settings.report.timezone)).date()
+    chosen = (
+        _read_day(day)
+        if day is not None
+        else now.astimezone(ZoneInfo(settings.report.timezone)).date()
+    )
     with open_state(settings, migrate=False) as state:
         done = read_visits(settings, state, now=now, since=begin)
         rows = count_attendance(settings, state, chosen, now=now)
     waiting.end()
     code = EXIT_INCOMPLETE if done.unreadable else EXIT_DONE
     if as_json:
-        told = asdict(done) | {"day": chosen.isoformat(), "attendance": [asdict(row) for row in rows]}
+        told = asdict(done) | {
+            "day": chosen.isoformat(),
+            "attendance": [asdict(row) for row in rows],
+        }
         write_json(orjson.dumps(told, option=orjson.OPT_INDENT_2))
         raise typer.Exit(code)
     say(
         f"{plural(done.check_ins, 'check-in')} read of {plural(len(done.locations), 'location')}; "
-        f"{done.resolved:,} joined to their events, {done.unresolved:,} of no event that is known here"
+        f"{done.resolved:,} joined to their events, {done.unresolved:,} of no event that is known "
+        "here"
     )
     if done.unreadable:
         say(
-            f"{plural(done.unreadable, 'check-in')} could not be read whole: without an id they are left out, without a readable time kept so; "
+            f"{plural(done.unreadable, 'check-in')} could not be read whole: "
+            "without an id they are left out, without a readable time kept so; "
             "ask essentry what they are"
         )
     _print_attendance(settings, chosen, rows)
@@ -82,11 +115,15 @@ def _print_attendance(settings: Config, day: date, rows: list[Attendance]) -> No
     wording = name_places(settings, masked=True)
     table = [
         [str(show_value("locationId", row.location_id, wording, with_id=True))]
-        + [f"{number:,}" for number in (row.expected, row.arrived, row.no_shows, row.walk_ins, row.others)]
+        + [
+            f"{number:,}"
+            for number in (row.expected, row.arrived, row.no_shows, row.walk_ins, row.others)
+        ]
         for row in rows
     ]
     columns = ["expected", "arrived", "no-shows", "walk-ins", "by other invitations"]
     print_table(console, [f"{day}", *columns], table, right=columns)
     say(
-        "no-shows: of events that are over. essentry may tell of a visit only when it has ended: whoever is inside may count as one until then"
+        "no-shows: of events that are over. essentry may tell of a visit only when it has ended: "
+        "whoever is inside may count as one until then"
     )

@@ -1,4 +1,6 @@
-"""A sign of life while a command is silent: what it waits for, and for how long. Light: it works before anything heavy is imported."""
+"""A sign of life while a command is silent: what it waits for, and for how long. Light: it works
+before anything heavy is imported.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ PATIENT = {"approval": 600.0}
 
 
 class Waiting:
-    """Prints a line whenever a command was silent for long, from a thread of its own; `quiet`: never."""
+    """Prints a line whenever a command was silent for long, from a thread of its own; `quiet`:
+    never.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -74,7 +78,9 @@ class Waiting:
                 self.told, self.heard_at = True, now
                 seconds = now - self.began_at
                 text = STEPS.get(self.step, self.step)
-                self.write(f"{text} … {seconds:.0f} s" if seconds >= SILENT_SECONDS / 2 else f"{text} …")
+                self.write(
+                    f"{text} … {seconds:.0f} s" if seconds >= SILENT_SECONDS / 2 else f"{text} …"
+                )
 
     def _due_at(self) -> float:
         due = self.heard_at + PATIENT.get(self.step, SILENT_SECONDS)

@@ -1,7 +1,9 @@
-"""Read SELECTs in bulk by ADBC, from PostgreSQL and SQLite: the driver fills Arrow's columns, and no value becomes a Python object.
+"""Read SELECTs in bulk by ADBC, from PostgreSQL and SQLite: the driver fills Arrow's columns, and
+no value becomes a Python object.
 
-A reader is one transaction, read-only and repeatable. Whatever goes wrong is a `BulkReadError`: the caller then reads the same by SQLAlchemy, whose
-way works for every database and whose errors are worded for people.
+A reader is one transaction, read-only and repeatable. Whatever goes wrong is a `BulkReadError`: the
+caller then reads the same by SQLAlchemy, whose way works for every database and whose errors are
+worded for people.
 """
 
 from __future__ import annotations
@@ -25,29 +27,40 @@ class BulkReadError(Exception):
 
 
 def can_read_in_bulk(url: sa.URL) -> bool:
-    """True for databases that have an ADBC driver among the dependencies, and URLs it understands."""
+    """True for databases that have an ADBC driver among the dependencies, and URLs it
+    understands.
+    """
     return url.drivername in _DRIVERS and not (url.get_backend_name() == "sqlite" and url.query)
 
 
 class BulkReader:
-    """One transaction on one database. `stream` must be read to its end, or closed, before the next."""
+    """One transaction on one database. `stream` must be read to its end, or closed, before the
+    next.
+    """
 
     def __init__(self, connection: Any, backend: str) -> None:
         self._connection, self.backend = connection, backend
 
     @contextmanager
     def stream(
-        self, query: sa.TextClause | sa.Select[Any], params: Mapping[str, Any] | None = None, *, batch_rows: int = BATCH_ROWS
+        self,
+        query: sa.TextClause | sa.Select[Any],
+        params: Mapping[str, Any] | None = None,
+        *,
+        batch_rows: int = BATCH_ROWS,
     ) -> Iterator[pa.RecordBatchReader]:
         """The rows of a query in batches of Arrow columns. Raises BulkReadError.
 
-        SQLite knows no column types: a batch has the types that its values show, so read `as_text` or `with_types` queries there.
+        SQLite knows no column types: a batch has the types that its values show, so read `as_text`
+        or `with_types` queries there.
         """
         statement, values = self._compile(query, params or {})
         cursor = self._connection.cursor()
         try:
             if self.backend == "sqlite":
-                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(batch_rows)})
+                cursor.adbc_statement.set_options(
+                    **{"adbc.sqlite.query.batch_rows": str(batch_rows)}
+                )
             cursor.execute(statement, values or None)
             with cursor.fetch_record_batch() as reader:
                 yield reader
@@ -57,8 +70,14 @@ class BulkReader:
             with suppress(adbc_driver_manager.Error):
                 cursor.close()
 
-    def _compile(self, query: sa.TextClause | sa.Select[Any], params: Mapping[str, Any]) -> tuple[str, Sequence[Any]]:
-        dialect = sqlite.dialect() if self.backend == "sqlite" else postgresql.dialect(paramstyle="numeric_dollar")
+    def _compile(
+        self, query: sa.TextClause | sa.Select[Any], params: Mapping[str, Any]
+    ) -> tuple[str, Sequence[Any]]:
+        dialect = (
+            sqlite.dialect()
+            if self.backend == "sqlite"
+            else postgresql.dialect(paramstyle="numeric_dollar")
+        )
         compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         given = {**compiled.params, **params}
         return compiled.string, [given[name] for name in compiled.positiontup or []]
@@ -70,11 +89,14 @@ class BulkReader:
 
 
 def as_text(query: str, names: Sequence[str]) -> str:
-    """A SQLite query whose every value is text or NULL, whole numbers without `.0`; its first row is an empty one, and fixes the types."""
+    """A SQLite query whose every value is text or NULL, whole numbers without `.0`; its first row
+    is an empty one, and fixes the types.
+    """
     quoted = [name.replace('"', '""') for name in names]
     first = ", ".join(f'char(32) AS "{n}"' for n in quoted)
     rest = ", ".join(
-        f'CASE typeof("{n}") WHEN \'real\' THEN CASE WHEN "{n}" = CAST("{n}" AS INTEGER) THEN CAST(CAST("{n}" AS INTEGER) AS TEXT) '
+        f'CASE typeof("{n}") WHEN \'real\' THEN CASE WHEN "{n}" = CAST("{n}" AS INTEGER) THEN '
+        f'CAST(CAST("{n}" AS INTEGER) AS TEXT) '
         f'ELSE CAST("{n}" AS TEXT) END ELSE CAST("{n}" AS TEXT) END'
         for n in quoted
     )
@@ -114,4 +136,6 @@ def connect(url: sa.URL, *, timeout_seconds: int) -> Any:
     import adbc_driver_postgresql.dbapi
 
     options = {"connect_timeout": str(timeout_seconds), **url.query}
-    return adbc_driver_postgresql.dbapi.connect(url.set(drivername="postgresql", query=options).render_as_string(hide_password=False))
+    return adbc_driver_postgresql.dbapi.connect(
+        url.set(drivername="postgresql", query=options).render_as_string(hide_password=False)
+    )

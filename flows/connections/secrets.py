@@ -1,4 +1,6 @@
-"""Tokens and database URLs from the environment or Prefect blocks. They are held in memory alone and never shown."""
+"""Tokens and database URLs from the environment or Prefect blocks. They are held in memory alone
+and never shown.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ BLOCK_TYPES = ("secret", "sqlalchemy-connector")
 
 
 def read_tokens(config: Config) -> tuple[str, str]:
-    """The integration token and the agent token. Raises ConfigurationError naming the variable or block."""
+    """The integration token and the agent token. Raises ConfigurationError naming the variable or
+    block.
+    """
     settings = config.essentry
     token = (
         read_block(settings.token_block)
@@ -32,13 +36,17 @@ def read_agent_token(config: Config) -> str:
     settings = config.essentry
     if settings.agent_token_block:
         return read_block(settings.agent_token_block)
-    return read_secret(settings.agent_token_env, purpose="the agent token of the integration, a UUID")
+    return read_secret(
+        settings.agent_token_env, purpose="the agent token of the integration, a UUID"
+    )
 
 
 def read_block(name: str) -> str:
-    """The text of a Prefect Secret block, or the URL of a SQLAlchemy Connector block; `TYPE/NAME` says which of two of one name.
+    """The text of a Prefect Secret block, or the URL of a SQLAlchemy Connector block; `TYPE/NAME`
+    says which of two of one name.
 
-    The Connector is read as data, so prefect-sqlalchemy need not be installed. Raises ConfigurationError.
+    The Connector is read as data, so prefect-sqlalchemy need not be installed. Raises
+    ConfigurationError.
     """
     from flows.engine.server import explain_settings, use_server
 
@@ -51,11 +59,16 @@ def read_block(name: str) -> str:
         with use_server(), get_client(sync_client=True) as client:
             for slug in (kind,) if kind else BLOCK_TYPES:
                 with suppress(ObjectNotFound):
-                    return _read_text(client.read_block_document_by_name(short, block_type_slug=slug).data, name)
+                    return _read_text(
+                        client.read_block_document_by_name(short, block_type_slug=slug).data, name
+                    )
     except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-        raise ConfigurationError(f"the block {name!r} cannot be read from the Prefect server ({type(error).__name__})") from None
+        raise ConfigurationError(
+            f"the block {name!r} cannot be read from the Prefect server ({type(error).__name__})"
+        ) from None
     raise ConfigurationError(
-        f"there is no Prefect Secret block named {name!r}, and no SQLAlchemy Connector: create it, or use an environment variable"
+        f"there is no Prefect Secret block named {name!r}, and no SQLAlchemy Connector: create it, "
+        "or use an environment variable"
     )
 
 
@@ -66,11 +79,17 @@ def _read_text(data: dict[str, Any], name: str) -> str:
     if isinstance(info, str):
         return info
     try:
-        parts: dict[str, Any] = {key: info.get(key) for key in ("username", "password", "host", "port", "database")}
+        parts: dict[str, Any] = {
+            key: info.get(key) for key in ("username", "password", "host", "port", "database")
+        }
         # the driver is ours to choose: theirs may be asynchronous, or not installed
-        url = sa.URL.create(str(info["driver"]).partition("+")[0], **parts, query=info.get("query") or {})
+        url = sa.URL.create(
+            str(info["driver"]).partition("+")[0], **parts, query=info.get("query") or {}
+        )
     except (AttributeError, KeyError, TypeError, SQLAlchemyError):
-        raise ConfigurationError(f"the block {name!r} holds neither a secret text nor a database connection") from None
+        raise ConfigurationError(
+            f"the block {name!r} holds neither a secret text nor a database connection"
+        ) from None
     return url.render_as_string(hide_password=False)
 
 

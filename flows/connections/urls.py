@@ -18,12 +18,17 @@ def source_url(name: str, config: SourceConfig, *, root: Path) -> sa.URL:
 
 
 def read_url(name: str, config: SourceConfig) -> str:
-    """The text of a source's database URL. Raises ConfigurationError when its variable or block cannot be read."""
+    """The text of a source's database URL. Raises ConfigurationError when its variable or block
+    cannot be read.
+    """
     text = config.url
     if config.url_env:
         text = os.environ.get(config.url_env, "").strip()
         if not text:
-            raise ConfigurationError(f"sources.{name}: the environment variable {config.url_env} is not set: it must hold the database URL")
+            raise ConfigurationError(
+                f"sources.{name}: the environment variable {config.url_env} is not set: "
+                "it must hold the database URL"
+            )
     if config.url_block:
         from flows.connections.secrets import read_block
 
@@ -38,11 +43,17 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
         if url.drivername not in _OURS:
             url.get_dialect().import_dbapi()
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        package = _find_package(text) if isinstance(error, (NoSuchModuleError, ImportError)) else None
+        package = (
+            _find_package(text) if isinstance(error, (NoSuchModuleError, ImportError)) else None
+        )
         if package is not None:
-            raise ConfigurationError(f"{key}: the driver of this database is not installed: add the package {package} here") from None
+            raise ConfigurationError(
+                f"{key}: the driver of this database is not installed: "
+                f"add the package {package} here"
+            ) from None
         raise ConfigurationError(
-            f"{key} is no usable database URL: write sqlite:///file, postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name"
+            f"{key} is no usable database URL: write sqlite:///file, "
+            "postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name"
         ) from None
     check_host(url, key=key)
     if url.drivername in ("postgresql", "postgres"):
@@ -59,9 +70,13 @@ def parse_url(text: str, *, key: str, root: Path) -> sa.URL:
 
 
 def check_host(url: sa.URL, *, key: str) -> None:
-    """Refuse a URL whose host would hold the end of its password. Raises ConfigurationError that shows neither."""
+    """Refuse a URL whose host would hold the end of its password. Raises ConfigurationError that
+    shows neither.
+    """
     if url.host and "@" in url.host:
-        raise ConfigurationError(f'{key}: the password holds an "@", which ends it there: write %40 in its place')
+        raise ConfigurationError(
+            f'{key}: the password holds an "@", which ends it there: write %40 in its place'
+        )
 
 
 SECRET_QUERY = ("password", "passwd", "sslpassword", "passfile")
@@ -70,7 +85,11 @@ SECRET_QUERY = ("password", "passwd", "sslpassword", "passfile")
 
 def list_secrets(url: sa.URL) -> list[str]:
     """The texts of a URL that no message may hold."""
-    return [str(value) for value in (url.password, *(v for k, v in url.query.items() if k.lower() in SECRET_QUERY)) if value]
+    return [
+        str(value)
+        for value in (url.password, *(v for k, v in url.query.items() if k.lower() in SECRET_QUERY))
+        if value
+    ]
 
 
 def show_url(url: sa.URL) -> str:

@@ -1,9 +1,10 @@
-"""The demo company: a room-booking and an HR database as SQLite files, the same for the same night and anchor.
+"""The demo company: a room-booking and an HR database as SQLite files, the same for the same night
+and anchor.
 
-Nordlicht Optik has six offices in five time zones. `rooms.sqlite` has LibreBooking's tables, `hr.sqlite` OrangeHRM's,
-each with the columns the presets read and a few more. Night 1 is the first state, night 2 a working day later, night 3
-equals night 2. Everybody is invented, every domain is `.example`. Nothing here knows the pipeline; the clock is an
-argument.
+Nordlicht Optik has six offices in five time zones. `rooms.sqlite` has LibreBooking's tables,
+`hr.sqlite` OrangeHRM's, each with the columns the presets read and a few more. Night 1 is the first
+state, night 2 a working day later, night 3 equals night 2. Everybody is invented, every domain is
+`.example`. Nothing here knows the pipeline; the clock is an argument.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ _CREATED, _DELETED, _PENDING = 1, 2, 3
 
 @dataclass
 class Series:
-    """A booking: one or more occurrences that share title, room, owner and status. `link`: an interview's id."""
+    """A booking: one or more occurrences that share title, room, owner and status. `link`: an
+    interview's id.
+    """
 
     id: int
     title: str | None
@@ -60,7 +63,9 @@ class Series:
 
 @dataclass
 class Occurrence:
-    """One meeting, in UTC. `guests` are addresses, `accounts` are user ids; `ordinary` ones may change in night 2."""
+    """One meeting, in UTC. `guests` are addresses, `accounts` are user ids; `ordinary` ones may
+    change in night 2.
+    """
 
     id: int
     series: Series
@@ -110,9 +115,17 @@ class Company:
         return [key for key, person in self.users.items() if not person.site]
 
     def book(
-        self, title: str | None, *, owner: int, room: int | None, times: list[tuple[datetime, datetime]], **more: Any
+        self,
+        title: str | None,
+        *,
+        owner: int,
+        room: int | None,
+        times: list[tuple[datetime, datetime]],
+        **more: Any,
     ) -> list[Occurrence]:
-        """Add a booking with one occurrence a pair of times; `more` goes to `Series` (status, link)."""
+        """Add a booking with one occurrence a pair of times; `more` goes to `Series` (status,
+        link).
+        """
         series = Series(len(self.series) + 1, title, owner, room, **more)
         self.series.append(series)
         made = []
@@ -123,23 +136,33 @@ class Company:
         return made
 
     def own_series(self, occurrence: Occurrence) -> Series:
-        """The occurrence's own booking: an edited occurrence leaves its series and keeps its reference number."""
+        """The occurrence's own booking: an edited occurrence leaves its series and keeps its
+        reference number.
+        """
         old = occurrence.series
         if sum(other.series is old for other in self.occurrences) > 1:
-            occurrence.series = Series(len(self.series) + 1, old.title, old.owner, old.room, old.status)
+            occurrence.series = Series(
+                len(self.series) + 1, old.title, old.owner, old.room, old.status
+            )
             self.series.append(occurrence.series)
         return occurrence.series
 
 
 def found_company(anchor: date) -> Company:
-    """Night 1: about 2,400 meetings to come, 60 past ones, 70 interviews, and a handful of rows nobody can use."""
+    """Night 1: about 2,400 meetings to come, 60 past ones, 70 interviews, and a handful of rows
+    nobody can use.
+    """
     rng = random.Random(_SEED)  # noqa: S311
     users = dict(enumerate(EMPLOYEES, start=1))
     for number, person in enumerate(outsiders(rng, 60), start=201):
         users[number] = person
     candidates = dict(enumerate(outsiders(rng, 70, private=True), start=1))
-    days = [day for day in (anchor + timedelta(days=n) for n in range(2, DAYS + 1)) if day.weekday() < 5]
-    company = Company(users, candidates, days, pool=[email_of(person) for person in outsiders(rng, 900)])
+    days = [
+        day for day in (anchor + timedelta(days=n) for n in range(2, DAYS + 1)) if day.weekday() < 5
+    ]
+    company = Company(
+        users, candidates, days, pool=[email_of(person) for person in outsiders(rng, 900)]
+    )
     _add_recurring(company, rng)
     _add_singles(company, rng, count=1000)
     _add_past(company, rng, anchor)
@@ -150,7 +173,9 @@ def found_company(anchor: date) -> Company:
 
 def _slot(rng: random.Random, day: date, site: int) -> tuple[datetime, datetime]:
     zone = ZoneInfo(SITES[site][1])
-    local = datetime.combine(day, time(rng.randint(8, 17), rng.choice((0, 15, 30, 30, 0))), tzinfo=zone)
+    local = datetime.combine(
+        day, time(rng.randint(8, 17), rng.choice((0, 15, 30, 30, 0))), tzinfo=zone
+    )
     start = local.astimezone(UTC)
     return start, start + timedelta(minutes=rng.choice((30, 45, 60, 60, 90, 120)))
 
@@ -164,8 +189,12 @@ def _title(rng: random.Random) -> str | None:
     return title.format(organisation=rng.choice(ORGANISATIONS)[0]) if title else None
 
 
-def _invite(company: Company, rng: random.Random, occurrences: list[Occurrence], *, outside: float) -> None:
-    """Give all occurrences of a booking the same guests: by the chance `outside` outsiders, sometimes colleagues."""
+def _invite(
+    company: Company, rng: random.Random, occurrences: list[Occurrence], *, outside: float
+) -> None:
+    """Give all occurrences of a booking the same guests: by the chance `outside` outsiders,
+    sometimes colleagues.
+    """
     emails, accounts = [], []
     if rng.random() < outside:
         emails = rng.sample(company.pool, rng.choice((0, 1, 1, 1, 2, 2, 3)))
@@ -183,11 +212,24 @@ def _add_recurring(company: Company, rng: random.Random) -> None:
         owner = rng.choice(company.employees)
         site = company.users[owner].site
         first = rng.randrange(10)
-        weekly = [day for day in company.days[first::5] if day.weekday() == company.days[first].weekday()]
+        weekly = [
+            day for day in company.days[first::5] if day.weekday() == company.days[first].weekday()
+        ]
         zone = ZoneInfo(SITES[site][1])
-        at, length = time(rng.randint(8, 16), rng.choice((0, 30))), timedelta(minutes=rng.choice((30, 60, 90)))
-        starts = [datetime.combine(day, at, tzinfo=zone).astimezone(UTC) for day in weekly[: rng.randint(8, 12)]]
-        made = company.book(_title(rng), owner=owner, room=_room(rng, site), times=[(start, start + length) for start in starts])
+        at, length = (
+            time(rng.randint(8, 16), rng.choice((0, 30))),
+            timedelta(minutes=rng.choice((30, 60, 90))),
+        )
+        starts = [
+            datetime.combine(day, at, tzinfo=zone).astimezone(UTC)
+            for day in weekly[: rng.randint(8, 12)]
+        ]
+        made = company.book(
+            _title(rng),
+            owner=owner,
+            room=_room(rng, site),
+            times=[(start, start + length) for start in starts],
+        )
         _invite(company, rng, made, outside=0.8)
 
 
@@ -213,7 +255,9 @@ def _add_past(company: Company, rng: random.Random, anchor: date) -> None:
         owner = rng.choice(company.employees)
         site = company.users[owner].site
         day = anchor - timedelta(days=1 + number % 25)
-        made = company.book(_title(rng), owner=owner, room=_room(rng, site), times=[_slot(rng, day, site)])
+        made = company.book(
+            _title(rng), owner=owner, room=_room(rng, site), times=[_slot(rng, day, site)]
+        )
         _invite(company, rng, made, outside=1)
         made[0].ordinary = False
 
@@ -227,12 +271,28 @@ def _add_interviews(company: Company, rng: random.Random) -> None:
             time(rng.randint(9, 16), rng.choice((0, 30))),
         )
         others = rng.sample(range(host + 1, 121), 2) if candidate % 3 == 0 else []
-        round_name = rng.choice(("Erstgespräch", "Zweitgespräch", "Fachinterview", "First interview", "Rozmowa kwalifikacyjna"))
-        company.interviews.append(Interview(candidate, candidate, round_name, day, at, [*others, host]))
+        round_name = rng.choice(
+            (
+                "Erstgespräch",
+                "Zweitgespräch",
+                "Fachinterview",
+                "First interview",
+                "Rozmowa kwalifikacyjna",
+            )
+        )
+        company.interviews.append(
+            Interview(candidate, candidate, round_name, day, at, [*others, host])
+        )
         if candidate <= 40:
             start = datetime.combine(day, at, tzinfo=ZoneInfo(SITES[site][1])).astimezone(UTC)
             times = [(start, start + timedelta(minutes=60))]
-            (made,) = company.book("Vorstellungsgespräch", owner=host, room=_room(rng, site), times=times, link=candidate)
+            (made,) = company.book(
+                "Vorstellungsgespräch",
+                owner=host,
+                room=_room(rng, site),
+                times=times,
+                link=candidate,
+            )
             made.guests, made.ordinary = [email_of(company.candidates[candidate])], False
     for interview in company.interviews[60:63]:
         interview.status = "REJECTED"
@@ -247,7 +307,9 @@ def _add_unusable(company: Company, rng: random.Random) -> None:
     def add(**changes: Any) -> Occurrence:
         owner, room = changes.get("owner", company.employees[0]), changes.get("room", 10)
         times = [_slot(rng, company.days[20], 1)]
-        (made,) = company.book("Besuch " + rng.choice(ORGANISATIONS)[0], owner=owner, room=room, times=times)
+        (made,) = company.book(
+            "Besuch " + rng.choice(ORGANISATIONS)[0], owner=owner, room=room, times=times
+        )
         made.guests, made.ordinary = [rng.choice(company.pool)], False
         return made
 
@@ -272,20 +334,26 @@ def spend_a_day(company: Company, rng: random.Random) -> None:
     used: set[int] = set()
 
     def take(kind: str, among: list[Occurrence]) -> list[Occurrence]:
-        chosen = rng.sample([occurrence for occurrence in among if occurrence.id not in used], CHANGES[kind])
+        chosen = rng.sample(
+            [occurrence for occurrence in among if occurrence.id not in used], CHANGES[kind]
+        )
         used.update(occurrence.id for occurrence in chosen)
         return chosen
 
     for occurrence in take("cancelled", alone):
         occurrence.series.status = _DELETED
     deleted = {occurrence.id for occurrence in take("deleted", recurring)}
-    company.occurrences = [occurrence for occurrence in company.occurrences if occurrence.id not in deleted]
+    company.occurrences = [
+        occurrence for occurrence in company.occurrences if occurrence.id not in deleted
+    ]
     for occurrence in take("guest_removed", several):
         occurrence.guests.pop()
     for occurrence in take("guest_swapped", several):
         occurrence.guests[0] = "lena.grünwald@kupferblatt.example"
     for occurrence in take("guest_added", ordinary):
-        occurrence.guests.append(rng.choice([email for email in company.pool if email not in occurrence.guests]))
+        occurrence.guests.append(
+            rng.choice([email for email in company.pool if email not in occurrence.guests])
+        )
     for occurrence in take("moved", ordinary):
         company.own_series(occurrence)
         later = timedelta(minutes=rng.choice((-30, 30, 60, 90)))
@@ -304,13 +372,22 @@ def spend_a_day(company: Company, rng: random.Random) -> None:
     for _ in range(CHANGES["created"]):
         owner = rng.choice(company.employees)
         site = company.users[owner].site
-        made = company.book(_title(rng), owner=owner, room=_room(rng, site), times=[_slot(rng, rng.choice(company.days), site)])
+        made = company.book(
+            _title(rng),
+            owner=owner,
+            room=_room(rng, site),
+            times=[_slot(rng, rng.choice(company.days), site)],
+        )
         _invite(company, rng, made, outside=1)
 
 
 def _move_interviews(company: Company) -> None:
     """One interview without a room booking, and one with: both records move."""
-    linked = {occurrence.series.link: occurrence for occurrence in company.occurrences if occurrence.series.link}
+    linked = {
+        occurrence.series.link: occurrence
+        for occurrence in company.occurrences
+        if occurrence.series.link
+    }
     for interview in (company.interviews[45], company.interviews[3]):
         later = timedelta(minutes=30)
         if interview.at is not None:

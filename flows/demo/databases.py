@@ -14,10 +14,11 @@ from flows.demo.people import email_of
 
 
 def build_demo(folder: Path, *, night: int, anchor: date) -> dict[str, Path]:
-    """Write `rooms.sqlite` and `hr.sqlite` into `folder` (made if missing) and return their paths by source name.
+    """Write `rooms.sqlite` and `hr.sqlite` into `folder` (made if missing) and return their paths
+    by source name.
 
-    `night` is 1, 2 or 3; future meetings lie 2 to 88 days after `anchor`. The files are replaced in one step each.
-    Raises ValueError for another night.
+    `night` is 1, 2 or 3; future meetings lie 2 to 88 days after `anchor`. The files are replaced in
+    one step each. Raises ValueError for another night.
     """
     if night not in (1, 2, 3):
         raise ValueError(f"night {night}: the demo has nights 1, 2 and 3")
@@ -58,7 +59,7 @@ CREATE TABLE reservation_guests (
 CREATE TABLE custom_attribute_values (
     custom_attribute_value_id INTEGER PRIMARY KEY, custom_attribute_id INTEGER NOT NULL,
     attribute_value TEXT NOT NULL, entity_id INTEGER NOT NULL, attribute_category INTEGER NOT NULL);
-"""
+"""  # noqa: E501
 
 HR_TABLES = """
 CREATE TABLE ohrm_location (id INTEGER PRIMARY KEY, name VARCHAR(110) NOT NULL);
@@ -77,7 +78,7 @@ CREATE TABLE ohrm_job_interview (
     interview_name VARCHAR(100) NOT NULL, interview_date DATE, interview_time TIME, note TEXT);
 CREATE TABLE ohrm_job_interview_interviewer (
     interview_id INTEGER, interviewer_id INTEGER, PRIMARY KEY (interview_id, interviewer_id));
-"""
+"""  # noqa: E501
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -92,20 +93,45 @@ def _room_rows(company: Company, anchor: date) -> Rows:
     return {
         "layouts": [(100 + key, zone) for key, (_, zone, _) in SITES.items()],
         "schedules": [(key, name, 100 + key) for key, (name, _, _) in SITES.items()],
-        "resources": [(key * 10 + n, room, key) for key, (_, _, rooms) in SITES.items() for n, room in enumerate(rooms)],
+        "resources": [
+            (key * 10 + n, room, key)
+            for key, (_, _, rooms) in SITES.items()
+            for n, room in enumerate(rooms)
+        ],
         "users": [
-            (key, p.first, p.last, email_of(p), p.organisation, p.phone, p.language, _ACTIVE if p.active else _INACTIVE)
+            (
+                key,
+                p.first,
+                p.last,
+                email_of(p),
+                p.organisation,
+                p.phone,
+                p.language,
+                _ACTIVE if p.active else _INACTIVE,
+            )
             for key, p in company.users.items()
         ],
-        "reservation_series": [(s.id, made, None, s.title, None, s.status, s.owner) for s in company.series],
-        "reservation_instances": [(o.id, _text(o.start), _text(o.end), o.reference, o.series.id) for o in every],
+        "reservation_series": [
+            (s.id, made, None, s.title, None, s.status, s.owner) for s in company.series
+        ],
+        "reservation_instances": [
+            (o.id, _text(o.start), _text(o.end), o.reference, o.series.id) for o in every
+        ],
         "reservation_resources": [(s.id, s.room, 1) for s in company.series if s.room]
         # big meetings take a second room, which must not make a second event
-        + [(s.id, s.room + 1, 2) for s in company.series if s.room and s.room % 10 == 0 and s.room < 70 and s.id % 9 == 0],
+        + [
+            (s.id, s.room + 1, 2)
+            for s in company.series
+            if s.room and s.room % 10 == 0 and s.room < 70 and s.id % 9 == 0
+        ],
         "reservation_users": [(o.id, o.series.owner, 1) for o in every]
         + [(o.id, user, 3) for o in every for user in o.accounts if user != o.series.owner],
-        "reservation_guests": [(o.id, email, 3) for o in every for email in dict.fromkeys(o.guests)],
-        "custom_attribute_values": [(s.id, LINK_ATTRIBUTE, str(s.link), s.id, 1) for s in company.series if s.link],
+        "reservation_guests": [
+            (o.id, email, 3) for o in every for email in dict.fromkeys(o.guests)
+        ],
+        "custom_attribute_values": [
+            (s.id, LINK_ATTRIBUTE, str(s.link), s.id, 1) for s in company.series if s.link
+        ],
     }
 
 
@@ -113,14 +139,33 @@ def _hr_rows(company: Company, anchor: date) -> Rows:
     staff = [(key, person) for key, person in company.users.items() if person.site]
     return {
         "ohrm_location": [(key, name) for key, (name, _, _) in SITES.items() if key < 7],
-        "hs_hr_employee": [(key, p.first, p.last, email_of(p), p.phone, None, None if p.active else 1, None) for key, p in staff],
-        "hs_hr_emp_locations": [(key, person.site) for key, person in staff],
-        "ohrm_job_candidate": [(key, p.first, p.last, email_of(p), p.phone, True) for key, p in company.candidates.items()],
-        "ohrm_job_candidate_vacancy": [(i.id + 500, i.candidate, i.status) for i in company.interviews],
-        "ohrm_job_interview": [
-            (i.id, i.id + 500, i.candidate, i.name, str(i.day), i.at.isoformat() if i.at else None, None) for i in company.interviews
+        "hs_hr_employee": [
+            (key, p.first, p.last, email_of(p), p.phone, None, None if p.active else 1, None)
+            for key, p in staff
         ],
-        "ohrm_job_interview_interviewer": [(i.id, key) for i in company.interviews for key in i.interviewers],
+        "hs_hr_emp_locations": [(key, person.site) for key, person in staff],
+        "ohrm_job_candidate": [
+            (key, p.first, p.last, email_of(p), p.phone, True)
+            for key, p in company.candidates.items()
+        ],
+        "ohrm_job_candidate_vacancy": [
+            (i.id + 500, i.candidate, i.status) for i in company.interviews
+        ],
+        "ohrm_job_interview": [
+            (
+                i.id,
+                i.id + 500,
+                i.candidate,
+                i.name,
+                str(i.day),
+                i.at.isoformat() if i.at else None,
+                None,
+            )
+            for i in company.interviews
+        ],
+        "ohrm_job_interview_interviewer": [
+            (i.id, key) for i in company.interviews for key in i.interviewers
+        ],
     }
 
 

@@ -1,4 +1,6 @@
-"""The people, organisations and titles of the demo company, all invented, every domain `.example`. No dates."""
+"""The people, organisations and titles of the demo company, all invented, every domain `.example`.
+No dates.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,24 @@ class Person:
 
 _NAMES: dict[str, tuple[str, str]] = {
     "de_de": (
-        "Anna Björn Christa Dörte Emil Frieda Günther Hanna Ingo Jürgen Käthe Lukas Mia Nils Özlem Paula Rüdiger Sören Tanja Ulf",
-        "Müller Schröder Weiß Bäcker Köhler Groß Lindner Vogt Jäger Krüger Öztürk Straub Hübner Böhm Fuchs Brandt",
+        (
+            "Anna Björn Christa Dörte Emil Frieda Günther Hanna Ingo Jürgen Käthe Lukas Mia Nils "
+            "Özlem Paula Rüdiger Sören Tanja Ulf"
+        ),
+        (
+            "Müller Schröder Weiß Bäcker Köhler Groß Lindner Vogt Jäger Krüger Öztürk Straub "
+            "Hübner Böhm Fuchs Brandt"
+        ),
     ),
     "en_gb": (
-        "Alice Brian Chloe Declan Ellie Fergus Grace Harriet Isla Jack Kieran Lorna Maeve Noah Orla Piers",
-        "Ashdown Birch Carter Dunmore Ellison Fairfax Gale Hargreaves Ingram Jarvis Kendrick O'Hara Lowell Marsh",
+        (
+            "Alice Brian Chloe Declan Ellie Fergus Grace Harriet Isla Jack Kieran Lorna Maeve Noah "
+            "Orla Piers"
+        ),
+        (
+            "Ashdown Birch Carter Dunmore Ellison Fairfax Gale Hargreaves Ingram Jarvis Kendrick "
+            "O'Hara Lowell Marsh"
+        ),
     ),
     "fr_fr": (
         "Amélie Benoît Céline Étienne François Hélène Jérôme Margaux Noël Zoé",
@@ -41,9 +55,15 @@ _NAMES: dict[str, tuple[str, str]] = {
         "Agnieszka Bartłomiej Grażyna Jędrzej Łukasz Małgorzata Stanisław Żaneta",
         "Dąbrowska Jaśkiewicz Kowal Łuczak Nowicka Świątek Zając Żak",
     ),
-    "it_it": ("Alessia Bruno Chiara Dario Elisa Niccolò", "Bellini Conti D'Amico Ferrero Gallo Lombardi"),
+    "it_it": (
+        "Alessia Bruno Chiara Dario Elisa Niccolò",
+        "Bellini Conti D'Amico Ferrero Gallo Lombardi",
+    ),
     "cz": ("Božena Dušan Jiří Lenka Růžena Zdeněk", "Černý Dvořák Hájek Kučera Němcová Říha"),
-    "en_us": ("Ava Brandon Carmen Dwight Eleanor Marcus", "Alvarez Brooks Chen Delgado Everett Foster"),
+    "en_us": (
+        "Ava Brandon Carmen Dwight Eleanor Marcus",
+        "Alvarez Brooks Chen Delgado Everett Foster",
+    ),
 }
 _SITE_LANGUAGES = {1: "de_de", 2: "de_de", 3: "de_de", 4: "en_gb", 5: "pl", 6: "en_us"}
 ORGANISATIONS = (
@@ -92,7 +112,11 @@ def email_of(person: Person) -> str:
 def _pairs(language: str) -> list[tuple[str, str]]:
     firsts, lasts = (names.split() for names in _NAMES[language])
     # all pairs, neighbours differing in both names
-    return [(first, lasts[(n + shift) % len(lasts)]) for shift in range(len(lasts)) for n, first in enumerate(firsts)]
+    return [
+        (first, lasts[(n + shift) % len(lasts)])
+        for shift in range(len(lasts))
+        for n, first in enumerate(firsts)
+    ]
 
 
 def _employees() -> tuple[Person, ...]:
@@ -104,7 +128,11 @@ def _employees() -> tuple[Person, ...]:
         language = _SITE_LANGUAGES[site]
         first, last = next(per_language[language])
         phone = f"+49 30 5550 {100 + number}" if number % 4 else None
-        people.append(Person(first, last, DOMAIN, language, "Nordlicht Optik", site, phone, active=number < 120))
+        people.append(
+            Person(
+                first, last, DOMAIN, language, "Nordlicht Optik", site, phone, active=number < 120
+            )
+        )
     return tuple(people)
 
 
@@ -112,9 +140,17 @@ EMPLOYEES = _employees()
 
 
 def outsiders(rng: random.Random, count: int, *, private: bool = False) -> list[Person]:
-    """People from outside with distinct addresses; `private`: at a mail provider instead of an organisation."""
+    """People from outside with distinct addresses; `private`: at a mail provider instead of an
+    organisation.
+    """
     everybody = [
-        Person(first, last, "post.example" if private else domain, language, None if private else organisation)
+        Person(
+            first,
+            last,
+            "post.example" if private else domain,
+            language,
+            None if private else organisation,
+        )
         for language in _NAMES
         for first, last in _pairs(language)
         for organisation, domain in (ORGANISATIONS[:1] if private else ORGANISATIONS)

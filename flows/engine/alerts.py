@@ -1,4 +1,6 @@
-"""Prefect automations that tell a person: a run failed, a run waits for an approval, a run did not happen. Prefect watches and notifies."""
+"""Prefect automations that tell a person: a run failed, a run waits for an approval, a run did not
+happen. Prefect watches and notifies.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ def build_automations(block_document_id: UUID, *, max_age: timedelta) -> list[Au
 
     def when(*states: str) -> EventTrigger:
         return EventTrigger(
-            expect={f"prefect.flow-run.{state}" for state in states}, match=RUN, match_related=FLOW, posture=Posture.Reactive
+            expect={f"prefect.flow-run.{state}" for state in states},
+            match=RUN,
+            match_related=FLOW,
+            posture=Posture.Reactive,
         )
 
     def tell(subject: str, body: str) -> list[SendNotification]:
@@ -50,13 +55,19 @@ def build_automations(block_document_id: UUID, *, max_age: timedelta) -> list[Au
             name="essentry-sync: waiting for approval",
             description="A guard stopped a run; its plan waits for a person.",
             trigger=when("AwaitingApproval", "Paused", "Suspended"),
-            actions=tell("essentry-sync waits for an approval", TOLD + ". Read the report, then approve and apply, or correct the source."),
+            actions=tell(
+                "essentry-sync waits for an approval",
+                TOLD + ". Read the report, then approve and apply, or correct the source.",
+            ),
         ),
         AutomationCore(
             name="essentry-sync: late",
             description="No run has ended well for too long: the dead man's switch.",
             trigger=late,
-            actions=tell("essentry-sync did not run", f"No sync has ended well for {hours} hours. Is the worker (or `serve`) at work?"),
+            actions=tell(
+                "essentry-sync did not run",
+                f"No sync has ended well for {hours} hours. Is the worker (or `serve`) at work?",
+            ),
         ),
     ]
 
@@ -64,10 +75,13 @@ def build_automations(block_document_id: UUID, *, max_age: timedelta) -> list[Au
 def set_up_alerts(block: str, *, max_age: timedelta) -> list[str]:
     """Create the automations, or replace those of an earlier call; returns their names.
 
-    block: a notification block as TYPE/NAME, e.g. slack-webhook/operations. Raises ConfigurationError.
+    block: a notification block as TYPE/NAME, e.g. slack-webhook/operations. Raises
+    ConfigurationError.
     """
     if server_url() is None:
-        raise ConfigurationError("alerts live in a Prefect server that stays: name it in PREFECT_API_URL")
+        raise ConfigurationError(
+            "alerts live in a Prefect server that stays: name it in PREFECT_API_URL"
+        )
     check_server()
     kind, _, name = block.partition("/")
     try:
@@ -79,15 +93,20 @@ def set_up_alerts(block: str, *, max_age: timedelta) -> list[str]:
                     client.delete_automation(old.id)
                 client.create_automation(automation)
     except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-        raise ConfigurationError(f"the Prefect server {server_url()} refused the automations ({type(error).__name__})") from None
+        raise ConfigurationError(
+            f"the Prefect server {server_url()} refused the automations ({type(error).__name__})"
+        ) from None
     return [automation.name for automation in automations]
 
 
 def _find_block(client: SyncPrefectClient, kind: str, name: str) -> UUID:
     try:
-        return client.read_block_document_by_name(name, block_type_slug=kind, include_secrets=False).id
+        return client.read_block_document_by_name(
+            name, block_type_slug=kind, include_secrets=False
+        ).id
     except ObjectNotFound:
         raise ConfigurationError(
-            f"there is no block {kind}/{name}: `prefect block ls` lists them; create a notification block in Prefect's UI, or by "
-            "`prefect block create slack-webhook`"
+            f"there is no block {kind}/{name}: `prefect block ls` lists them; "
+            "create a notification block in Prefect's UI, or by `prefect block create "
+            "slack-webhook`"
         ) from None

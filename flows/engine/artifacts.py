@@ -1,6 +1,8 @@
-"""What Prefect's UI shows of a run: the report as Markdown, a table of what needs attention, a link to the page, and progress while loading.
+"""What Prefect's UI shows of a run: the report as Markdown, a table of what needs attention, a link
+to the page, and progress while loading.
 
-People are masked always. An artifact that cannot be stored is a warning in the log: it never ends a night, nor does a silent server hold it up.
+People are masked always. An artifact that cannot be stored is a warning in the log: it never ends a
+night, nor does a silent server hold it up.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ QUEUE = 8
 
 
 class Onlooker:
-    """Calls in the order in which they were posted, in a thread of their own. One that is posted while too many wait is dropped.
+    """Calls in the order in which they were posted, in a thread of their own. One that is posted
+    while too many wait is dropped.
 
     The thread works with the context in which the onlooker was made, which is the engine's task.
     """
@@ -43,7 +46,9 @@ class Onlooker:
     def __init__(self) -> None:
         self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE)
         context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._work,), name="onlooker", daemon=True)
+        self._thread = threading.Thread(
+            target=context.run, args=(self._work,), name="onlooker", daemon=True
+        )
         self._thread.start()
 
     def post(self, call: Callable[[], None]) -> None:
@@ -51,7 +56,9 @@ class Onlooker:
         try:
             self._calls.put_nowait(call)
         except queue.Full:
-            get_logger("essentry_sync").debug("the Prefect server is slow: something that it would show was left out")
+            get_logger("essentry_sync").debug(
+                "the Prefect server is slow: something that it would show was left out"
+            )
 
     def end(self, seconds: float) -> bool:
         """Take no more, and wait for what was posted at most so long. False: something is left."""
@@ -69,22 +76,44 @@ class Onlooker:
 
 
 def publish_report(result: Result, config: Config) -> bool:
-    """Store the artifacts of a written report; of a run that ended before there was a plan, the words and the link.
+    """Store the artifacts of a written report; of a run that ended before there was a plan, the
+    words and the link.
 
     False: the server did not take them in time.
     """
     report = result.report
     verdict = mask_text(report["verdict"])
     page = result.folder / PAGE
-    link = f"{config.report.url.rstrip('/')}/{result.folder.name}/{PAGE}" if config.report.url else page.as_uri()
+    link = (
+        f"{config.report.url.rstrip('/')}/{result.folder.name}/{PAGE}"
+        if config.report.url
+        else page.as_uri()
+    )
     rows = list_attention(report)
 
     name = f"{PAGE} of {result.folder.name}"
     attention = "what needs attention, and what to do"
-    calls = [partial(create_markdown_artifact, render_markdown(report), key="essentry-sync-report", description=verdict)]
+    calls = [
+        partial(
+            create_markdown_artifact,
+            render_markdown(report),
+            key="essentry-sync-report",
+            description=verdict,
+        )
+    ]
     if rows:
-        calls.append(partial(create_table_artifact, rows, key="essentry-sync-rejects", description=attention))
-    calls.append(partial(create_link_artifact, link, link_text=name, key="essentry-sync-page", description=verdict))
+        calls.append(
+            partial(create_table_artifact, rows, key="essentry-sync-rejects", description=attention)
+        )
+    calls.append(
+        partial(
+            create_link_artifact,
+            link,
+            link_text=name,
+            key="essentry-sync-page",
+            description=verdict,
+        )
+    )
     stored: list[Any] = []
 
     def publish() -> None:
@@ -100,12 +129,15 @@ def publish_report(result: Result, config: Config) -> bool:
 
 
 class LoadProgress:
-    """A progress artifact of the load, updated every few seconds; hands each call on to `then`. Make it in the task that loads.
+    """A progress artifact of the load, updated every few seconds; hands each call on to `then`.
+    Make it in the task that loads.
 
     It only posts: the load's one thread for the ledger never waits for the engine.
     """
 
-    def __init__(self, then: Callable[..., None] | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, then: Callable[..., None] | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.then, self.clock = then, clock
         self.shown_at = clock()
         self.artifact: Any = None
@@ -129,16 +161,25 @@ class LoadProgress:
         self.onlooker.end(PROGRESS_SECONDS)
 
     def _create(self) -> None:
-        self.artifact = _try(create_progress_artifact, 0.0, key="essentry-sync-progress", description="changes sent")
+        self.artifact = _try(
+            create_progress_artifact, 0.0, key="essentry-sync-progress", description="changes sent"
+        )
 
     def _update(self, done: int, total: int) -> None:
         if self.artifact is not None:
-            _try(update_progress_artifact, self.artifact, progress=100.0 * done / total, description=f"{done:,} of {total:,} changes sent")
+            _try(
+                update_progress_artifact,
+                self.artifact,
+                progress=100.0 * done / total,
+                description=f"{done:,} of {total:,} changes sent",
+            )
 
 
 def _try(publish: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     try:
         return publish(*arguments, **options)
     except Exception as error:  # whatever the server or the network does, the night goes on
-        get_logger("essentry_sync").warning("an artifact could not be stored: %s", type(error).__name__)
+        get_logger("essentry_sync").warning(
+            "an artifact could not be stored: %s", type(error).__name__
+        )
         return None

@@ -1,4 +1,6 @@
-"""Run the deployments of prefect.yaml on one machine, without a work pool: `essentry-sync serve`. Prefect schedules, this only asks it to."""
+"""Run the deployments of prefect.yaml on one machine, without a work pool: `essentry-sync serve`.
+Prefect schedules, this only asks it to.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ from flows.sync import sync
 from schemas.config import load_config
 from schemas.errors import ConfigurationError
 
-_PLACES = (Path(__file__).parents[2] / "prefect.yaml", Path(__file__).parents[1] / "_data" / "prefect.yaml")
+_PLACES = (
+    Path(__file__).parents[2] / "prefect.yaml",
+    Path(__file__).parents[1] / "_data" / "prefect.yaml",
+)
 
 
 def read_deployments() -> list[dict[str, Any]]:
@@ -24,19 +29,27 @@ def read_deployments() -> list[dict[str, Any]]:
     return list(yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"])
 
 
-def build_deployments(config: Path, *, cron: dict[str, str], timezone: str | None) -> list[RunnerDeployment]:
+def build_deployments(
+    config: Path, *, cron: dict[str, str], timezone: str | None
+) -> list[RunnerDeployment]:
     """Deployments of the flow for one configuration file.
 
-    cron: name → cron, or "" for none, instead of prefect.yaml's; timezone: instead of its zones. Raises ConfigurationError.
+    cron: name → cron, or "" for none, instead of prefect.yaml's; timezone: instead of its zones.
+    Raises ConfigurationError.
     """
     shipped = read_deployments()
     unknown = sorted(set(cron) - {entry["name"] for entry in shipped})
     if unknown:
-        raise ConfigurationError(f"there is no deployment {unknown[0]!r}: it is one of {', '.join(entry['name'] for entry in shipped)}")
+        raise ConfigurationError(
+            f"there is no deployment {unknown[0]!r}: it is one of "
+            f"{', '.join(entry['name'] for entry in shipped)}"
+        )
     return [_build(entry, config.resolve(), cron.get(entry["name"]), timezone) for entry in shipped]
 
 
-def _build(entry: dict[str, Any], config: Path, cron: str | None, timezone: str | None) -> RunnerDeployment:
+def _build(
+    entry: dict[str, Any], config: Path, cron: str | None, timezone: str | None
+) -> RunnerDeployment:
     schedules = list(entry["schedules"])
     if cron is not None:
         zone = schedules[0]["timezone"] if schedules else "UTC"
@@ -48,11 +61,16 @@ def _build(entry: dict[str, Any], config: Path, cron: str | None, timezone: str 
             description=entry["description"],
             tags=entry["tags"],
             parameters={**entry["parameters"], "config": str(config)},
-            schedules=[Cron(s["cron"], timezone=timezone or s["timezone"], active=s.get("active", True)) for s in schedules],
+            schedules=[
+                Cron(s["cron"], timezone=timezone or s["timezone"], active=s.get("active", True))
+                for s in schedules
+            ],
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
     except ValueError as error:
-        raise ConfigurationError(f"the schedule of {entry['name']} is not valid: {_first_line(error)}") from None
+        raise ConfigurationError(
+            f"the schedule of {entry['name']} is not valid: {_first_line(error)}"
+        ) from None
 
 
 def _first_line(error: ValueError) -> str:
@@ -68,7 +86,8 @@ def serve_deployments(config: Path, *, cron: dict[str, str], timezone: str | Non
     load_config(config)
     if server_url() is None:
         raise ConfigurationError(
-            "serve needs a Prefect server that stays: `prefect server start`, then PREFECT_API_URL=http://127.0.0.1:4200/api"
+            "serve needs a Prefect server that stays: `prefect server start`, "
+            "then PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
     check_server()
     deployments = build_deployments(config, cron=cron, timezone=timezone)

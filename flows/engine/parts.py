@@ -1,4 +1,6 @@
-"""The partitions of a night as tasks of their own, on the task runner that the configuration names."""
+"""The partitions of a night as tasks of their own, on the task runner that the configuration
+names.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,18 @@ def map_tasks(name: str, work: Callable[[Any], Any], parts: Sequence[Any]) -> li
     if len(parts) == 1:
         return [work(parts[0])]
     futures = [
-        work_on_part.with_options(task_run_name=f"{name} {number} of {len(parts)}").submit(work, Sealed(part))
+        work_on_part.with_options(task_run_name=f"{name} {number} of {len(parts)}").submit(
+            work, Sealed(part)
+        )
         for number, part in enumerate(parts, 1)
     ]
     return [future.result() for future in futures]
 
 
 def choose_runner(config: Config) -> TaskRunner[Any]:
-    """Where partitions are worked on, by `[scale]`. Raises ConfigurationError when the extra is missing."""
+    """Where partitions are worked on, by `[scale]`. Raises ConfigurationError when the extra is
+    missing.
+    """
     scale = config.scale
     if scale.runner == "processes":
         return ProcessPoolTaskRunner(max_workers=scale.workers)
@@ -47,7 +53,9 @@ def choose_runner(config: Config) -> TaskRunner[Any]:
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError:
-        raise ConfigurationError('scale.runner = "dask" needs the extra: install essentry-sync[dask], or use "processes"') from None
+        raise ConfigurationError(
+            'scale.runner = "dask" needs the extra: install essentry-sync[dask], or use "processes"'
+        ) from None
     if scale.dask_scheduler:
         return DaskTaskRunner(address=scale.dask_scheduler)
     return DaskTaskRunner(cluster_kwargs={"n_workers": scale.workers, "threads_per_worker": 1})

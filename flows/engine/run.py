@@ -1,4 +1,6 @@
-"""Run a night where it is asked for: as a flow run when there is a Prefect server to show it, and without the engine when there is none."""
+"""Run a night where it is asked for: as a flow run when there is a Prefect server to show it, and
+without the engine when there is none.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,19 @@ from flows.engine.temporary import ServerFailure, start_temporary_server
 from flows.night.session import Result
 from schemas.config import Config
 
-NO_SERVER = "Prefect: no server is configured, so this run shows in its report alone (PREFECT_API_URL names one)"
+NO_SERVER = (
+    "Prefect: no server is configured, so this run shows in its report alone (PREFECT_API_URL "
+    "names one)"
+)
 
 
-def run_night(config: Config, *, as_of: datetime | None = None, full: bool = False, progress: Any = None) -> Result:
+def run_night(
+    config: Config, *, as_of: datetime | None = None, full: bool = False, progress: Any = None
+) -> Result:
     """One night. Raises as `flows.sync.run_sync` does.
 
-    progress: called by the load; its `tell` says which way the night runs, its `begins` each step, where it has them.
+    progress: called by the load; its `tell` says which way the night runs, its `begins` each step,
+    where it has them.
     """
     tell = getattr(progress, "tell", lambda text: None)
     begins = getattr(progress, "begins", lambda step: None)

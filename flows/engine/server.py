@@ -1,4 +1,6 @@
-"""Which Prefect server shows a run, and whether it answers. What needs no Prefect does not import it: that takes a second or two."""
+"""Which Prefect server shows a run, and whether it answers. What needs no Prefect does not import
+it: that takes a second or two.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _ASKED_FOR = ("PREFECT_SERVER_EPHEMERAL_ENABLED", "PREFECT_SERVER_ALLOW_EPHEMERA
 
 
 def server_url() -> str | None:
-    """The address of the configured Prefect server's API; None: none is configured. Raises ConfigurationError.
+    """The address of the configured Prefect server's API; None: none is configured. Raises
+    ConfigurationError.
 
     Prefect is asked, unless nothing that it reads can name one.
     """
@@ -36,7 +39,10 @@ def _may_be_configured() -> bool:
         return True
     home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml").expanduser()
-    return any(_mentions_server(file) for file in (profiles, Path(".env"), Path("prefect.toml"), Path("pyproject.toml")))
+    return any(
+        _mentions_server(file)
+        for file in (profiles, Path(".env"), Path("prefect.toml"), Path("pyproject.toml"))
+    )
 
 
 def _mentions_server(file: Path) -> bool:
@@ -50,15 +56,23 @@ def _mentions_server(file: Path) -> bool:
 
 
 def wants_temporary_server() -> bool:
-    """Whether the environment asks for Prefect's temporary server where none is configured, by Prefect's own setting."""
-    return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on", "t", "y") for name in _ASKED_FOR)
+    """Whether the environment asks for Prefect's temporary server where none is configured, by
+    Prefect's own setting.
+    """
+    return any(
+        os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on", "t", "y")
+        for name in _ASKED_FOR
+    )
 
 
 def describe_server() -> str:
     """Which server shows the run, in one line for the terminal."""
     url = server_url()
     if url is None:
-        return "Prefect: starting a server for this run alone (PREFECT_API_URL names one that keeps the runs)"
+        return (
+            "Prefect: starting a server for this run alone (PREFECT_API_URL names one that keeps "
+            "the runs)"
+        )
     return f"Prefect: the run shows at {url.removesuffix('/api')}"
 
 
@@ -70,18 +84,22 @@ def check_server() -> None:
     with explain_settings():
         from prefect.client.orchestration import get_client
 
-        with get_client(sync_client=True, httpx_settings={"timeout": SERVER_SECONDS}) as client:  # its TLS settings, its authorisation
+        # its TLS settings, its authorisation
+        with get_client(sync_client=True, httpx_settings={"timeout": SERVER_SECONDS}) as client:
             problem = client.api_healthcheck()
     if problem is not None:
         raise ConfigurationError(
-            f"the Prefect server {url} does not answer ({type(problem).__name__}): start it with `prefect server start`, correct "
-            "PREFECT_API_URL, or unset it to run without one; nothing was read or sent"
+            f"the Prefect server {url} does not answer ({type(problem).__name__}): "
+            "start it with `prefect server start`, correct PREFECT_API_URL, "
+            "or unset it to run without one; nothing was read or sent"
         )
 
 
 @contextmanager
 def use_server(wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Within it Prefect finds a server: the configured one, or a temporary one. Raises ServerFailure when that does not start."""
+    """Within it Prefect finds a server: the configured one, or a temporary one. Raises
+    ServerFailure when that does not start.
+    """
     if server_url() is not None:
         yield
         return
@@ -93,7 +111,9 @@ def use_server(wait: Callable[[], None] | None = None) -> Iterator[None]:
 
 
 def leave_server() -> None:
-    """In a flow run whose server is silent: ask it nothing more, so that the engine's next request fails at once."""
+    """In a flow run whose server is silent: ask it nothing more, so that the engine's next request
+    fails at once.
+    """
     from prefect.context import FlowRunContext
 
     context = FlowRunContext.get()
@@ -103,7 +123,9 @@ def leave_server() -> None:
 
 @contextmanager
 def explain_settings() -> Iterator[None]:
-    """What Prefect cannot make sense of (a file, a variable, a certificate) is one message with the remedy."""
+    """What Prefect cannot make sense of (a file, a variable, a certificate) is one message with the
+    remedy.
+    """
     said = io.StringIO()  # its first import prints a traceback of its own
     try:
         _try_certificates()
@@ -115,8 +137,9 @@ def explain_settings() -> Iterator[None]:
     except Exception as error:  # of pydantic, tomllib, ssl, httpx
         words = " ".join(str(error).split())[:200]
         raise ConfigurationError(
-            f"Prefect's settings cannot be used ({type(error).__name__}: {words}): correct the PREFECT_… and SSL_CERT_… variables, "
-            "prefect.toml and Prefect's profile; nothing was read or sent"
+            f"Prefect's settings cannot be used ({type(error).__name__}: {words}): "
+            "correct the PREFECT_… and SSL_CERT_… variables, prefect.toml and Prefect's profile; "
+            "nothing was read or sent"
         ) from None
 
 
@@ -126,4 +149,6 @@ def _try_certificates() -> None:
         try:
             ssl.create_default_context(cafile=file)
         except OSError as error:  # ssl's own, too
-            raise ValueError(f"SSL_CERT_FILE = {file} is no file of certificates: {error}") from None
+            raise ValueError(
+                f"SSL_CERT_FILE = {file} is no file of certificates: {error}"
+            ) from None

@@ -1,4 +1,6 @@
-"""A temporary Prefect server for this process alone: started at the first need, ended with the process, however that ends."""
+"""A temporary Prefect server for this process alone: started at the first need, ended with the
+process, however that ends.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +28,24 @@ OFF = {
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT__SERVER_FINAL": "1",
     "PREFECT_UI_ENABLED": "0",
-    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # nobody is told by a server that ends in a minute
+    # nobody is told by a server that ends in a minute
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
 }
-"""What a server that nobody looks at does without. It keeps its runs where Prefect keeps them, for a later server."""
+"""What a server that nobody looks at does without. It keeps its runs where Prefect keeps them, for
+a later server.
+"""
 
 
 class ServerFailure(ConfigurationError):
-    """Prefect's temporary server did not start: its home, a setting, or a machine that is too busy."""
+    """Prefect's temporary server did not start: its home, a setting, or a machine that is too
+    busy.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"Prefect's temporary server did not start: {why}; correct PREFECT_HOME and Prefect's settings, or name a server in PREFECT_API_URL"
+            f"Prefect's temporary server did not start: {why}; correct PREFECT_HOME and Prefect's "
+            "settings, or name a server in PREFECT_API_URL"
         )
 
 
@@ -54,7 +62,8 @@ _lock = threading.Lock()
 
 
 def start_temporary_server(wait: Callable[[], None] | None = None) -> str:
-    """The API's address of this process's server, once it answers. Raises ServerFailure, a second time without another try.
+    """The API's address of this process's server, once it answers. Raises ServerFailure, a second
+    time without another try.
 
     wait: called while it is waited for, several times a second.
     """
@@ -83,7 +92,12 @@ def stop_temporary_server() -> None:
 def _start(wait: Callable[[], None]) -> _Running:
     log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed by _end
     process = subprocess.Popen(  # noqa: S603  this interpreter, our own file
-        [sys.executable, "-P", str(Path(__file__).with_name("temporary_server.py")), str(os.getpid())],
+        [
+            sys.executable,
+            "-P",
+            str(Path(__file__).with_name("temporary_server.py")),
+            str(os.getpid()),
+        ],
         env=os.environ | OFF,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -111,7 +125,9 @@ def _start(wait: Callable[[], None]) -> _Running:
 
 
 def _is_healthy(port: int) -> bool:
-    """Whether it answers; asked without a client, whose certificates and proxies may be what is wrong."""
+    """Whether it answers; asked without a client, whose certificates and proxies may be what is
+    wrong.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/api/health")

@@ -1,6 +1,8 @@
-"""The process of a temporary Prefect server: it tells its port on standard output, and ends with the process that started it.
+"""The process of a temporary Prefect server: it tells its port on standard output, and ends with
+the process that started it.
 
-Started by its path, without the project's packages. An import of Prefect's server takes seconds, so the watch comes first.
+Started by its path, without the project's packages. An import of Prefect's server takes seconds, so
+the watch comes first.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ def main(parent: int) -> None:
     sys.stdout.flush()
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"
+        )
+    )
     server.run(sockets=[listening])
     sys.exit(0 if server.started else 3)
 

@@ -17,12 +17,15 @@ from schemas.ledger import Outcome, OutcomeState
 
 MESSAGE_CHARS = 300
 
-Meaning: TypeAlias = Literal["statuses", "unknown", "refused", "again", "token", "elsewhere", "address", "manner"]
+Meaning: TypeAlias = Literal[
+    "statuses", "unknown", "refused", "again", "token", "elsewhere", "address", "manner"
+]
 """What an answer is taken for.
 
-statuses: each event has a status of its own. unknown: not understood, perhaps applied. refused: one of its events is at fault, so the request is
-halved. again: perhaps it passes, so it is tried again; at the end unknown. The rest is everybody's fault, and all sending stops: the token, a
-redirect, the address, or the manner in which we ask.
+statuses: each event has a status of its own. unknown: not understood, perhaps applied. refused: one
+of its events is at fault, so the request is halved. again: perhaps it passes, so it is tried again;
+at the end unknown. The rest is everybody's fault, and all sending stops: the token, a redirect, the
+address, or the manner in which we ask.
 """
 
 STATUS_MEANINGS: dict[int, Meaning] = {
@@ -35,14 +38,18 @@ STATUS_MEANINGS: dict[int, Meaning] = {
     **dict.fromkeys((402, 407, 411, 414, 415, 417, 421, 426, 428, 431, 451), "manner"),
     **dict.fromkeys((408, 425, 429), "again"),
 }
-"""Status → meaning. The documentation knows 200 and "anything else"; what is not named here is tried again (4xx, 5xx and beyond) or unknown."""
+"""Status → meaning. The documentation knows 200 and "anything else"; what is not named here is
+tried again (4xx, 5xx and beyond) or unknown.
+"""
 
 SURE_REFUSALS = frozenset({400, 413, 422})
 UNSURE_REDIRECTS = frozenset(range(300, 400)) - {301, 302, 307, 308}
 """Redirects that may come after the request was applied (303 See Other says so)."""
 
 REFUSED_AFTER_LOSS = "REFUSED_AFTER_LOSS"
-"""Code of an event that was refused after a try without an answer: that one may have been applied."""
+"""Code of an event that was refused after a try without an answer: that one may have been
+applied.
+"""
 
 GIVING_UP = {
     "UNREACHABLE": "no connection could be made, so nothing of it was sent",
@@ -59,7 +66,8 @@ _BLANK = re.compile(r"[\s\x00-\x1f\x7f]+")
 
 
 def read_statuses(content: bytes) -> dict[str, str] | None:
-    """sourceId → status of an answer's `events`; "" where two statuses contradict each other; None for anything else.
+    """sourceId → status of an answer's `events`; "" where two statuses contradict each other; None
+    for anything else.
 
     Elements that are no status are passed over: their events count as left out.
     """
@@ -92,7 +100,9 @@ def read_meaning(response: httpx.Response) -> Meaning:
 
 
 def tell_giving_up(codes: Iterable[str | None]) -> str:
-    """Why sending was given up, by the codes of the last requests: what surely was not sent, and what may have been applied."""
+    """Why sending was given up, by the codes of the last requests: what surely was not sent, and
+    what may have been applied.
+    """
     told = list(dict.fromkeys(code for code in codes if code))
     return "; ".join(f"{code}: {GIVING_UP.get(code, 'it may have been applied')}" for code in told)
 
@@ -102,10 +112,17 @@ def _refuse(call: _Call, items: Sequence[Item], code: str, message: str | None) 
     if not call.tainted:
         return _outcomes(items, "rejected", code, message)
     words = f"{code} {message or ''}".strip()
-    return _outcomes(items, "unknown", REFUSED_AFTER_LOSS, f"refused ({words}) after a try without an answer, which may have been applied")
+    return _outcomes(
+        items,
+        "unknown",
+        REFUSED_AFTER_LOSS,
+        f"refused ({words}) after a try without an answer, which may have been applied",
+    )
 
 
-def _outcomes(items: Sequence[Item], state: OutcomeState, code: str | None, message: str | None) -> list[Outcome]:
+def _outcomes(
+    items: Sequence[Item], state: OutcomeState, code: str | None, message: str | None
+) -> list[Outcome]:
     return [Outcome(item.seq, item.source_id, state, code, message) for item in items]
 
 
@@ -115,7 +132,9 @@ def _unsent(call: _Call, code: str | None = None, message: str | None = None) ->
 
 
 def _is_html(response: httpx.Response) -> bool:
-    return "html" in response.headers.get("Content-Type", "").lower() or response.content[:200].lstrip().startswith(b"<")
+    return "html" in response.headers.get("Content-Type", "").lower() or response.content[
+        :200
+    ].lstrip().startswith(b"<")
 
 
 def _is_certificate(error: BaseException | None) -> bool:

@@ -1,7 +1,8 @@
 """The check-ins that essentry lists for a location, a page at a time. Reads only.
 
-`leftAfter` and `leftBefore` are compulsory, and filter on leaving. Neither the order of the pages nor what is answered of people still
-inside is documented: a window is read once more when its count moved, and whoever is listed without having left is taken as well.
+`leftAfter` and `leftBefore` are compulsory, and filter on leaving. Neither the order of the pages
+nor what is answered of people still inside is documented: a window is read once more when its count
+moved, and whoever is listed without having left is taken as well.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ WINDOW = timedelta(days=1)
 MOST = 2_000
 """A window of more check-ins is halved, so that one that moves is soon read again."""
 EDGE = timedelta(seconds=1)
-"""So far before a window its reading begins: whether `leftAfter` takes in that very moment is not documented."""
+"""So far before a window its reading begins: whether `leftAfter` takes in that very moment is not
+documented.
+"""
 LEAST = timedelta(minutes=1)
 TRIES = 5
 """Readings of a window whose count moves meanwhile."""
@@ -33,15 +36,21 @@ Asked = tuple[datetime, Page]
 
 
 class CheckInReader:
-    """Use it inside `with open_reader(config) as reader`. Every method raises EssentryError when essentry cannot be read."""
+    """Use it inside `with open_reader(config) as reader`. Every method raises EssentryError when
+    essentry cannot be read.
+    """
 
     def __init__(self, http: httpx.Client, base_url: str) -> None:
         self._http, self._base_url = http, base_url
 
-    def read_windows(self, location_id: int, since: datetime, until: datetime) -> Iterator[tuple[datetime, Iterator[Asked]]]:
-        """Windows in order, as the end of each and its pages. The next window must be asked for after the last page of this one was taken.
+    def read_windows(
+        self, location_id: int, since: datetime, until: datetime
+    ) -> Iterator[tuple[datetime, Iterator[Asked]]]:
+        """Windows in order, as the end of each and its pages. The next window must be asked for
+        after the last page of this one was taken.
 
-        Pages may repeat a check-in: of a window that moved while it was read, and of whoever is still inside.
+        Pages may repeat a check-in: of a window that moved while it was read, and of whoever is
+        still inside.
         """
         while since < until:
             end, total = min(since + WINDOW, until), 0
@@ -57,7 +66,9 @@ class CheckInReader:
         return self._get(location_id, since, until, limit=1, offset=0)[1]
 
     def _read_window(self, location_id: int, since: datetime, until: datetime) -> Iterator[Asked]:
-        """The pages of a window, until one reading found as many different check-ins as essentry counted from its first page to its last."""
+        """The pages of a window, until one reading found as many different check-ins as essentry
+        counted from its first page to its last.
+        """
         for _ in range(TRIES):
             seen: set[str] = set()
             offset, totals = 0, set()
@@ -65,7 +76,10 @@ class CheckInReader:
                 asked_at = datetime.now(UTC)
                 page, total = self._get(location_id, since, until, limit=PAGE, offset=offset)
                 totals.add(total)
-                seen.update(str(row.get("id")) if isinstance(row, dict) else f"row {offset + place}" for place, row in enumerate(page))
+                seen.update(
+                    str(row.get("id")) if isinstance(row, dict) else f"row {offset + place}"
+                    for place, row in enumerate(page)
+                )
                 offset += len(page)
                 if page:
                     yield asked_at, page
@@ -74,12 +88,20 @@ class CheckInReader:
             if totals == {len(seen)}:
                 return
         raise EssentryError(
-            f"essentry's check-ins of location {location_id} change while they are read back: what was read is kept; run again"
+            f"essentry's check-ins of location {location_id} change while they are read back: "
+            "what was read is kept; run again"
         )
 
-    def _get(self, location_id: int, since: datetime, until: datetime, *, limit: int, offset: int) -> tuple[Page, int]:
+    def _get(
+        self, location_id: int, since: datetime, until: datetime, *, limit: int, offset: int
+    ) -> tuple[Page, int]:
         url = f"{self._base_url}/locations/{location_id}/check-ins"
-        query = {"leftAfter": _text(since - EDGE), "leftBefore": _text(until), "limit": str(limit), "offset": str(offset)}
+        query = {
+            "leftAfter": _text(since - EDGE),
+            "leftBefore": _text(until),
+            "limit": str(limit),
+            "offset": str(offset),
+        }
         return get_page(self._http, url, query, key="checkIns", what="check-ins")
 
 

@@ -1,8 +1,9 @@
-"""The invitations that essentry lists for a location, read by windows of time: each to its end, or not at all.
+"""The invitations that essentry lists for a location, read by windows of time: each to its end, or
+not at all.
 
-A window is never longer than a day where there is much to read; where there is little it grows, so that ten
-quiet years are a dozen requests. No more than one window is in memory. An event belongs to the window in which it
-starts, so one that reaches over a border is told once.
+A window is never longer than a day where there is much to read; where there is little it grows, so
+that ten quiet years are a dozen requests. No more than one window is in memory. An event belongs to
+the window in which it starts, so one that reaches over a border is told once.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ class _TooMany(Exception):
     """A window holds more than is read at once."""
 
 
-def read_invitations(config: Config, location_id: int, *, now: datetime, until: datetime | None = None) -> Iterator[dict[str, Any]]:
-    """Every invitation of a location to an event that is not over and starts before `until`, one after the other.
+def read_invitations(
+    config: Config, location_id: int, *, now: datetime, until: datetime | None = None
+) -> Iterator[dict[str, Any]]:
+    """Every invitation of a location to an event that is not over and starts before `until`, one
+    after the other.
 
     Raises EssentryError when they cannot be read to the end.
     """
@@ -44,9 +48,11 @@ def read_invitations(config: Config, location_id: int, *, now: datetime, until: 
 def read_windows(
     config: Config, location_id: int, *, now: datetime, until: datetime | None = None
 ) -> Iterator[tuple[tuple[datetime | None, datetime], Rows]]:
-    """Windows of time one after the other: (start, end) and the invitations to events that start from `start` on and before `end`.
+    """Windows of time one after the other: (start, end) and the invitations to events that start
+    from `start` on and before `end`.
 
-    The first start is None: what has begun and is not over belongs to the first window. until: default ten years ahead. Raises EssentryError.
+    The first start is None: what has begun and is not over belongs to the first window. until:
+    default ten years ahead. Raises EssentryError.
     """
     start: datetime | None = None
     begin = now.replace(microsecond=0)
@@ -56,9 +62,15 @@ def read_windows(
     with open_listing(config) as client:
         while begin < last:
             end = min(begin + length, last)
-            query = {"endsAfter": begin.isoformat(), "beginsBefore": end.isoformat(), "limit": str(PAGE)}
+            query = {
+                "endsAfter": begin.isoformat(),
+                "beginsBefore": end.isoformat(),
+                "limit": str(PAGE),
+            }
             try:
-                found = _read_steady(client, url, query, most=WINDOW_ROWS if end - begin > DAY else None)
+                found = _read_steady(
+                    client, url, query, most=WINDOW_ROWS if end - begin > DAY else None
+                )
             except _TooMany:
                 length = max(DAY, length / 2)
                 continue
@@ -70,7 +82,11 @@ def read_windows(
 def read_start(row: Mapping[str, Any]) -> datetime:
     """When the event of a listed invitation starts, UTC. Raises ValueError."""
     event = row.get("event")
-    at = datetime.fromisoformat(event["startsAt"]) if isinstance(event, dict) and isinstance(event.get("startsAt"), str) else None
+    at = (
+        datetime.fromisoformat(event["startsAt"])
+        if isinstance(event, dict) and isinstance(event.get("startsAt"), str)
+        else None
+    )
     if at is None or at.tzinfo is None:
         raise ValueError("an invitation without the start of its event")
     return at.astimezone(UTC)
@@ -83,24 +99,37 @@ def _belongs(row: Mapping[str, Any], start: datetime | None, end: datetime, url:
         raise unreadable(url, WHAT, error) from None
 
 
-def _read_steady(client: httpx.Client, url: str, query: dict[str, str], *, most: int | None) -> Rows:
-    """A window that did not move while it was read. Raises EssentryError when it never rests, _TooMany when it holds more than `most`."""
+def _read_steady(
+    client: httpx.Client, url: str, query: dict[str, str], *, most: int | None
+) -> Rows:
+    """A window that did not move while it was read. Raises EssentryError when it never rests,
+    _TooMany when it holds more than `most`.
+    """
     for _ in range(TRIES):
         found = _read_window(client, url, query, most=most)
         if found is not None:
             return found
-    raise EssentryError(f"essentry's invitations change while they are read back from {url}: try again when nobody is working on them")
+    raise EssentryError(
+        f"essentry's invitations change while they are read back from {url}: "
+        "try again when nobody is working on them"
+    )
 
 
-def _read_window(client: httpx.Client, url: str, query: dict[str, str], *, most: int | None) -> Rows | None:
-    """All pages of a window of time; None when its count moved in between: a page may then have been skipped, or read twice.
+def _read_window(
+    client: httpx.Client, url: str, query: dict[str, str], *, most: int | None
+) -> Rows | None:
+    """All pages of a window of time; None when its count moved in between: a page may then have
+    been skipped, or read twice.
 
-    Raises EssentryError for an answer that is no whole page: what was cut off must not look like the end.
+    Raises EssentryError for an answer that is no whole page: what was cut off must not look like
+    the end.
     """
     found: Rows = []
     expected: int | None = None
     while True:
-        rows, total = get_page(client, url, query | {"offset": str(len(found))}, key="invitations", what=WHAT)
+        rows, total = get_page(
+            client, url, query | {"offset": str(len(found))}, key="invitations", what=WHAT
+        )
         if not all(isinstance(row, dict) for row in rows):
             raise unreadable(url, WHAT, ValueError())
         if expected not in (None, total):
@@ -110,6 +139,11 @@ def _read_window(client: httpx.Client, url: str, query: dict[str, str], *, most:
         expected = total
         found += rows
         if len(found) == total:
-            return found if len({row.get("id") for row in found}) == total or any("id" not in row for row in found) else None
+            return (
+                found
+                if len({row.get("id") for row in found}) == total
+                or any("id" not in row for row in found)
+                else None
+            )
         if not rows or len(found) > total:
             return None

@@ -10,7 +10,8 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One event to send: `body` is its JSON object, `ignore_missing` the request's ignoreMissingInvitations.
+    """One event to send: `body` is its JSON object, `ignore_missing` the request's
+    ignoreMissingInvitations.
 
     tries: how often it was sent and had no answer.
     """
@@ -31,13 +32,19 @@ def list_names(items: Sequence[Item]) -> set[str]:
         people = [*body.get("invitations", ()), body.get("host"), body.get("creator")]
         for person in people:
             if isinstance(person, dict):
-                names |= {person[key] for key in ("firstName", "lastName") if isinstance(person.get(key), str)}
+                names |= {
+                    person[key]
+                    for key in ("firstName", "lastName")
+                    if isinstance(person.get(key), str)
+                }
     return names
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A request is about to be tried again: `attempt` tries have failed, the next starts in `wait_seconds`."""
+    """A request is about to be tried again: `attempt` tries have failed, the next starts in
+    `wait_seconds`.
+    """
 
     attempt: int
     wait_seconds: float
@@ -47,7 +54,9 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """essentry's answer to a harmless GET; `token_checked` only when the answer shows that the token was accepted."""
+    """essentry's answer to a harmless GET; `token_checked` only when the answer shows that the
+    token was accepted.
+    """
 
     status: int
     seconds: float
@@ -55,13 +64,27 @@ class Ping:
 
 
 class _NoAnswer(Exception):
-    """A try without a usable answer. `sent`: the request may have been applied; `stops`: why all sending stops when no other try does better."""
+    """A try without a usable answer. `sent`: the request may have been applied; `stops`: why all
+    sending stops when no other try does better.
+    """
 
     def __init__(
-        self, code: str, words: str = "", *, sent: bool = True, retry_after: float | None = None, stops: str | None = None
+        self,
+        code: str,
+        words: str = "",
+        *,
+        sent: bool = True,
+        retry_after: float | None = None,
+        stops: str | None = None,
     ) -> None:
         super().__init__(code)
-        self.code, self.words, self.sent, self.retry_after, self.stops = code, words, sent, retry_after, stops
+        self.code, self.words, self.sent, self.retry_after, self.stops = (
+            code,
+            words,
+            sent,
+            retry_after,
+            stops,
+        )
 
 
 @dataclass(slots=True)

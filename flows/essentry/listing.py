@@ -9,7 +9,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from flows.connections.secrets import read_tokens
 from schemas.config import Config, is_loopback
@@ -32,26 +38,38 @@ class _Busy(Exception):
 
 @contextmanager
 def open_listing(config: Config) -> Iterator[httpx.Client]:
-    """A client of the configured essentry that may read. Raises ConfigurationError for a missing token."""
+    """A client of the configured essentry that may read. Raises ConfigurationError for a missing
+    token.
+    """
     token, _ = read_tokens(config)
     settings = config.essentry
     headers, local = {"Authorization": f"Bearer {token}"}, is_loopback(settings.base_url)
-    with httpx.Client(headers=headers, timeout=settings.timeout_seconds, trust_env=not local) as client:
+    with httpx.Client(
+        headers=headers, timeout=settings.timeout_seconds, trust_env=not local
+    ) as client:
         yield client
 
 
-def get_page(client: httpx.Client, url: str, query: dict[str, str], *, key: str, what: str) -> tuple[list[Any], int]:
+def get_page(
+    client: httpx.Client, url: str, query: dict[str, str], *, key: str, what: str
+) -> tuple[list[Any], int]:
     """The rows under `key` of an answer, and how many there are in all.
 
-    what: the rows in words. Raises EssentryError for no answer, and for one that is no whole page: what was cut off must not look like the end.
+    what: the rows in words. Raises EssentryError for no answer, and for one that is no whole page:
+    what was cut off must not look like the end.
     """
     patient = Retrying(
-        stop=stop_after_attempt(ASKED), wait=_wait, retry=retry_if_exception_type((httpx.TransportError, _Busy)), reraise=True
+        stop=stop_after_attempt(ASKED),
+        wait=_wait,
+        retry=retry_if_exception_type((httpx.TransportError, _Busy)),
+        reraise=True,
     )
     try:
         response = patient(_ask, client, url, query, what)
         if response.status_code in (401, 403):
-            raise EssentryUnauthorised(f"essentry refused the token ({response.status_code}): put a valid one in its place")
+            raise EssentryUnauthorised(
+                f"essentry refused the token ({response.status_code}): put a valid one in its place"
+            )
         answer = response.raise_for_status().json()
         rows, total = answer[key], answer["pageInfo"]["totalCount"]
         if not isinstance(rows, list) or not isinstance(total, int) or isinstance(total, bool):
@@ -64,7 +82,9 @@ def get_page(client: httpx.Client, url: str, query: dict[str, str], *, key: str,
 def unreadable(url: str, what: str, error: Exception) -> EssentryError:
     """The error for an answer that cannot be used."""
     kind = str(error) if isinstance(error, _Busy) else type(error).__name__
-    return EssentryError(f"essentry's {what} cannot be read back from {url} ({kind}): try again later")
+    return EssentryError(
+        f"essentry's {what} cannot be read back from {url} ({kind}): try again later"
+    )
 
 
 def _ask(client: httpx.Client, url: str, query: dict[str, str], what: str) -> httpx.Response:
@@ -72,7 +92,10 @@ def _ask(client: httpx.Client, url: str, query: dict[str, str], what: str) -> ht
     if response.status_code in (408, 429) or response.status_code >= 500:
         seconds = _asked_to_wait(response)
         if seconds > LONGEST_WAIT:
-            raise EssentryError(f"essentry asks to wait {seconds:,.0f} seconds before {what} are read: try again then")
+            raise EssentryError(
+                f"essentry asks to wait {seconds:,.0f} seconds before {what} are read: "
+                "try again then"
+            )
         raise _Busy(f"status {response.status_code}", seconds)
     return response
 
@@ -83,7 +106,9 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _asked_to_wait(response: httpx.Response) -> float:
-    """Seconds that Retry-After asks for, as seconds or as an HTTP date; 0 without one that can be read."""
+    """Seconds that Retry-After asks for, as seconds or as an HTTP date; 0 without one that can be
+    read.
+    """
     value = response.headers.get("Retry-After", "").strip()
     seconds = 0.0
     if value.isascii() and value.isdigit():
@@ -92,5 +117,7 @@ def _asked_to_wait(response: httpx.Response) -> float:
         with suppress(ValueError, TypeError):
             until = parsedate_to_datetime(value)
             given = response.headers.get("Date")
-            seconds = (until - (parsedate_to_datetime(given) if given else datetime.now(UTC))).total_seconds()
+            seconds = (
+                until - (parsedate_to_datetime(given) if given else datetime.now(UTC))
+            ).total_seconds()
     return max(0.0, seconds)

@@ -1,9 +1,11 @@
-"""A process of its own that asks DuckDB one question of a plan, and is killed when it takes too long. Started by `flows.night.own_guards`.
+"""A process of its own that asks DuckDB one question of a plan, and is killed when it takes too
+long. Started by `flows.night.own_guards`.
 
 It is run as a file, with an environment that holds no secret, and imports nothing of this project.
 
-Standard input: a line of JSON, `sql`, `rows` and `tables` (name → bytes), then the tables as Arrow streams. Standard output: JSON, either `error`
-with `kind`, or `count`, `columns`, `rows` and `digest`.
+Standard input: a line of JSON, `sql`, `rows` and `tables` (name → bytes), then the tables as Arrow
+streams. Standard output: JSON, either `error` with `kind`, or `count`, `columns`, `rows` and
+`digest`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ _SAFE: dict[str, Any] = {
 
 
 def limit_self(size: int) -> None:
-    """Write no file, take no more memory than the tables need, and be the first to go where memory runs out."""
+    """Write no file, take no more memory than the tables need, and be the first to go where memory
+    runs out.
+    """
     with suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -45,7 +49,9 @@ def limit_self(size: int) -> None:
 
 
 def ask(sql: str, tables: dict[str, Any], rows: int) -> dict[str, Any]:
-    """The answer: how many rows (no more than MOST_ROWS are counted), their columns, the first of them, and a digest of all in any order."""
+    """The answer: how many rows (no more than MOST_ROWS are counted), their columns, the first of
+    them, and a digest of all in any order.
+    """
     import duckdb
 
     try:
@@ -60,7 +66,8 @@ def ask(sql: str, tables: dict[str, Any], rows: int) -> dict[str, Any]:
         connection.execute("SET lock_configuration = true")
         result: Any = connection.execute(statements[0])
         columns = [column[0] for column in result.description]
-        read = getattr(result, "to_arrow_reader", None) or result.fetch_record_batch  # its name before DuckDB 1.4
+        # its name before DuckDB 1.4
+        read = getattr(result, "to_arrow_reader", None) or result.fetch_record_batch
         found: list[list[Any]] = []
         for batch in read(10_000):  # as Arrow: a zone needs no other library so
             cells = [[_plain(cell) for cell in column.to_pylist()] for column in batch.columns]
@@ -69,7 +76,12 @@ def ask(sql: str, tables: dict[str, Any], rows: int) -> dict[str, Any]:
                 break
         texts = sorted(json.dumps(row) for row in found)
         digest = sha256("\n".join(texts).encode()).hexdigest()
-        return {"count": min(len(found), MOST_ROWS), "columns": columns, "rows": found[:rows], "digest": digest}
+        return {
+            "count": min(len(found), MOST_ROWS),
+            "columns": columns,
+            "rows": found[:rows],
+            "digest": digest,
+        }
     except duckdb.Error as error:
         return {"error": str(error), "kind": type(error).__name__}
 

@@ -17,14 +17,18 @@ SENT_ACTIONS = frozenset({"create", "update", "delete"})
 Change: TypeAlias = pd.DataFrame | Iterable[Item]
 
 
-def build_batches(changes: Iterable[Change], *, batch_events: int, batch_bytes: int, envelope_bytes: int) -> Iterator[list[Item]]:
+def build_batches(
+    changes: Iterable[Change], *, batch_events: int, batch_bytes: int, envelope_bytes: int
+) -> Iterator[list[Item]]:
     """Cut changes into requests by number and bytes. An event too large for any batch goes alone.
 
-    ignoreMissingInvitations holds for a whole request, so items with and without it fill a batch each, side by side,
-    and the order is kept within each. Changes that need no request (`expire`) make batches of their own.
+    ignoreMissingInvitations holds for a whole request, so items with and without it fill a batch
+    each, side by side, and the order is kept within each. Changes that need no request (`expire`)
+    make batches of their own.
 
-    So do events that had no answer before, a tenth as large with each try, down to one event a request: an event that
-    essentry cannot answer does not keep the others of its batch from their guests for long.
+    So do events that had no answer before, a tenth as large with each try, down to one event a
+    request: an event that essentry cannot answer does not keep the others of its batch from their
+    guests for long.
     """
     open_batches: dict[tuple[bool, bool, int], list[Item]] = {}
     sizes: dict[tuple[bool, bool, int], int] = {}
@@ -48,11 +52,14 @@ def build_batches(changes: Iterable[Change], *, batch_events: int, batch_bytes: 
 def read_page(page: pd.DataFrame) -> Iterator[Item]:
     """Items of a page of the ledger, those still planned.
 
-    A column `tries` is handed on where there is one. A loop over rows: each row becomes one object, there is nothing to vectorise.
+    A column `tries` is handed on where there is one. A loop over rows: each row becomes one object,
+    there is nothing to vectorise.
     """
     if "state" in page.columns:
         page = page[page["state"] == "planned"]
-    columns = [page[name].tolist() for name in ("seq", "source_id", "action", "body", "ignore_missing")]
+    columns = [
+        page[name].tolist() for name in ("seq", "source_id", "action", "body", "ignore_missing")
+    ]
     tries = page["tries"].tolist() if "tries" in page.columns else [0] * len(page)
     for seq, source_id, action, body, ignore_missing, failed in zip(*columns, tries, strict=True):
         if action in SENT_ACTIONS:

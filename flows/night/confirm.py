@@ -18,12 +18,15 @@ from transforms.naming.naming import Naming, name_by
 LOOK_SECONDS = 120.0
 """A second look is used for so long at most."""
 CONTROLS = 20
-"""So many events that essentry holds say whether a look can be believed, where the plan knows of no first look."""
+"""So many events that essentry holds say whether a look can be believed, where the plan knows of no
+first look.
+"""
 
 
 @dataclass(frozen=True)
 class SecondLook:
-    """`found`: events that their sources show again. `failed`: event → why the look at it proved nothing. An event in neither is gone.
+    """`found`: events that their sources show again. `failed`: event → why the look at it proved
+    nothing. An event in neither is gone.
 
     `in` tells of an event whether it must not be deleted.
     """
@@ -42,12 +45,15 @@ class SecondLook:
 
 
 class Looks:
-    """The second look of one load, read anew when it is no longer fresh: sending goes on for long, and a source may be large.
+    """The second look of one load, read anew when it is no longer fresh: sending goes on for long,
+    and a source may be large.
 
     So a look is used for twenty times as long as it took, and for LOOK_SECONDS at most.
     """
 
-    def __init__(self, look: Callable[[], SecondLook], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, look: Callable[[], SecondLook], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._look, self._clock = look, clock
         self._last: SecondLook | None = None
         self._fresh_until = 0.0
@@ -69,11 +75,13 @@ def find_still_there(
     plan_id: str | None = None,
     naming: Naming | None = None,
 ) -> SecondLook:
-    """Which of these events their sources still show (S2, S23), by a fresh look: one at each source, whatever the number of events.
+    """Which of these events their sources still show (S2, S23), by a fresh look: one at each
+    source, whatever the number of events.
 
-    events: event → the records that must be gone, which of a united meeting are several; it is still there when any of them is. Ids are
-    compared, so one that cannot be read back is found as well. plan_id: the plan whose first look says what is surely there; without it,
-    what essentry holds says so. naming: of the run, with the spellings that essentry has.
+    events: event → the records that must be gone, which of a united meeting are several; it is
+    still there when any of them is. Ids are compared, so one that cannot be read back is found as
+    well. plan_id: the plan whose first look says what is surely there; without it, what essentry
+    holds says so. naming: of the run, with the spellings that essentry has.
     """
     named = naming or name_by(config, state.adopted())
     asked: dict[str, dict[str, set[str]]] = {}
@@ -82,7 +90,10 @@ def find_still_there(
         for record in records:
             source = named.find_source(record)
             if source not in config.sources:
-                failed[event] = f"no source of the configuration can be asked for {record}: put its source back, or retire it"
+                failed[event] = (
+                    f"no source of the configuration can be asked for {record}: "
+                    "put its source back, or retire it"
+                )
             else:
                 asked.setdefault(source, {}).setdefault(record, set()).add(event)
     still: set[str] = set()
@@ -98,14 +109,26 @@ def find_still_there(
                 identify=lambda keys, prefix=named.prefix_of(name): named.name_events(prefix, keys),  # type: ignore[misc]
             )
         except SyncError as error:
-            failed |= {event: f"the second look failed: {error}" for mine in ids.values() for event in mine}
+            failed |= {
+                event: f"the second look failed: {error}" for mine in ids.values() for event in mine
+            }
         else:
             still.update(event for record in found for event in ids[record])
-    return SecondLook(frozenset(still), {key: why for key, why in failed.items() if key not in still})
+    return SecondLook(
+        frozenset(still), {key: why for key, why in failed.items() if key not in still}
+    )
 
 
-def _find_first_look(config: Config, state: State, name: str, looks: Mapping[str, tuple[int, list[str]]], naming: Naming) -> FirstLook:
-    """What the source surely shows, by the look that the plan rests on; without one, by what essentry holds of it."""
+def _find_first_look(
+    config: Config,
+    state: State,
+    name: str,
+    looks: Mapping[str, tuple[int, list[str]]],
+    naming: Naming,
+) -> FirstLook:
+    """What the source surely shows, by the look that the plan rests on; without one, by what
+    essentry holds of it.
+    """
     if name in looks:
         rows, keys = looks[name]
         ids = naming.name_events(naming.prefix_of(name), pd.Series(keys, dtype="str")).tolist()

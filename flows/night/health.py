@@ -27,16 +27,20 @@ def judge_sources(
     config: Config,
     upcoming: pd.DataFrame,
 ) -> tuple[dict[str, SourceHealth], list[Finding], dict[str, dict[str, int]]]:
-    """Health of every source against its last good read, what is wrong with it, and the counts to remember.
+    """Health of every source against its last good read, what is wrong with it, and the counts to
+    remember.
 
-    last: `State.last_good_reads`. upcoming: source and guests of the events to come that essentry holds.
+    last: `State.last_good_reads`. upcoming: source and guests of the events to come that essentry
+    holds.
     """
     held = upcoming.groupby("source")["guests"].agg(events="size", guests="sum").to_dict("index")
     for name, count in (
         spread_sources(upcoming, name_by(config))["source"].value_counts().items()
     ):  # S21: of every record of a united meeting
         held.setdefault(str(name), {"guests": 0})["events"] = int(count)
-    health: dict[str, SourceHealth] = {name: SourceHealth(read=False, events=False, guests=False) for name in failed}
+    health: dict[str, SourceHealth] = {
+        name: SourceHealth(read=False, events=False, guests=False) for name in failed
+    }
     findings: list[Finding] = []
     reads: dict[str, dict[str, int]] = {}
     for source in sources:
@@ -51,7 +55,11 @@ def judge_sources(
         )
         findings += found
         limits = find_limits(source.source, config.sources[source.source], root=config.root)
-        health[source.source] = replace(health[source.source], events_limited="events" in limits, guests_limited="guests" in limits)
+        health[source.source] = replace(
+            health[source.source],
+            events_limited="events" in limits,
+            guests_limited="guests" in limits,
+        )
         reads[source.source] = {
             "events": source.event_rows,
             "guests": source.guest_rows,

@@ -14,8 +14,17 @@ from schemas.ledger import Outcome
 class Ledger(Protocol):
     """The write of the load; the state store has it. It is called from one thread."""
 
-    def write_down(self, plan_id: str, sending: Sequence[int], outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> Any:
-        """These rows (seqs) → sending, others → their outcome, and the snapshot with them, in one transaction that is committed on return.
+    def write_down(
+        self,
+        plan_id: str,
+        sending: Sequence[int],
+        outcomes: Sequence[Outcome],
+        *,
+        run_id: str,
+        now: datetime,
+    ) -> Any:
+        """These rows (seqs) → sending, others → their outcome, and the snapshot with them, in one
+        transaction that is committed on return.
 
         `planned`: as if never sent. What raises has written nothing.
         """
@@ -23,7 +32,8 @@ class Ledger(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Write:
-    """What a batch has to write down: seqs to mark, or outcomes. `begins`: left out once the load is stopped.
+    """What a batch has to write down: seqs to mark, or outcomes. `begins`: left out once the load
+    is stopped.
 
     `written`: True after the commit, False when it was left out, or why it failed.
     """

@@ -1,13 +1,16 @@
-"""Send a plan's changes in batches and keep the ledger true: written before the request, and again with its answer.
+"""Send a plan's changes in batches and keep the ledger true: written before the request, and again
+with its answer.
 
-Batches, concurrency and order live here; what an answer means is `flows.essentry.client`'s, what is stored is the ledger's.
+Batches, concurrency and order live here; what an answer means is `flows.essentry.client`'s, what is
+stored is the ledger's.
 
-For each batch: its rows become `sending`, which is committed before the request leaves; then the request with its
-retries; then all its outcomes in one transaction. So whenever the process dies, every event that may have reached
-essentry is known by name.
+For each batch: its rows become `sending`, which is committed before the request leaves; then the
+request with its retries; then all its outcomes in one transaction. So whenever the process dies,
+every event that may have reached essentry is known by name.
 
-A commit waits for the disk. So what several batches have to write while one commit is under way goes into the next, all
-of it or nothing; each batch goes on only after the commit that holds its own.
+A commit waits for the disk. So what several batches have to write while one commit is under way
+goes into the next, all of it or nothing; each batch goes on only after the commit that holds its
+own.
 """
 
 from __future__ import annotations
@@ -31,14 +34,20 @@ from schemas.errors import EssentryError, SyncError
 from schemas.ledger import Outcome
 
 GRACE_SECONDS = 5.0
-"""After an interrupt, requests under way have so long to be answered; then their events are unknown."""
+"""After an interrupt, requests under way have so long to be answered; then their events are
+unknown.
+"""
 SPARE_BATCHES = 2
-"""So many more batches are at work than requests may be under way: they are read and recorded meanwhile."""
+"""So many more batches are at work than requests may be under way: they are read and recorded
+meanwhile.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Which deletes may be sent (seqs), and of others the code and the reason, where more is known than that nothing proves them."""
+    """Which deletes may be sent (seqs), and of others the code and the reason, where more is known
+    than that nothing proves them.
+    """
 
     seqs: Collection[int]
     doubts: Mapping[int, tuple[str, str]] = field(default_factory=dict)
@@ -51,7 +60,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What became of the changes. `error`: why sending stopped early, or that essentry was not reached; else None."""
+    """What became of the changes. `error`: why sending stopped early, or that essentry was not
+    reached; else None.
+    """
 
     counts: dict[str, int]
     requests: int
@@ -81,7 +92,8 @@ def send_changes(
 ) -> LoadResult:
     """`send_changes_async` in an event loop of its own; opens and closes the client.
 
-    Ctrl-C raises KeyboardInterrupt after the requests under way are answered or recorded as unknown.
+    Ctrl-C raises KeyboardInterrupt after the requests under way are answered or recorded as
+    unknown.
     """
 
     async def run() -> LoadResult:
@@ -119,21 +131,25 @@ async def send_changes_async(
 ) -> LoadResult:
     """Send changes through an open client, at most `config.concurrency` requests at once.
 
-    `changes` are pages of the ledger (columns seq, source_id, action, body, ignore_missing, and state, of which only
-    `planned` is sent) or iterables of `Item`; a source id occurs once. They are read in a thread of their own, at most
-    `concurrency + SPARE_BATCHES` batches ahead. `expire` is confirmed without a request. Events keep their order
-    within each kind of batch (see `build_batches`); requests overlap.
+    `changes` are pages of the ledger (columns seq, source_id, action, body, ignore_missing, and
+    state, of which only `planned` is sent) or iterables of `Item`; a source id occurs once. They
+    are read in a thread of their own, at most `concurrency + SPARE_BATCHES` batches ahead. `expire`
+    is confirmed without a request. Events keep their order within each kind of batch (see
+    `build_batches`); requests overlap.
 
-    `progress(done, total, outcomes)` is called for each batch after its outcomes are committed. `stop()` true: no further
-    batch is begun; it is asked before each write that begins some. Ledger, `progress` and `stop` all run in one thread.
-    `confirm_delete(items)` gets the deletes of a batch just before it is sent, in another thread, and returns the seqs
-    that may be sent, or `Proven`; the others are held, as all are when it raises a SyncError.
+    `progress(done, total, outcomes)` is called for each batch after its outcomes are committed.
+    `stop()` true: no further batch is begun; it is asked before each write that begins some.
+    Ledger, `progress` and `stop` all run in one thread. `confirm_delete(items)` gets the deletes of
+    a batch just before it is sent, in another thread, and returns the seqs that may be sent, or
+    `Proven`; the others are held, as all are when it raises a SyncError.
 
-    Sending stops early when the client has failed for good, and when `concurrency` (at least 2) batches in a row had no
-    answer: what was not begun stays planned. Raises what the ledger or the pages raise, after the requests under way
-    are recorded.
+    Sending stops early when the client has failed for good, and when `concurrency` (at least 2)
+    batches in a row had no answer: what was not begun stays planned. Raises what the ledger or the
+    pages raise, after the requests under way are recorded.
     """
-    load = _Load(client, ledger, plan_id, run_id, clock, config, total, progress, stop, confirm_delete)
+    load = _Load(
+        client, ledger, plan_id, run_id, clock, config, total, progress, stop, confirm_delete
+    )
     return await load.run(changes)
 
 
@@ -181,7 +197,10 @@ class _Load:
             ThreadPoolExecutor(1, "pages") as self.page_thread,
             ThreadPoolExecutor(1, "confirm-delete") as self.source_thread,
         ):
-            workers = [asyncio.create_task(self._work(batches)) for _ in range(config.concurrency + SPARE_BATCHES)]
+            workers = [
+                asyncio.create_task(self._work(batches))
+                for _ in range(config.concurrency + SPARE_BATCHES)
+            ]
             try:
                 await asyncio.wait(workers)
             except asyncio.CancelledError:
@@ -190,7 +209,9 @@ class _Load:
         if self.broken is not None:
             raise self.broken
         self.error = self.client.failure or self.error
-        if self.error is None and (self.counts["planned"] or (self.unanswered_in_a_row and not self.answered)):
+        if self.error is None and (
+            self.counts["planned"] or (self.unanswered_in_a_row and not self.answered)
+        ):
             self.error = self._no_answer()
         return LoadResult(
             counts=dict(self.counts),
@@ -211,7 +232,9 @@ class _Load:
             await asyncio.wait(late)
 
     async def _work(self, batches: Iterator[list[Item]]) -> None:
-        """Batch after batch until there is none. The first error is kept; it ends the others after what they have begun."""
+        """Batch after batch until there is none. The first error is kept; it ends the others after
+        what they have begun.
+        """
         try:
             while (batch := await self._next_batch(batches)) is not None:
                 await self._send(batch)
@@ -223,14 +246,23 @@ class _Load:
 
     async def _next_batch(self, batches: Iterator[list[Item]]) -> list[Item] | None:
         async with self.turn:
-            return None if self._over() else await self._in_thread(self.page_thread, lambda: next(batches, None))
+            return (
+                None
+                if self._over()
+                else await self._in_thread(self.page_thread, lambda: next(batches, None))
+            )
 
     def _over(self) -> bool:
         return bool(self.stopped or self.broken or self.error or self.client.failure)
 
     async def _send(self, batch: list[Item]) -> None:
         if batch[0].action not in SENT_ACTIONS:
-            await self._write(outcomes=[Outcome(item.seq, item.source_id, "confirmed", None, None) for item in batch], begins=True)
+            await self._write(
+                outcomes=[
+                    Outcome(item.seq, item.source_id, "confirmed", None, None) for item in batch
+                ],
+                begins=True,
+            )
             return
         async with self.slots:
             if self._over():
@@ -247,7 +279,9 @@ class _Load:
             await self._write(outcomes=outcomes)
 
     async def _put(self, batch: list[Item]) -> list[Outcome] | None:
-        """Mark, then send; None: stopped before. Cut off in between, the batch is planned again; cut off later, it is unknown."""
+        """Mark, then send; None: stopped before. Cut off in between, the batch is planned again;
+        cut off later, it is unknown.
+        """
         marking = self._ask_to_write(sending=[item.seq for item in batch], begins=True)
         sent = False
         try:
@@ -258,9 +292,17 @@ class _Load:
         except BaseException:
             if sent:
                 words = "the run was stopped before the answer came"
-                await self._write(outcomes=[Outcome(i.seq, i.source_id, "unknown", "INTERRUPTED", words) for i in batch])
+                await self._write(
+                    outcomes=[
+                        Outcome(i.seq, i.source_id, "unknown", "INTERRUPTED", words) for i in batch
+                    ]
+                )
             elif marking.written.exception() is None and marking.written.result():
-                await self._write(outcomes=[Outcome(i.seq, i.source_id, "planned", "INTERRUPTED", None) for i in batch])
+                await self._write(
+                    outcomes=[
+                        Outcome(i.seq, i.source_id, "planned", "INTERRUPTED", None) for i in batch
+                    ]
+                )
             raise
 
     async def _hold_deletes(self, batch: Sequence[Item]) -> list[Outcome]:
@@ -268,21 +310,30 @@ class _Load:
         deletes = [item for item in batch if item.action == "delete"]
         if self.confirm_delete is None or not deletes:
             return []
-        confirm, why = self.confirm_delete, ("NOT_CONFIRMED", "not shown to be absent from its source just before sending")
+        confirm, why = (
+            self.confirm_delete,
+            ("NOT_CONFIRMED", "not shown to be absent from its source just before sending"),
+        )
         try:
             found = await self._in_thread(self.source_thread, lambda: confirm(deletes))
         except SyncError as error:
             found, why = (), ("LOOK_FAILED", f"the source could not be asked again: {error}")
         proven = found if isinstance(found, Proven) else Proven(found)
         sure = set(proven.seqs)
-        return [Outcome(i.seq, i.source_id, "held", *proven.doubts.get(i.seq, why)) for i in deletes if i.seq not in sure]
+        return [
+            Outcome(i.seq, i.source_id, "held", *proven.doubts.get(i.seq, why))
+            for i in deletes
+            if i.seq not in sure
+        ]
 
     # The ledger: what waits is written by its thread, as much at once as waits.
 
     async def _write(self, *, outcomes: Sequence[Outcome], begins: bool = False) -> None:
         await self._until_written(self._ask_to_write(outcomes=outcomes, begins=begins))
 
-    def _ask_to_write(self, *, sending: Sequence[int] = (), outcomes: Sequence[Outcome] = (), begins: bool = False) -> _Write:
+    def _ask_to_write(
+        self, *, sending: Sequence[int] = (), outcomes: Sequence[Outcome] = (), begins: bool = False
+    ) -> _Write:
         loop = asyncio.get_running_loop()
         write = _Write(sending, outcomes, begins, loop.create_future())
         self.waiting.append(write)
@@ -290,7 +341,9 @@ class _Load:
         return write
 
     async def _until_written(self, write: _Write) -> bool:
-        """Wait for the commit, even when this task is cancelled: whether it was written is always known. Raises what the write raised."""
+        """Wait for the commit, even when this task is cancelled: whether it was written is always
+        known. Raises what the write raised.
+        """
         cancelled: asyncio.CancelledError | None = None
         while not write.written.done():
             try:
@@ -303,7 +356,9 @@ class _Load:
         return write.written.result()
 
     def _write_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In the ledger's thread: all writes that wait, in one transaction; its failure is every one's. What `stop` raises is theirs that begin."""
+        """In the ledger's thread: all writes that wait, in one transaction; its failure is every
+        one's. What `stop` raises is theirs that begin.
+        """
         writes: list[_Write] = []
         while self.waiting:
             writes.append(self.waiting.popleft())
@@ -320,7 +375,9 @@ class _Load:
             if written:
                 sending = [seq for write in written for seq in write.sending]
                 outcomes = [outcome for write in written for outcome in write.outcomes]
-                self.ledger.write_down(self.plan_id, sending, outcomes, run_id=self.run_id, now=self.clock())
+                self.ledger.write_down(
+                    self.plan_id, sending, outcomes, run_id=self.run_id, now=self.clock()
+                )
         except BaseException as error:
             results += [(write, error) for write in written]
         else:
@@ -340,8 +397,13 @@ class _Load:
         return True
 
     def _watch(self, outcomes: Sequence[Outcome]) -> None:
-        """Give up when nothing is answered any more; one batch without an answer may be that batch's own fault."""
-        if any(outcome.state in ("confirmed", "rejected") or outcome.code == REFUSED_AFTER_LOSS for outcome in outcomes):
+        """Give up when nothing is answered any more; one batch without an answer may be that
+        batch's own fault.
+        """
+        if any(
+            outcome.state in ("confirmed", "rejected") or outcome.code == REFUSED_AFTER_LOSS
+            for outcome in outcomes
+        ):
             self.answered += 1
             self.unanswered_in_a_row = 0
             self.last_codes.clear()
@@ -354,13 +416,15 @@ class _Load:
     def _no_answer(self) -> EssentryError:
         why = tell_giving_up(self.last_codes)
         return EssentryError(
-            f"essentry gave no usable answer at {self.config.base_url}{f' ({why})' if why else ''}: what was not sent stays planned; "
-            "check the network and essentry's state, then apply the plan again or wait for the next run"
+            "essentry gave no usable answer at "
+            f"{self.config.base_url}{f' ({why})' if why else ''}: what was not sent stays "
+            "planned; check the network and essentry's state, then apply the plan again or wait "
+            "for the next run"
         )
 
     async def _in_thread(self, thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
-        """Run work in its thread. Once begun it is waited for even when this task is cancelled: a write is never left
-        open.
+        """Run work in its thread. Once begun it is waited for even when this task is cancelled: a
+        write is never left open.
         """
         running = asyncio.get_running_loop().run_in_executor(thread, work)
         try:

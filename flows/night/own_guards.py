@@ -1,7 +1,8 @@
 """Guards of one's own: a SELECT each over the views of a plan, which trips when it returns a row.
 
-A question is asked in a process of its own (`flows.night.ask_plan`): it sees the plan and nothing else, neither files nor the environment with its
-tokens, and it is killed when it takes too long. One that fails trips: nothing passes because it could not be asked.
+A question is asked in a process of its own (`flows.night.ask_plan`): it sees the plan and nothing
+else, neither files nor the environment with its tokens, and it is killed when it takes too long.
+One that fails trips: nothing passes because it could not be asked.
 """
 
 from __future__ import annotations
@@ -32,14 +33,25 @@ from transforms.words import plural
 OWN = "sql."
 """What the name of such a guard begins with, as the configuration writes it: `[guards.sql]`."""
 _PAGE = 10_000
-_PASSED_ON = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "SYSTEMROOT", "TMPDIR")
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONUSERBASE",
+    "SYSTEMROOT",
+    "TMPDIR",
+)
 """What the process may know of the environment: where Python and its libraries are."""
 _SHOWN = 80
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a question returned: `count` rows, `causes` the first of them in words without a person; `failed`: why it could not be asked.
+    """What a question returned: `count` rows, `causes` the first of them in words without a person;
+    `failed`: why it could not be asked.
 
     `digest`: of all rows, in whatever order they came.
     """
@@ -53,27 +65,44 @@ class Answer:
 def check_own_guards(guards: GuardsConfig) -> None:
     """Ask every guard about an empty plan before a run begins.
 
-    Raises ConfigurationError for one that cannot be asked, that is no single SELECT, or that trips where nothing would be sent.
+    Raises ConfigurationError for one that cannot be asked, that is no single SELECT, or that trips
+    where nothing would be sent.
     """
     if not guards.sql:
         return
     if find_spec("duckdb") is None:
-        raise ConfigurationError("guards.sql needs DuckDB: add the package essentry-sync[files] here, or leave [guards.sql] out")
+        raise ConfigurationError(
+            "guards.sql needs DuckDB: add the package essentry-sync[files] here, "
+            "or leave [guards.sql] out"
+        )
     nothing = _dump(empty_views())
     for name, sql in guards.sql.items():
         answer = _ask(sql, nothing, seconds=guards.sql_seconds)
         if "error" in answer:
             told = mask_text(str(answer["error"]).strip().splitlines()[0])
-            raise ConfigurationError(f'guards.sql."{name}": {told}: correct its SELECT; the views are `plan` and `mails`')
+            raise ConfigurationError(
+                f'guards.sql."{name}": {told}: correct its SELECT; the views are `plan` and `mails`'
+            )
         if answer["count"]:
             raise ConfigurationError(
-                f'guards.sql."{name}" returns a row for a plan without a change, so it would trip every night: '
-                "return rows of what must not go, and with a count write HAVING, as in HAVING count(*) > 10"
+                f'guards.sql."{name}" returns a row for a plan without a change, '
+                "so it would trip every night: "
+                "return rows of what must not go, and with a count write HAVING, "
+                "as in HAVING count(*) > 10"
             )
 
 
-def read_views(state: State, plan_id: str, seqs: Sequence[int] | int, mails: pd.DataFrame, *, as_of: pd.Timestamp) -> PlanViews:
-    """The views of a stored plan: of the changes numbered `seqs`, or of the first so many. mails: MAIL_COLUMNS of them."""
+def read_views(
+    state: State,
+    plan_id: str,
+    seqs: Sequence[int] | int,
+    mails: pd.DataFrame,
+    *,
+    as_of: pd.Timestamp,
+) -> PlanViews:
+    """The views of a stored plan: of the changes numbered `seqs`, or of the first so many. mails:
+    MAIL_COLUMNS of them.
+    """
 
     def read_pages() -> Iterator[tuple[pd.DataFrame, Mapping[str, str]]]:
         wanted = range(1, seqs + 1) if isinstance(seqs, int) else seqs
@@ -86,11 +115,16 @@ def read_views(state: State, plan_id: str, seqs: Sequence[int] | int, mails: pd.
 
 
 def ask_own_guards(guards: GuardsConfig, views: PlanViews) -> dict[str, Answer]:
-    """What each guard answers about a plan, by its name; nothing is asked about a plan that sends nothing."""
+    """What each guard answers about a plan, by its name; nothing is asked about a plan that sends
+    nothing.
+    """
     if not guards.sql or not views.plan.num_rows:
         return {}
     tables = _dump(views)
-    return {name: _read_answer(_ask(sql, tables, seconds=guards.sql_seconds)) for name, sql in guards.sql.items()}
+    return {
+        name: _read_answer(_ask(sql, tables, seconds=guards.sql_seconds))
+        for name, sql in guards.sql.items()
+    }
 
 
 def find_own(config: Config, views: PlanViews) -> list[Finding]:
@@ -106,19 +140,28 @@ def find_own(config: Config, views: PlanViews) -> list[Finding]:
     return [_tell(name, answer, without.get(name)) for name, answer in tripped.items()]
 
 
-def find_own_beyond(config: Config, views: PlanViews, findings: Sequence[Finding], new_ids: Sequence[str]) -> list[Finding]:
+def find_own_beyond(
+    config: Config, views: PlanViews, findings: Sequence[Finding], new_ids: Sequence[str]
+) -> list[Finding]:
     """Of what tripped, what an approval of the other changes does not answer.
 
-    new_ids: events whose change was not approved. A guard is answered when it does not trip on those alone, and when they add nothing to what it
-    returns: a count that has grown is one row as before, and not the row that was approved.
+    new_ids: events whose change was not approved. A guard is answered when it does not trip on
+    those alone, and when they add nothing to what it returns: a count that has grown is one row as
+    before, and not the row that was approved.
     """
-    own = {finding.guard.removeprefix(OWN): finding for finding in findings if finding.guard.startswith(OWN)}
+    own = {
+        finding.guard.removeprefix(OWN): finding
+        for finding in findings
+        if finding.guard.startswith(OWN)
+    }
     if not own or not len(new_ids):
         return []
     some = config.guards.model_copy(update={"sql": {name: config.guards.sql[name] for name in own}})
     new = set(new_ids)
     old = [source_id for source_id in views.plan["source_id"].to_pylist() if source_id not in new]
-    whole, alone, before = (ask_own_guards(some, part) for part in (views, views.only(new_ids), views.only(old)))
+    whole, alone, before = (
+        ask_own_guards(some, part) for part in (views, views.only(new_ids), views.only(old))
+    )
 
     def is_answered(name: str) -> bool:
         mine, rest, approved = (answers.get(name, Answer()) for answers in (whole, alone, before))
@@ -152,7 +195,11 @@ def _to_stream(table: pa.Table) -> bytes:
 
 def _ask(sql: str, tables: Mapping[str, bytes], *, seconds: float) -> dict[str, Any]:
     """The answer of the process, or `error` and `kind` of one that gave none."""
-    head = {"sql": sql, "rows": CAUSES, "tables": {name: len(content) for name, content in tables.items()}}
+    head = {
+        "sql": sql,
+        "rows": CAUSES,
+        "tables": {name: len(content) for name, content in tables.items()},
+    }
     try:
         done = subprocess.run(  # noqa: S603 our own file
             [sys.executable, "-P", str(Path(ask_plan.__file__))],
@@ -163,13 +210,19 @@ def _ask(sql: str, tables: Mapping[str, bytes], *, seconds: float) -> dict[str, 
             env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"it takes longer than guards.sql_seconds = {seconds:g}", "kind": "timeout"}
+        return {
+            "error": f"it takes longer than guards.sql_seconds = {seconds:g}",
+            "kind": "timeout",
+        }
     except OSError as error:
         return {"error": f"its process does not start ({error.strerror})", "kind": "process"}
     try:
         answer: dict[str, Any] = orjson.loads(done.stdout)
     except orjson.JSONDecodeError:
-        return {"error": "its process ended without an answer, as where memory runs out", "kind": "process"}
+        return {
+            "error": "its process ended without an answer, as where memory runs out",
+            "kind": "process",
+        }
     return answer
 
 

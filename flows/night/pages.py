@@ -1,6 +1,7 @@
 """The changes of a plan page by page, as they are stored and sent, and the digest that seals them.
 
-A first load may hold a million payloads: they are built when their page is stored, and read when it is sent, so that memory does not grow with them.
+A first load may hold a million payloads: they are built when their page is stored, and read when it
+is sent, so that memory does not grow with them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,16 @@ PAGE_ROWS = 10_000
 """Rows of a page. Part of the digest: another size makes plans that wait stale."""
 SENT_ROWS = 5_000
 """Rows that wait in memory to be sent."""
-SEALED = ["seq", "source_id", "action", "reason", "base_fingerprint", "fingerprint", "ignore_missing", "body"]
+SEALED = [
+    "seq",
+    "source_id",
+    "action",
+    "reason",
+    "base_fingerprint",
+    "fingerprint",
+    "ignore_missing",
+    "body",
+]
 
 
 class PlanDigest:
@@ -40,11 +50,16 @@ class PlanDigest:
         """Take in the next PAGE_ROWS changes; columns SEALED, `body` being what is sent."""
         for column in SEALED:
             texts = to_arrow(page[column])
-            lengths = pc.fill_null(pc.binary_length(texts).cast(pa.int64()), -1)  # missing is not empty, and no two columns run together
+            # missing is not empty, and no two columns run together
+            lengths = pc.fill_null(pc.binary_length(texts).cast(pa.int64()), -1)
             self._sha.update(np.ascontiguousarray(lengths).tobytes())
             whole = pa.concat_arrays([pc.fill_null(texts, "")])
             content = whole.buffers()[2]
-            self._sha.update(b"" if content is None else memoryview(content)[: int(np.asarray(lengths).clip(0).sum())])
+            self._sha.update(
+                b""
+                if content is None
+                else memoryview(content)[: int(np.asarray(lengths).clip(0).sum())]
+            )
 
     def hexdigest(self) -> str:
         """The digest of the pages so far."""
@@ -57,16 +72,28 @@ class Pages(Protocol):
     def __call__(self) -> Iterator[pd.DataFrame]: ...
 
 
-def shelve_pages(shelf: Shelf, changes: pd.DataFrame, payloads: Payloads | None, *, send_updated_at: bool = False) -> Pages:
-    """The pages of a part's changes: built when they are asked for, or built now and kept in a file when the shelf has a folder."""
+def shelve_pages(
+    shelf: Shelf, changes: pd.DataFrame, payloads: Payloads | None, *, send_updated_at: bool = False
+) -> Pages:
+    """The pages of a part's changes: built when they are asked for, or built now and kept in a file
+    when the shelf has a folder.
+    """
     build = partial(build_pages, changes, payloads, send_updated_at=send_updated_at)
     return build if shelf.folder is None else shelf.write_pages(build())
 
 
-def build_pages(changes: pd.DataFrame, payloads: Payloads | None, *, send_updated_at: bool = False) -> Iterator[pd.DataFrame]:
-    """The changes of a diff in pages of PAGE_ROWS, creates with their payload. payloads: of the events that are created."""
+def build_pages(
+    changes: pd.DataFrame, payloads: Payloads | None, *, send_updated_at: bool = False
+) -> Iterator[pd.DataFrame]:
+    """The changes of a diff in pages of PAGE_ROWS, creates with their payload. payloads: of the
+    events that are created.
+    """
     changes = changes.reindex(columns=CHANGE_COLUMNS)
-    place = find_positions(changes["source_id"], payloads.events["source_id"]) if payloads else np.empty(0, dtype=np.int64)
+    place = (
+        find_positions(changes["source_id"], payloads.events["source_id"])
+        if payloads
+        else np.empty(0, dtype=np.int64)
+    )
     for start in range(0, len(changes), PAGE_ROWS):
         page = changes.iloc[start : start + PAGE_ROWS].reset_index(drop=True)
         create = pa.array(page["action"] == "create")
@@ -75,23 +102,37 @@ def build_pages(changes: pd.DataFrame, payloads: Payloads | None, *, send_update
             continue
         rows = place[start : start + PAGE_ROWS][to_mask(create)]
         texts = payloads.build(rows)
-        page = page.assign(after=to_series(pc.replace_with_mask(to_arrow(page["after"]), create, texts), page.index))
+        page = page.assign(
+            after=to_series(
+                pc.replace_with_mask(to_arrow(page["after"]), create, texts), page.index
+            )
+        )
         if send_updated_at:
             bodies = _with_updated_at(texts, payloads.events["updated_at"].iloc[rows])
-            page = page.assign(body=to_series(pc.replace_with_mask(to_arrow(page["body"]), create, bodies), page.index))
+            page = page.assign(
+                body=to_series(
+                    pc.replace_with_mask(to_arrow(page["body"]), create, bodies), page.index
+                )
+            )
         yield page
 
 
 def merge_pages(runs: Sequence[Pages], order: Positions) -> Iterator[pd.DataFrame]:
-    """The changes of all parts in pages of PAGE_ROWS, numbered from 1. order: the run from which each change comes."""
+    """The changes of all parts in pages of PAGE_ROWS, numbered from 1. order: the run from which
+    each change comes.
+    """
     readers = [_Reader(pages()) for pages in runs]
     for start in range(0, len(order), PAGE_ROWS):
         turns = order[start : start + PAGE_ROWS]
         counts = np.bincount(turns, minlength=len(readers))
-        taken = [reader.take(int(count)) for reader, count in zip(readers, counts, strict=True) if count]
+        taken = [
+            reader.take(int(count)) for reader, count in zip(readers, counts, strict=True) if count
+        ]
         places = np.empty(len(turns), dtype=np.int64)
         places[np.argsort(turns, kind="stable")] = np.arange(len(turns))
-        page = pick_rows(pd.concat(taken, ignore_index=True), places) if len(taken) > 1 else taken[0]
+        page = (
+            pick_rows(pd.concat(taken, ignore_index=True), places) if len(taken) > 1 else taken[0]
+        )
         yield page.assign(seq=np.arange(start + 1, start + len(page) + 1))
     if not all(reader.is_done() for reader in readers):
         raise RuntimeError("a run of changes has more rows than the plan")
@@ -116,7 +157,11 @@ class _Reader:
             found.append(self._rest.iloc[:count])
             self._rest = self._rest.iloc[count:]
             count -= len(found[-1])
-        return pd.concat(found, ignore_index=True) if len(found) > 1 else found[0].reset_index(drop=True)
+        return (
+            pd.concat(found, ignore_index=True)
+            if len(found) > 1
+            else found[0].reset_index(drop=True)
+        )
 
 
 def _with_updated_at(texts: pa.Array, updated_at: pd.Series) -> pa.Array:
@@ -130,7 +175,9 @@ def _with_updated_at(texts: pa.Array, updated_at: pd.Series) -> pa.Array:
 
 def seal(digest: PlanDigest, page: pd.DataFrame) -> pd.DataFrame:
     """Take a page into the digest, and give it on."""
-    digest.add(page.assign(body=page["body"].fillna(page["after"].where(page["action"] == "create"))))
+    digest.add(
+        page.assign(body=page["body"].fillna(page["after"].where(page["action"] == "create")))
+    )
     return page
 
 
@@ -142,8 +189,11 @@ def digest_stored(state: State, plan_id: str, changes: int) -> str:
     return digest.hexdigest()
 
 
-def read_pages(state: State, plan_id: str, seqs: pd.Series, tries: pd.Series) -> Iterator[pd.DataFrame]:
-    """The changes of a stored plan with these numbers, ascending, in the pages that `send_changes` takes.
+def read_pages(
+    state: State, plan_id: str, seqs: pd.Series, tries: pd.Series
+) -> Iterator[pd.DataFrame]:
+    """The changes of a stored plan with these numbers, ascending, in the pages that `send_changes`
+    takes.
 
     tries: how often each had no answer; what had none goes last and in smaller requests.
     """

@@ -1,6 +1,8 @@
-"""Compute and store a plan: read the sources, build what essentry should hold, compare, judge. Sends nothing.
+"""Compute and store a plan: read the sources, build what essentry should hold, compare, judge.
+Sends nothing.
 
-Plain functions; the Prefect flow and the command line both call them: compare_sources → judge_plan → store.
+Plain functions; the Prefect flow and the command line both call them: compare_sources → judge_plan
+→ store.
 """
 
 from __future__ import annotations
@@ -34,10 +36,12 @@ from transforms.validate.typed import MAX_ODD
 
 @dataclass
 class Planned:
-    """Everything a plan rests on, for the report. `desired` and `diff`: as flows.night.compare.Compared has them.
+    """Everything a plan rests on, for the report. `desired` and `diff`: as
+    flows.night.compare.Compared has them.
 
-    released: an approval, of this plan or of one before it, covers what tripped. stale: seqs of an older plan's
-    changes that the sources do not ask for any more as the plan has them. selected: what it is restricted to, if it is no whole night.
+    released: an approval, of this plan or of one before it, covers what tripped. stale: seqs of an
+    older plan's changes that the sources do not ask for any more as the plan has them. selected:
+    what it is restricted to, if it is no whole night.
     """
 
     plan_id: str
@@ -63,18 +67,26 @@ class Planned:
         return bool(self.findings) and not self.released
 
     def holds_deletes(self, config: Config) -> bool:
-        """Whether it goes without its deletes: `on_trip` says so, and that answers every guard that tripped."""
+        """Whether it goes without its deletes: `on_trip` says so, and that answers every guard that
+        tripped.
+        """
         hold = config.guards.on_trip == "hold-deletes"
         return self.waits and hold and all(finding.about_deletes for finding in self.findings)
 
 
-def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping[str, str]) -> Planned:
-    """From extracted frames to a stored plan. The state changes by the plan, the numbers of new guests and the quarantine alone."""
+def make_plan(
+    night: Night, extracted: MutableMapping[str, Any], failed: Mapping[str, str]
+) -> Planned:
+    """From extracted frames to a stored plan. The state changes by the plan, the numbers of new
+    guests and the quarantine alone.
+    """
     config, state, run = night.config, night.state, night.run
     if night.watch is not None:
         night.watch.see_read(extracted)
     compared = compare_sources(night, extracted, failed)
-    balance = build_balance(compared.rows, compared.diff.decisions, compared.known.snapshot, compared.sources)
+    balance = build_balance(
+        compared.rows, compared.diff.decisions, compared.known.snapshot, compared.sources
+    )
     whole, selected = compared.diff, None
     if night.only:
         compared, selected = restrict(night, compared, failed)
@@ -82,7 +94,9 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     plan_id, sealed = run.run_id, PlanDigest()
     for page in merge_pages(compared.pages, compared.order):
         state.save_changes(plan_id, seal(sealed, page))
-    judged = judge_plan(config, state, run, compared, full=night.full, whole=whole if selected else None)
+    judged = judge_plan(
+        config, state, run, compared, full=night.full, whole=whole if selected else None
+    )
     findings, approval = judged.findings, judged.approval
     rejects = gather_rejects(compared)
     if selected is not None:
@@ -92,7 +106,9 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
     desired, diff, sources = compared.desired, compared.diff, compared.sources
     release_memory()
     state.save_conditions(plan_id, diff.conditions)
-    state.save_looks(plan_id, {source.source: (source.event_rows, source.sample_keys) for source in sources})
+    state.save_looks(
+        plan_id, {source.source: (source.event_rows, source.sample_keys) for source in sources}
+    )
     state.save_plan(
         {
             "plan_id": plan_id,
@@ -100,8 +116,13 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
             "digest": sealed.hexdigest(),
             "created_at": run.started_at,
             "as_of": run.as_of,
-            # what a guard says of a source is answered by an approval, whether the plan has a change or not
-            "status": "empty" if diff.changes.empty and not findings else "waiting" if approval is None else "approved",
+            # what a guard says of a source is answered by an approval, whether the plan has a
+            # change or not
+            "status": "empty"
+            if diff.changes.empty and not findings
+            else "waiting"
+            if approval is None
+            else "approved",
             "full": night.full,
             "findings_json": orjson.dumps([finding.as_record() for finding in findings]).decode(),
             "balance_json": orjson.dumps(balance).decode(),
@@ -135,9 +156,16 @@ def make_plan(night: Night, extracted: MutableMapping[str, Any], failed: Mapping
 
 
 def gather_rejects(compared: Compared) -> pd.DataFrame:
-    """REJECT_COLUMNS of every source, and of the links between them; with the event's id where its key can be read."""
-    frames = [*(_name_rejects(v, compared.naming) for v in compared.sources), compared.desired.rejects]
-    return pd.concat([f for f in frames if len(f)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
+    """REJECT_COLUMNS of every source, and of the links between them; with the event's id where its
+    key can be read.
+    """
+    frames = [
+        *(_name_rejects(v, compared.naming) for v in compared.sources),
+        compared.desired.rejects,
+    ]
+    return pd.concat(
+        [f for f in frames if len(f)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True
+    )
 
 
 def _name_rejects(source: Validated, naming: Naming) -> pd.DataFrame:

@@ -1,4 +1,5 @@
-"""A stored plan as it may be sent now: open, made under today's settings, held against a fresh look.
+"""A stored plan as it may be sent now: open, made under today's settings, held against a fresh
+look.
 
 A run that ends by `apply` reads and compares like any other, so that it can pay what a night owes.
 """
@@ -24,36 +25,59 @@ from transforms.diff.changes import Diff
 from transforms.guards.approval import key_changes
 from transforms.guards.findings import Finding
 
-STORED = ("seq", "source_id", "source", "location_id", "action", "reason", "fingerprint", "starts_at", "guests", "state")
+STORED = (
+    "seq",
+    "source_id",
+    "source",
+    "location_id",
+    "action",
+    "reason",
+    "fingerprint",
+    "starts_at",
+    "guests",
+    "state",
+)
 CODED = ("source", "action", "reason", "state")
 
 
 def recall_plan(night: Night, plan_id: str) -> Planned:
     """The plan with what the sources say now beside it.
 
-    `diff.changes`: what is still to be sent of it; `stale`: seqs of those that the sources no longer ask for
-    exactly so. Raises as `check_open` does, before any source is read, and as the reading of sources does.
+    `diff.changes`: what is still to be sent of it; `stale`: seqs of those that the sources no
+    longer ask for exactly so. Raises as `check_open` does, before any source is read, and as the
+    reading of sources does.
     """
     state, config = night.state, night.config
     stored, changes = state.load_plan(plan_id, columns=STORED, coded=CODED)
     check_open(stored, config, now=datetime.now(UTC))
     still = changes[to_texts(changes["state"]) == "planned"].reset_index(drop=True)
-    others = bool((to_texts(still["action"]) != "delete").any())  # there is something to send without its deletes
+    # there is something to send without its deletes
+    others = bool((to_texts(still["action"]) != "delete").any())
     check_released(stored, without_deletes=others and config.guards.on_trip == "hold-deletes")
-    findings = [Finding.from_record(record) for record in orjson.loads(stored["findings_json"] or "[]")]
+    findings = [
+        Finding.from_record(record) for record in orjson.loads(stored["findings_json"] or "[]")
+    ]
     night = replace(night, full=bool(stored["full"]))
     read, failed = read_night(config, state, night.shelf)
     compared = compare_sources(night, read, failed)
     rejects = gather_rejects(compared)
     state.save_quarantine(night.run.run_id, rejects)
     asked = is_among(key_changes(still), key_changes(compared.diff.changes))
-    selected = Selected(stored["selection"], frozenset(changes["source_id"])) if stored["selection"] else None
+    selected = (
+        Selected(stored["selection"], frozenset(changes["source_id"]))
+        if stored["selection"]
+        else None
+    )
     diff = _narrow(compared.diff, still, still[asked])
-    balance = build_balance(compared.rows, compared.diff.decisions, compared.known.snapshot, compared.sources)
+    balance = build_balance(
+        compared.rows, compared.diff.decisions, compared.known.snapshot, compared.sources
+    )
     if selected is not None:
         diff = narrow_decisions(replace(compared, diff=diff), selected).diff
         rejects = rejects[rejects["source_id"].isin(list(selected.ids))].reset_index(drop=True)
-        failed = {name: why for name, why in failed.items() if name in set(to_texts(changes["source"]))}
+        failed = {
+            name: why for name, why in failed.items() if name in set(to_texts(changes["source"]))
+        }
     return Planned(
         plan_id=stored["plan_id"],
         digest=stored["digest"],

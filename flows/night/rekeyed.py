@@ -1,4 +1,6 @@
-"""Meetings that came back under another key keep the id that essentry has of them. Sends nothing; the state learns which they are."""
+"""Meetings that came back under another key keep the id that essentry has of them. Sends nothing;
+the state learns which they are.
+"""
 
 from __future__ import annotations
 
@@ -42,30 +44,47 @@ def ask_returned(naming: Naming, rekeyed: Mapping[str, str]) -> dict[str, frozen
     return {source: frozenset(ids) for source, ids in asked.items()}
 
 
-def find_given_back(night: Night, naming: Naming, rekeyed: Mapping[str, str], validated: Sequence[ValidatedPart]) -> set[str]:
-    """The built ids that give their meeting's id back this night: their row is gone again, and the first row of the meeting is back.
+def find_given_back(
+    night: Night, naming: Naming, rekeyed: Mapping[str, str], validated: Sequence[ValidatedPart]
+) -> set[str]:
+    """The built ids that give their meeting's id back this night: their row is gone again, and the
+    first row of the meeting is back.
 
     That a row is gone, only a read shows that leaves none out and has no key that cannot be read.
     """
     returned = find_returned(rekeyed, frozenset().union(*(part.shown for part in validated)))
     if not returned:
         return returned
-    unreadable = {source.source for part in validated for source in part.found if source.unreadable_event_keys}
+    unreadable = {
+        source.source for part in validated for source in part.found if source.unreadable_event_keys
+    }
     sources = {own: naming.find_owner(own) for own in returned}
     config = night.config
     doubtful = unreadable | {
-        name for name in set(sources.values()) if "events" in find_limits(name, config.sources[name], root=config.root)
+        name
+        for name in set(sources.values())
+        if "events" in find_limits(name, config.sources[name], root=config.root)
     }
     return {own for own, source in sources.items() if source not in doubtful}
 
 
 def without(naming: Naming, returned: Collection[str]) -> Naming:
     """The naming in which these ids are their first rows' again."""
-    return replace(naming, events={own: kept for own, kept in naming.events.items() if own not in returned}) if returned else naming
+    return (
+        replace(
+            naming, events={own: kept for own, kept in naming.events.items() if own not in returned}
+        )
+        if returned
+        else naming
+    )
 
 
-def remember_given_back(night: Night, returned: Collection[str], health: Mapping[str, SourceHealth], naming: Naming) -> None:
-    """Forget the keys that gave their ids back, in sources whose reads are as usual; of others the next night asks again."""
+def remember_given_back(
+    night: Night, returned: Collection[str], health: Mapping[str, SourceHealth], naming: Naming
+) -> None:
+    """Forget the keys that gave their ids back, in sources whose reads are as usual; of others the
+    next night asks again.
+    """
     sure = {own for own in returned if health[naming.find_owner(own)].events}
     if sure:
         night.state.keep_rekeyed({}, {}, returned=sure)
@@ -73,24 +92,44 @@ def remember_given_back(night: Night, returned: Collection[str], health: Mapping
 
 
 def keep_confirmed_ids(
-    night: Night, known: Known, built: list[BuiltPart], desired: Desired, health: Mapping[str, SourceHealth], naming: Naming
+    night: Night,
+    known: Known,
+    built: list[BuiltPart],
+    desired: Desired,
+    health: Mapping[str, SourceHealth],
+    naming: Naming,
 ) -> tuple[list[BuiltPart], Desired, Naming]:
-    """The night with every meeting that is surely one of essentry's under the id that it has there; see `find_rekeyed`.
+    """The night with every meeting that is surely one of essentry's under the id that it has there;
+    see `find_rekeyed`.
 
-    A row counts as gone only in a source that was read whole, without a key that cannot be read. Unions of several records, ids that were taken
-    over, and what an unresolved link protects stay a matter for the guards.
+    A row counts as gone only in a source that was read whole, without a key that cannot be read.
+    Unions of several records, ids that were taken over, and what an unresolved link protects stay a
+    matter for the guards.
     """
     snapshot = known.snapshot
-    place = find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"])
-    gone = _list_gone(night, known, desired, health, place, rekeyed=set(night.state.rekeyed().values()), naming=naming)
+    place = find_positions(
+        pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]
+    )
+    gone = _list_gone(
+        night,
+        known,
+        desired,
+        health,
+        place,
+        rekeyed=set(night.state.rekeyed().values()),
+        naming=naming,
+    )
     new = np.split(place < 0, np.cumsum([len(part.ids) for part in built])[:-1])
     wanted = join_places(gone) if len(gone) else np.array([], dtype="int64")
-    near = [part.ids[mine & np.isin(part.places, wanted)] for part, mine in zip(built, new, strict=True)]
+    near = [
+        part.ids[mine & np.isin(part.places, wanted)] for part, mine in zip(built, new, strict=True)
+    ]
     if not any(map(len, near)):
         return built, desired, naming
     refused = set(known.rejections["source_id"])
     came_by_part = []
-    for part, ids in zip(built, near, strict=True):  # one at a time: a large night has no room for all
+    # one at a time: a large night has no room for all
+    for part, ids in zip(built, near, strict=True):
         content = part.rows.look()
         for column in ("own_id", "source_id"):
             gone = pick_rows(gone, ~is_among(gone["source_id"], content.dispositions[column]))
@@ -109,29 +148,55 @@ def keep_confirmed_ids(
 
 
 def find_elsewhere(
-    night: Night, known: Known, built: list[BuiltPart], desired: Desired, health: Mapping[str, SourceHealth], naming: Naming
+    night: Night,
+    known: Known,
+    built: list[BuiltPart],
+    desired: Desired,
+    health: Mapping[str, SourceHealth],
+    naming: Naming,
 ) -> set[str]:
-    """The confirmed meetings whose rows are gone and which a row that is not sent tonight may be, under a key that essentry does not know; and the
-    meetings of several records of which such a row may be one.
+    """The confirmed meetings whose rows are gone and which a row that is not sent tonight may be,
+    under a key that essentry does not know; and the meetings of several records of which such a row
+    may be one.
     """
     if desired.waiting.empty:
         return set()
     snapshot, ids = known.snapshot, desired.waiting["source_id"]
-    unknown = (find_positions(ids, snapshot["source_id"]) < 0) & ~is_among(ids, list(list_members(snapshot)))
+    unknown = (find_positions(ids, snapshot["source_id"]) < 0) & ~is_among(
+        ids, list(list_members(snapshot))
+    )
     waiting = pick_rows(desired.waiting, unknown)
     if waiting.empty:
         return set()
-    place = find_positions(pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"])
-    gone = _list_gone(night, known, desired, health, place, rekeyed=set(night.state.rekeyed().values()), naming=naming)
-    united = (snapshot["state"] == "active") & (snapshot["ends_at"] > night.run.clock) & snapshot["members_json"].notna()
+    place = find_positions(
+        pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]
+    )
+    gone = _list_gone(
+        night,
+        known,
+        desired,
+        health,
+        place,
+        rekeyed=set(night.state.rekeyed().values()),
+        naming=naming,
+    )
+    united = (
+        (snapshot["state"] == "active")
+        & (snapshot["ends_at"] > night.run.clock)
+        & snapshot["members_json"].notna()
+    )
     parts = pick_rows(snapshot[GONE_COLUMNS], united.to_numpy(dtype=bool, na_value=False))
-    found = find_perhaps_rekeyed(waiting, gone, known.payloads, sent=known.sent, unread=_count_unread(desired))
+    found = find_perhaps_rekeyed(
+        waiting, gone, known.payloads, sent=known.sent, unread=_count_unread(desired)
+    )
     return found | find_perhaps_parted(waiting, parts, known.payloads, sent=known.sent)
 
 
 def _count_unread(desired: Desired) -> dict[str, int]:
     """The id that a row's key makes → how many of its guests cannot be read."""
-    return desired.held_guests["own_id"].value_counts().to_dict() if len(desired.held_guests) else {}
+    return (
+        desired.held_guests["own_id"].value_counts().to_dict() if len(desired.held_guests) else {}
+    )
 
 
 def _list_gone(
@@ -144,10 +209,20 @@ def _list_gone(
     rekeyed: set[str],
     naming: Naming,
 ) -> pd.DataFrame:
-    """GONE_COLUMNS of confirmed events to come that no part builds, of sources whose reads prove that."""
+    """GONE_COLUMNS of confirmed events to come that no part builds, of sources whose reads prove
+    that.
+    """
     snapshot = known.snapshot
-    whole = [name for name, h in health.items() if h.read and h.events and not h.events_limited and not h.unreadable_event_keys]
-    active = (snapshot["state"] == "active") & (snapshot["ends_at"] > night.run.clock) & snapshot["members_json"].isna()
+    whole = [
+        name
+        for name, h in health.items()
+        if h.read and h.events and not h.events_limited and not h.unreadable_event_keys
+    ]
+    active = (
+        (snapshot["state"] == "active")
+        & (snapshot["ends_at"] > night.run.clock)
+        & snapshot["members_json"].isna()
+    )
     left = active.to_numpy(dtype=bool, na_value=False).copy()
     left[place[place >= 0]] = False
     rows = pick_rows(snapshot[GONE_COLUMNS], left)
@@ -155,7 +230,9 @@ def _list_gone(
         return rows
     taken_over = set(naming.events.values()) - rekeyed
     return pick_rows(
-        rows, is_among(rows["source"], whole) & ~is_among(rows["source_id"], list(taken_over | desired.held_targets))
+        rows,
+        is_among(rows["source"], whole)
+        & ~is_among(rows["source_id"], list(taken_over | desired.held_targets)),
     ).reset_index(drop=True)
 
 
@@ -165,7 +242,11 @@ def _has(part: BuiltPart, kept: Mapping[str, str]) -> bool:
 
 def _rename(desired: Desired, kept: Mapping[str, str]) -> Desired:
     """What all parts found together, by the ids that essentry has."""
-    rejects = desired.rejects.assign(source_id=swap_ids(desired.rejects["source_id"], kept)) if len(desired.rejects) else desired.rejects
+    rejects = (
+        desired.rejects.assign(source_id=swap_ids(desired.rejects["source_id"], kept))
+        if len(desired.rejects)
+        else desired.rejects
+    )
     return replace(
         desired,
         held_guests=swap_columns(desired.held_guests, kept),

@@ -1,7 +1,9 @@
-"""A state store that was restored from an older copy: what was sent since is unknown to it, until it is sent again (S8).
+"""A state store that was restored from an older copy: what was sent since is unknown to it, until
+it is sent again (S8).
 
-Reports of the runs in between say which events they touched. Where all of them are there, the night goes on: those events are sent completely, and
-what was deleted counts as deleted. Where they are not, the run stops, and `essentry-sync restored` has every event to come sent again.
+Reports of the runs in between say which events they touched. Where all of them are there, the night
+goes on: those events are sent completely, and what was deleted counts as deleted. Where they are
+not, the run stops, and `essentry-sync restored` has every event to come sent again.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from transforms.words import plural
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the runs in between did. `touched`: TOUCHED_COLUMNS; `unread`: runs of which no report tells it."""
+    """What the runs in between did. `touched`: TOUCHED_COLUMNS; `unread`: runs of which no report
+    tells it.
+    """
 
     missing: Missing
     touched: pd.DataFrame
@@ -38,7 +42,8 @@ class Evidence:
 
 
 def settle_restored(config: Config, state: State, run: Run) -> int:
-    """How many events are unknown since a restore that this run notices; 0 without one. Call it under the lease.
+    """How many events are unknown since a restore that this run notices; 0 without one. Call it
+    under the lease.
 
     Raises StateError, with the remedy, when what was sent in between cannot be told.
     """
@@ -48,9 +53,11 @@ def settle_restored(config: Config, state: State, run: Run) -> int:
     last = evidence.missing.entries[-1]
     if not evidence.complete:
         raise StateError(
-            f"the state store {state.label} is older than the run {last.run_id}: it was restored from a backup, and what "
-            f"{plural(len(evidence.missing.entries), 'run')} since sent to essentry is not told by a report; run `essentry-sync restored`, which has "
-            "every event to come sent again, through the guards"
+            f"the state store {state.label} is older than the run {last.run_id}: "
+            "it was restored from a backup, and what "
+            f"{plural(len(evidence.missing.entries), 'run')} since sent to essentry is not told "
+            "by a report; run `essentry-sync restored`, which has every event to come sent "
+            "again, through the guards"
         )
     return write_restored(config, state, run, evidence)
 
@@ -65,21 +72,33 @@ def read_evidence(config: Config, state: State) -> Evidence:
             unread.append(entry.run_id)
         else:
             frames.append(found)
-    touched = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=TOUCHED_COLUMNS)
+    touched = (
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=TOUCHED_COLUMNS)
+    )
     return Evidence(missing, find_touched(touched), unread)
 
 
-def write_restored(config: Config, state: State, run: Run, evidence: Evidence, *, everything: bool = False) -> int:
-    """Have what may have moved count as unknown, and the runs in between as known; returns how many events are unknown now."""
-    now = run.started_at - timedelta(milliseconds=1)  # before the plan that this run makes, which is the newest
+def write_restored(
+    config: Config, state: State, run: Run, evidence: Evidence, *, everything: bool = False
+) -> int:
+    """Have what may have moved count as unknown, and the runs in between as known; returns how many
+    events are unknown now.
+    """
+    # before the plan that this run makes, which is the newest
+    now = run.started_at - timedelta(milliseconds=1)
     touched = evidence.touched
     if everything:
         touched = mark_all(state.read_fingerprints(), touched, as_of=run.clock)
     lost = [
         {
-            "run_id": entry.run_id, "kind": "lost", "started_at": entry.began.to_pydatetime(), "finished_at": now, "as_of": None,
-            "status": "failed", "report_dir": str(folder) if (folder := report_folder(config, entry.run_id)).exists() else None,
-            "summary_json": orjson.dumps({"verdict": "its end is not known: the state was restored from an older copy"}).decode(),
+            "run_id": entry.run_id, "kind": "lost", "started_at": entry.began.to_pydatetime(),
+            "finished_at": now, "as_of": None,
+            "status": "failed",
+            "report_dir": str(folder) if (folder := report_folder(config,
+                entry.run_id)).exists() else None,
+            "summary_json": orjson.dumps({"verdict": (
+                "its end is not known: the state was restored from an older copy"
+            )}).decode(),
         }
         for entry in evidence.missing.entries
     ]  # fmt: skip
@@ -87,17 +106,24 @@ def write_restored(config: Config, state: State, run: Run, evidence: Evidence, *
 
 
 def _read_report(folder: Path) -> pd.DataFrame | None:
-    """The changes of a run with the ids of their guests, as its report has them; None when it does not tell all that was sent."""
+    """The changes of a run with the ids of their guests, as its report has them; None when it does
+    not tell all that was sent.
+    """
     try:
         report: dict[str, Any] = orjson.loads((folder / "report.json").read_bytes())
-        if "counts" not in report:  # it ended before there was a plan, unless the state store failed while it sent
+        # it ended before there was a plan, unless the state store failed while it sent
+        if "counts" not in report:
             return None if "load" in report["seconds"] else pd.DataFrame(columns=TOUCHED_COLUMNS)
         table = pd.read_parquet(folder / "changes.parquet")
         guests: dict[str, list[str]] = {}
         for change in report.get("changes", []):
             pairs = [*change["added"], *(pair["after"] for pair in change["changed"])]
-            guests.setdefault(change["source_id"], []).extend(str(guest["sourceId"]) for guest in pairs if guest.get("sourceId"))
+            guests.setdefault(change["source_id"], []).extend(
+                str(guest["sourceId"]) for guest in pairs if guest.get("sourceId")
+            )
         ids = [orjson.dumps(guests.get(source_id, [])).decode() for source_id in table["source_id"]]
-        return table.assign(guest_ids=pd.Series(ids, index=table.index, dtype="str"))[TOUCHED_COLUMNS]
+        return table.assign(guest_ids=pd.Series(ids, index=table.index, dtype="str"))[
+            TOUCHED_COLUMNS
+        ]
     except (OSError, ValueError, KeyError, TypeError):
         return None

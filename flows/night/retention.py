@@ -14,7 +14,8 @@ from transforms.masking import mask_record
 
 
 def forget_after(config: Config, state: State, *, now: datetime) -> int:
-    """Mask people in what is older than `report.keep_personal_days`: settled changes, ended events, report files. Call it under the lease.
+    """Mask people in what is older than `report.keep_personal_days`: settled changes, ended events,
+    report files. Call it under the lease.
 
     Returns how many reports were masked.
     """

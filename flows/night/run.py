@@ -18,7 +18,9 @@ from schemas.errors import ConfigurationError
 from transforms.guards.restriction import Restriction
 
 PART = "part"
-"""The kind of a run that is restricted to a selection of events: no night, so nothing that asks for nights finds it."""
+"""The kind of a run that is restricted to a selection of events: no night, so nothing that asks for
+nights finds it.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,23 @@ def check_clock(config: Config, run: Run, last_as_of: datetime | None) -> None:
     if is_loopback(config.essentry.base_url):
         return
     if abs((run.as_of - run.started_at).total_seconds()) > 24 * 3600:
-        raise ConfigurationError("--as-of is more than a day from this machine's clock: leave it out, or correct the clock")
+        raise ConfigurationError(
+            "--as-of is more than a day from this machine's clock: leave it out, "
+            "or correct the clock"
+        )
     if last_as_of is not None and run.as_of < last_as_of:
         raise ConfigurationError(
-            f"this machine's clock ({run.as_of:%Y-%m-%d %H:%M} UTC) is before the last run ({last_as_of:%Y-%m-%d %H:%M} UTC): correct the clock; "
-            "if that run's clock was ahead, `essentry-sync runs --forget-clock` tells what it ended, and puts it right"
+            f"this machine's clock ({run.as_of:%Y-%m-%d %H:%M} UTC) is before the last run "
+            f"({last_as_of:%Y-%m-%d %H:%M} UTC): correct the clock; if that run's clock was "
+            "ahead, `essentry-sync runs --forget-clock` tells what it ended, and puts it right"
         )
 
 
 @dataclass(frozen=True)
 class Night:
-    """What the stages of a night share. map_parts: how the work of the partitions is done, by default in this process; shelf: where they lie between
-    the stages. only: what the run is restricted to; watch: what is kept of single events on the way.
+    """What the stages of a night share. map_parts: how the work of the partitions is done, by
+    default in this process; shelf: where they lie between the stages. only: what the run is
+    restricted to; watch: what is kept of single events on the way.
     """
 
     config: Config

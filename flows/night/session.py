@@ -35,12 +35,13 @@ from schemas.errors import SyncError
 
 @dataclass
 class Session:
-    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`: where the parts of a divided night lie;
-    `begins`, `tell`: who is told of its steps; `begun`: whether the engine has begun them;
-    `silent`: whether its server has not answered.
+    """One run at work. `lost_requests`: events under way when an earlier run was killed; `shelf`:
+    where the parts of a divided night lie; `begins`, `tell`: who is told of its steps; `begun`:
+    whether the engine has begun them; `silent`: whether its server has not answered.
 
-    `minutes_off`: what this machine's clock differs from others', when that is to be told. `brought_back`: events that a clock ahead had ended.
-    `restored`: events that are unknown since the state was restored from an older copy.
+    `minutes_off`: what this machine's clock differs from others', when that is to be told.
+    `brought_back`: events that a clock ahead had ended. `restored`: events that are unknown since
+    the state was restored from an older copy.
     """
 
     config: Config
@@ -64,15 +65,22 @@ class Session:
     silent: bool = False
 
     def abandon(self) -> None:
-        """Write down that a run that was cut off has failed, and let go of the lease. What is written down already stays as it is."""
+        """Write down that a run that was cut off has failed, and let go of the lease. What is
+        written down already stays as it is.
+        """
         with suppress(SyncError):
             self.state.abandon_run(self.run.run_id, now=datetime.now(UTC))
         if self.lease is not None:
             self.lease.let_go()
 
     def watch(self, progress: Any) -> None:
-        """Tell `progress.begins` of each step as it begins, and `progress.tell` what a person should read, if it has them."""
-        self.begins, self.tell = getattr(progress, "begins", self.begins), getattr(progress, "tell", self.tell)
+        """Tell `progress.begins` of each step as it begins, and `progress.tell` what a person
+        should read, if it has them.
+        """
+        self.begins, self.tell = (
+            getattr(progress, "begins", self.begins),
+            getattr(progress, "tell", self.tell),
+        )
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -85,7 +93,13 @@ class Session:
             seconds = time.perf_counter() - start
             self.seconds[step] = self.seconds.get(step, 0.0) + seconds
             failed = sys.exception() is not None
-            log_step(self.run.run_id, step, f"{step} {'failed' if failed else 'done'}", failed=failed, seconds=round(seconds, 3))
+            log_step(
+                self.run.run_id,
+                step,
+                f"{step} {'failed' if failed else 'done'}",
+                failed=failed,
+                seconds=round(seconds, 3),
+            )
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,9 @@ def open_state(config: Config, *, migrate: bool = True) -> State:
 
 @contextmanager
 def open_session(config: Config, *, kind: str, as_of: datetime | None = None) -> Iterator[Session]:
-    """Begin a run: state store, identity, clock, lease; lost requests of killed runs become unknown. Ends the lease after."""
+    """Begin a run: state store, identity, clock, lease; lost requests of killed runs become
+    unknown. Ends the lease after.
+    """
     set_up_log(config.report.log)
     check_metrics(config.report.metrics_file)
     check_own_guards(config.guards)
@@ -128,12 +144,18 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
         run = new_run(as_of)
         check_clock(config, run, _last_clock(state))
         session = Session(config, state, run, kind, minutes_off=compare_clocks(config, run))
-        with hold_lease(state, run, config) as session.lease, open_shelf(config.spill_folder) as session.shelf:
+        with (
+            hold_lease(state, run, config) as session.lease,
+            open_shelf(config.spill_folder) as session.shelf,
+        ):
             state.release_identity(*identity)
             state.check_identity(*identity)
             session.restored = settle_restored(config, state, run)
-            folder = str(report_folder(config, run.run_id))  # known from now on, however the run ends: people in it must be found
-            state.start_run(run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of, report_dir=folder)
+            # known from now on, however the run ends: people in it must be found
+            folder = str(report_folder(config, run.run_id))
+            state.start_run(
+                run.run_id, kind=kind, started_at=run.started_at, as_of=run.as_of, report_dir=folder
+            )
             if kind != "plan":
                 note_run(config, state, run, kind)
             try:
@@ -147,5 +169,9 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
 
 def _last_clock(state: State) -> datetime | None:
     runs = state.runs()
-    done = runs[(runs["kind"] != "plan") & runs["status"].isin(["done", "incomplete"])] if len(runs) else runs
+    done = (
+        runs[(runs["kind"] != "plan") & runs["status"].isin(["done", "incomplete"])]
+        if len(runs)
+        else runs
+    )
     return done["as_of"].max().to_pydatetime() if len(done) else None

@@ -1,6 +1,8 @@
-"""The job from open state to written report, without Prefect: what `plan`, `apply` and the flow's tasks call.
+"""The job from open state to written report, without Prefect: what `plan`, `apply` and the flow's
+tasks call.
 
-`Session` holds what the steps share: configuration, state store, run, and the seconds each step took.
+`Session` holds what the steps share: configuration, state store, run, and the seconds each step
+took.
 """
 
 from __future__ import annotations
@@ -41,10 +43,14 @@ def plan(
     map_parts: MapParts | None = None,
     watch: Watch | None = None,
 ) -> Planned:
-    """Validate, build, compare, judge and store. The frames are taken out of `extracted`. watch: of a run that is restricted to a selection."""
+    """Validate, build, compare, judge and store. The frames are taken out of `extracted`. watch: of
+    a run that is restricted to a selection.
+    """
     with session.timed("plan"):
         only = watch.only if watch else Restriction()
-        night = Night(session.config, session.state, session.run, full, map_parts, session.shelf, only, watch)
+        night = Night(
+            session.config, session.state, session.run, full, map_parts, session.shelf, only, watch
+        )
         session.planned = make_plan(night, extracted, failed)
     return session.planned
 
@@ -59,7 +65,9 @@ def recall(session: Session, plan_id: str) -> Planned:
     return session.planned
 
 
-def load(session: Session, planned: Planned, *, progress: Callable[..., None] | None = None) -> LoadResult | None:
+def load(
+    session: Session, planned: Planned, *, progress: Callable[..., None] | None = None
+) -> LoadResult | None:
     """Send the plan unless a guard holds it. None: nothing was sent."""
     without_deletes = planned.holds_deletes(session.config)
     if planned.waits and not without_deletes:
@@ -67,13 +75,23 @@ def load(session: Session, planned: Planned, *, progress: Callable[..., None] | 
     with session.timed("load"):
         if planned.diff.changes.empty:
             session.load = LoadResult({}, 0, 0, None, False)
-            session.state.set_plan_status(planned.plan_id, "applied" if session.kind == "apply" else "empty")
+            session.state.set_plan_status(
+                planned.plan_id, "applied" if session.kind == "apply" else "empty"
+            )
         else:
-            session.load = send(session, planned, progress=progress, without_deletes=without_deletes)
+            session.load = send(
+                session, planned, progress=progress, without_deletes=without_deletes
+            )
     return session.load
 
 
-def send(session: Session, planned: Planned, *, progress: Callable[..., None] | None = None, without_deletes: bool = False) -> LoadResult:
+def send(
+    session: Session,
+    planned: Planned,
+    *,
+    progress: Callable[..., None] | None = None,
+    without_deletes: bool = False,
+) -> LoadResult:
     """Apply a stored plan under this session's lease."""
     token, agent_token = read_tokens(session.config)
     lease = session.lease
@@ -97,7 +115,12 @@ def send(session: Session, planned: Planned, *, progress: Callable[..., None] | 
 
 
 def run_plan(
-    config: Config, *, as_of: datetime | None = None, full: bool = False, kind: str = "plan", progress: Callable[..., None] | None = None
+    config: Config,
+    *,
+    as_of: datetime | None = None,
+    full: bool = False,
+    kind: str = "plan",
+    progress: Callable[..., None] | None = None,
 ) -> Result:
     """`plan` and `sync --dry-run`: everything but the sending."""
     with open_session(config, kind=kind, as_of=as_of) as session:
@@ -111,7 +134,13 @@ def run_plan(
         return finish(session)
 
 
-def run_apply(config: Config, plan_id: str, *, as_of: datetime | None = None, progress: Callable[..., None] | None = None) -> Result:
+def run_apply(
+    config: Config,
+    plan_id: str,
+    *,
+    as_of: datetime | None = None,
+    progress: Callable[..., None] | None = None,
+) -> Result:
     """`apply PLAN`: send exactly a stored plan."""
     with open_session(config, kind="apply", as_of=as_of) as session:
         session.watch(progress)

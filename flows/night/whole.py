@@ -35,8 +35,12 @@ def run_whole_night(
         return wait_and_apply(session, result, progress=progress) if may_wait(session) else result
 
 
-def run_steps(session: Session, *, full: bool = False, progress: Callable[..., None] | None = None) -> Result:
-    """Every step of an open session. Raises the SyncError that ended it, once its report is written."""
+def run_steps(
+    session: Session, *, full: bool = False, progress: Callable[..., None] | None = None
+) -> Result:
+    """Every step of an open session. Raises the SyncError that ended it, once its report is
+    written.
+    """
     try:
         planned = nightly.plan(session, *_extract(session), full=full)
         nightly.load(session, planned, progress=progress)
@@ -65,7 +69,9 @@ def may_wait(session: Session) -> bool:
     return len(planned.diff.changes) > 0 and session.config.guards.approval_wait_minutes > 0
 
 
-def wait_and_apply(session: Session, stopped: Result, *, progress: Callable[..., None] | None = None) -> Result:
+def wait_and_apply(
+    session: Session, stopped: Result, *, progress: Callable[..., None] | None = None
+) -> Result:
     """Wait for the approval of the plan and send it; without one, the run ends as it would have.
 
     While it waits it holds no lease: other runs may work, and supersede the plan.
@@ -77,7 +83,8 @@ def wait_and_apply(session: Session, stopped: Result, *, progress: Callable[...,
         return tell_waited(stopped, plan_id, status)
     run = session.run
     as_of = None if run.as_of == run.started_at else run.as_of
-    config = reload_config(session.config)  # the kill switch, and whatever else was corrected meanwhile
+    # the kill switch, and whatever else was corrected meanwhile
+    config = reload_config(session.config)
     return nightly.run_apply(config, plan_id, as_of=as_of, progress=progress)
 
 
@@ -104,6 +111,11 @@ def tell_waited(stopped: Result, plan_id: str, status: str) -> Result:
         words = f"the plan {plan_id} was approved and sent by another run"
         return replace(stopped, report={**stopped.report, "verdict": words}, exit_code=EXIT_DONE)
     if status in ("applying", "partly"):
-        words = f"the plan {plan_id} was approved, and another run sent it only in part, or still does: see `essentry-sync runs`"
-        return replace(stopped, report={**stopped.report, "verdict": words}, exit_code=EXIT_INCOMPLETE)
+        words = (
+            f"the plan {plan_id} was approved, and another run sent it only in part, "
+            "or still does: see `essentry-sync runs`"
+        )
+        return replace(
+            stopped, report={**stopped.report, "verdict": words}, exit_code=EXIT_INCOMPLETE
+        )
     return stopped

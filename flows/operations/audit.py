@@ -1,6 +1,8 @@
-"""Compare what essentry lists with what it confirmed, remember what differs, and have what is lost whole sent again by the next run.
+"""Compare what essentry lists with what it confirmed, remember what differs, and have what is lost
+whole sent again by the next run.
 
-Only reads of essentry. What is marked goes through the guards like anything else; nothing is ever deleted.
+Only reads of essentry. What is marked goes through the guards like anything else; nothing is ever
+deleted.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ from transforms.words import plural
 
 @dataclass
 class Audited:
-    """What an audit found. `told`: seen often enough; `fresh`: seen for the first times; `marked`: ids that the next run sends again.
+    """What an audit found. `told`: seen often enough; `fresh`: seen for the first times; `marked`:
+    ids that the next run sends again.
 
-    `apart`: confirmed events that were not compared, by reason. `unhealed`: why nothing was marked by itself, or empty.
+    `apart`: confirmed events that were not compared, by reason. `unhealed`: why nothing was marked
+    by itself, or empty.
     """
 
     run_id: str
@@ -51,15 +55,24 @@ class Audited:
     @property
     def verdict(self) -> str:
         """One line for `runs`."""
-        kinds = [plural(sum(row.kind == kind for row in self.told), kind) for kind in ("missing event", "missing invitation")]
+        kinds = [
+            plural(sum(row.kind == kind for row in self.told), kind)
+            for kind in ("missing event", "missing invitation")
+        ]
         different = sum(row.kind == "different" for row in self.told)
-        words = [*kinds, f"{different:,} different", f"{plural(self.audit.unknown.total(), 'invitation')} unknown to us"]
+        words = [
+            *kinds,
+            f"{different:,} different",
+            f"{plural(self.audit.unknown.total(), 'invitation')} unknown to us",
+        ]
         return f"{plural(self.audit.events, 'event')} compared: {', '.join(words)}"
 
 
 @dataclass(frozen=True)
 class _Confirmed:
-    """What is to be compared, at its beginning. events: active, not over; skipped: ids that have no content, or wait for an answer."""
+    """What is to be compared, at its beginning. events: active, not over; skipped: ids that have no
+    content, or wait for an answer.
+    """
 
     events: pd.DataFrame
     skipped: frozenset[str]
@@ -67,15 +80,22 @@ class _Confirmed:
 
 
 def audit(config: Config, state: State, *, heal: Collection[str] = ()) -> Audited:
-    """Read every location and compare. heal: ids, as an earlier audit told them, that the next run is to send again, whatever was seen before.
+    """Read every location and compare. heal: ids, as an earlier audit told them, that the next run
+    is to send again, whatever was seen before.
 
-    Raises ConfigurationError for an id that is not found missing now, StateError for a state that is another's or a copy, EssentryError.
+    Raises ConfigurationError for an id that is not found missing now, StateError for a state that
+    is another's or a copy, EssentryError.
     """
     run = new_run()
     essentry = config.essentry
-    state.check_identity(essentry.base_url, hash_token(read_agent_token(config)), essentry.invitation_ids)
+    state.check_identity(
+        essentry.base_url, hash_token(read_agent_token(config)), essentry.invitation_ids
+    )
     if read_evidence(config, state).missing.entries:
-        raise StateError(f"the state store {state.label} was restored from an older copy: let a run settle that first, then audit again")
+        raise StateError(
+            f"the state store {state.label} was restored from an older copy: "
+            "let a run settle that first, then audit again"
+        )
     state.start_run(run.run_id, kind="audit", started_at=run.started_at, as_of=run.as_of)
     try:
         done = _audit(config, state, run, heal)
@@ -84,7 +104,13 @@ def audit(config: Config, state: State, *, heal: Collection[str] = ()) -> Audite
         raise
     summary = {"verdict": done.verdict, "marked": done.marked, "unknown": dict(done.audit.unknown)}
     text = orjson.dumps(summary, option=orjson.OPT_NON_STR_KEYS).decode()
-    state.finish_run(run.run_id, finished_at=datetime.now(UTC), status="audited", exit_code=done.exit_code, summary_json=text)
+    state.finish_run(
+        run.run_id,
+        finished_at=datetime.now(UTC),
+        status="audited",
+        exit_code=done.exit_code,
+        summary_json=text,
+    )
     return done
 
 
@@ -97,17 +123,24 @@ def _audit(config: Config, state: State, run: Run, heal: Collection[str]) -> Aud
     done = Audited(run.run_id, found, apart=confirmed.apart)
     now = pd.Timestamp(datetime.now(UTC))
     findings = _still_so(state, confirmed.events, found.findings, now)
-    asked = [row for row in findings if heal and (row.item or row.source_id) in heal and row.kind != "different"]
+    asked = [
+        row
+        for row in findings
+        if heal and (row.item or row.source_id) in heal and row.kind != "different"
+    ]
     unknown = sorted(set(heal) - {row.item or row.source_id for row in asked})
     if unknown:
         raise ConfigurationError(
-            f"{unknown[0]!r} is not missing in essentry as the state knows it: nothing was marked; `essentry-sync audit` lists what is"
+            f"{unknown[0]!r} is not missing in essentry as the state knows it: nothing was marked; "
+            "`essentry-sync audit` lists what is"
         )
     times = state.note_sightings([asdict(row) for row in findings], now=run.started_at)
     done.told = [row for row in findings if times[row.key] >= config.audit.seen or row in asked]
     done.fresh = [row for row in findings if row not in done.told]
     lost = [row for row in done.told if row.kind == "missing event"]
-    of_itself = [row for row in lost if row.guests >= config.audit.heal_guests] if config.audit.heal else []
+    of_itself = (
+        [row for row in lost if row.guests >= config.audit.heal_guests] if config.audit.heal else []
+    )
     done.unhealed = _why_not(config, found, lost, of_itself)
     _mark(config, state, run, done, confirmed.events, asked + ([] if done.unhealed else of_itself))
     return done
@@ -115,31 +148,54 @@ def _audit(config: Config, state: State, run: Run, heal: Collection[str]) -> Aud
 
 def _read_confirmed(state: State, clock: pd.Timestamp) -> _Confirmed:
     known = state.read_fingerprints()
-    events = known[(known["state"] == "active") & ~(known["ends_at"] <= clock)].reset_index(drop=True)
+    events = known[(known["state"] == "active") & ~(known["ends_at"] <= clock)].reset_index(
+        drop=True
+    )
     unplaced = events["location_id"].isna() | events["starts_at"].isna()
     unanswered = events["source_id"].isin(set(state.list_unanswered()["source_id"]))
     bare = events["fingerprint"].isna() & ~unanswered | unplaced
-    apart = {"whose last request the next run settles": int(unanswered.sum()), "taken over by their ids alone": int(bare.sum())}
-    return _Confirmed(events, frozenset(events.loc[unanswered | bare, "source_id"]), {why: count for why, count in apart.items() if count})
+    apart = {
+        "whose last request the next run settles": int(unanswered.sum()),
+        "taken over by their ids alone": int(bare.sum()),
+    }
+    return _Confirmed(
+        events,
+        frozenset(events.loc[unanswered | bare, "source_id"]),
+        {why: count for why, count in apart.items() if count},
+    )
 
 
-def _audit_place(config: Config, state: State, run: Run, found: Audit, place: int, confirmed: _Confirmed) -> None:
+def _audit_place(
+    config: Config, state: State, run: Run, found: Audit, place: int, confirmed: _Confirmed
+) -> None:
     events = confirmed.events
-    here = events[(events["location_id"] == place) & events["starts_at"].notna()].sort_values(["starts_at", "source_id"])
+    here = events[(events["location_id"] == place) & events["starts_at"].notna()].sort_values(
+        ["starts_at", "source_id"]
+    )
     for (start, end), listed in read_windows(config, place, now=run.as_of):
-        within = here[(here["starts_at"] < end) & (True if start is None else here["starts_at"] >= start)]
+        within = here[
+            (here["starts_at"] < end) & (True if start is None else here["starts_at"] >= start)
+        ]
         skipped = within["source_id"].isin(confirmed.skipped)
         texts = state.read_payloads(within.loc[~skipped, "source_id"].tolist())
         hidden = [at.to_pydatetime() for at in within.loc[skipped, "starts_at"]]
         found.compare(map(orjson.loads, texts.values()), listed, opaque=hidden)
 
 
-def _still_so(state: State, events: pd.DataFrame, findings: Sequence[Finding], now: pd.Timestamp) -> list[Finding]:
-    """The findings of events that are what they were when the reading began: a run may have sent them meanwhile, or their time came."""
+def _still_so(
+    state: State, events: pd.DataFrame, findings: Sequence[Finding], now: pd.Timestamp
+) -> list[Finding]:
+    """The findings of events that are what they were when the reading began: a run may have sent
+    them meanwhile, or their time came.
+    """
     ids = pd.Series([row.source_id for row in findings], dtype="str").drop_duplicates()
     names = ["fingerprint", "confirmed_run", "state"]
-    merged = events.merge(state.read_bases(ids), on="source_id", how="inner", suffixes=("", "_now"), validate="1:1")
-    same = ~(merged["ends_at"] <= now) & ~merged["source_id"].isin(set(state.list_unanswered()["source_id"]))
+    merged = events.merge(
+        state.read_bases(ids), on="source_id", how="inner", suffixes=("", "_now"), validate="1:1"
+    )
+    same = ~(merged["ends_at"] <= now) & ~merged["source_id"].isin(
+        set(state.list_unanswered()["source_id"])
+    )
     for name in names:
         before, after = merged[name].astype("object"), merged[f"{name}_now"].astype("object")
         same &= (before == after) | (before.isna() & after.isna())
@@ -147,24 +203,39 @@ def _still_so(state: State, events: pd.DataFrame, findings: Sequence[Finding], n
     return [row for row in findings if row.source_id in kept]
 
 
-def _why_not(config: Config, found: Audit, lost: Sequence[Finding], of_itself: Sequence[Finding]) -> str:
+def _why_not(
+    config: Config, found: Audit, lost: Sequence[Finding], of_itself: Sequence[Finding]
+) -> str:
     if not of_itself:
         return ""
     if len(of_itself) > config.audit.heal_events:
         return (
-            f"{plural(len(of_itself), 'event')} missing whole are more than audit.heal_events ({config.audit.heal_events:,}), so none is sent again "
-            "by itself: is it another account, or one without the right to read? If they are lost, `essentry-sync restored` has all sent again"
+            f"{plural(len(of_itself), 'event')} missing whole are more than audit.heal_events "
+            f"({config.audit.heal_events:,}), so none is sent again by itself: "
+            "is it another account, or one without the right to read? If they are lost, "
+            "`essentry-sync restored` has all sent again"
         )
     if len(lost) == found.events > 1:
         return (
-            "essentry lists none of our events, so none is sent again by itself: is it another account, or a token without the right to read? "
-            "If they are lost, `essentry-sync audit --heal ID` for each, or `essentry-sync restored`, has them sent again"
+            "essentry lists none of our events, so none is sent again by itself: "
+            "is it another account, or a token without the right to read? If they are lost, "
+            "`essentry-sync audit --heal ID` for each, or `essentry-sync restored`, "
+            "has them sent again"
         )
     return ""
 
 
-def _mark(config: Config, state: State, run: Run, done: Audited, events: pd.DataFrame, chosen: Sequence[Finding]) -> None:
-    """Have the next run send these again, if nothing has moved; under the lease. A run at work leaves it to the next audit."""
+def _mark(
+    config: Config,
+    state: State,
+    run: Run,
+    done: Audited,
+    events: pd.DataFrame,
+    chosen: Sequence[Finding],
+) -> None:
+    """Have the next run send these again, if nothing has moved; under the lease. A run at work
+    leaves it to the next audit.
+    """
     if not chosen:
         return
     try:
@@ -189,7 +260,9 @@ def _without(state: State, guests: Sequence[Finding]) -> dict[str, tuple[str, st
     for source_id, text in state.read_payloads(sorted({row.source_id for row in guests})).items():
         payload = orjson.loads(text)
         items = {row.item for row in guests if row.source_id == source_id}
-        payload["invitations"] = [guest for guest in payload["invitations"] if guest["sourceId"] not in items]
+        payload["invitations"] = [
+            guest for guest in payload["invitations"] if guest["sourceId"] not in items
+        ]
         new = dump_payload(payload)
         contents[source_id] = new, fingerprint(new), len(payload["invitations"])
     return contents

@@ -1,8 +1,10 @@
-"""Bring the visits back: read essentry's check-ins, keep them in the state store, and find the event that each belongs to. Nothing is sent.
+"""Bring the visits back: read essentry's check-ins, keep them in the state store, and find the
+event that each belongs to. Nothing is sent.
 
-A page is stored before the next is asked for, and a location's mark moves on when a window is stored whole. So a run that is killed has
-stored some pages that the next run stores once more, under the same ids. Two runs at once do no harm, and no run holds the lease: a night
-goes on beside it.
+A page is stored before the next is asked for, and a location's mark moves on when a window is
+stored whole. So a run that is killed has stored some pages that the next run stores once more,
+under the same ids. Two runs at once do no harm, and no run holds the lease: a night goes on beside
+it.
 """
 
 from __future__ import annotations
@@ -21,14 +23,25 @@ from schemas.check_ins import NO_INVITATION, SEVERAL_EVENTS, UNKNOWN_INVITATION
 from schemas.config import Config
 from schemas.errors import EssentryError, EssentryUnauthorised
 from transforms.naming.naming import name_by
-from transforms.operations.check_ins import NEAR, Candidate, choose_event, name_event, read_check_ins, read_guest_ids
+from transforms.operations.check_ins import (
+    NEAR,
+    Candidate,
+    choose_event,
+    name_event,
+    read_check_ins,
+    read_guest_ids,
+)
 
 OVERLAP = timedelta(hours=2)
-"""So far before its mark a location is read again: clocks differ, and a departure may be entered late."""
+"""So far before its mark a location is read again: clocks differ, and a departure may be entered
+late.
+"""
 FIRST = timedelta(days=7)
 """So far back the first reading of a location goes."""
 ASK_AGAIN = timedelta(hours=12)
-"""So often a visit that has not ended is asked for since its arrival: its departure may have been entered for a time long read."""
+"""So often a visit that has not ended is asked for since its arrival: its departure may have been
+entered for a time long read.
+"""
 MOST_FAILED = 3
 """Locations that fail before the rest is not tried any more: essentry is not there."""
 LONGEST_OPEN = timedelta(days=30)
@@ -37,7 +50,9 @@ LONGEST_OPEN = timedelta(days=30)
 
 @dataclass
 class Visits:
-    """What a reading did. `pages`, `check_ins`: as answered, with those that were stored before. `resolved`: now with their event."""
+    """What a reading did. `pages`, `check_ins`: as answered, with those that were stored before.
+    `resolved`: now with their event.
+    """
 
     pages: int = 0
     check_ins: int = 0
@@ -49,7 +64,9 @@ class Visits:
 
 @dataclass(frozen=True)
 class Attendance:
-    """One location on one day. `no_shows`: of events that are over. `others`: came by an invitation that belongs to no event here."""
+    """One location on one day. `no_shows`: of events that are over. `others`: came by an invitation
+    that belongs to no event here.
+    """
 
     location_id: int
     expected: int
@@ -59,14 +76,19 @@ class Attendance:
     others: int
 
 
-def read_visits(config: Config, state: State, *, now: datetime, since: datetime | None = None) -> Visits:
-    """Read every mapped location up to now, and resolve what was read. since: read again from here on.
+def read_visits(
+    config: Config, state: State, *, now: datetime, since: datetime | None = None
+) -> Visits:
+    """Read every mapped location up to now, and resolve what was read. since: read again from here
+    on.
 
-    Raises EssentryError when a location could not be read, once the others are: what was read is kept. Raises StateError for another
-    essentry's state.
+    Raises EssentryError when a location could not be read, once the others are: what was read is
+    kept. Raises StateError for another essentry's state.
     """
     _, agent_token = read_tokens(config)
-    state.check_identity(config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids)
+    state.check_identity(
+        config.essentry.base_url, hash_token(agent_token), config.essentry.invitation_ids
+    )
     done = Visits(locations=_list_locations(config, state))
     failed: list[EssentryError] = []
     try:
@@ -89,12 +111,24 @@ def read_visits(config: Config, state: State, *, now: datetime, since: datetime 
 
 def _list_locations(config: Config, state: State) -> list[int]:
     tables = [table for entry in config.sources.values() for table in (entry.sites, entry.rooms)]
-    mapped = {site.location_id for table in tables for site in table.values() if site.location_id is not None}
+    mapped = {
+        site.location_id
+        for table in tables
+        for site in table.values()
+        if site.location_id is not None
+    }
     return sorted(mapped | state.list_locations())
 
 
 def _read_location(
-    config: Config, state: State, reader: CheckInReader, place: int, done: Visits, *, now: datetime, since: datetime | None
+    config: Config,
+    state: State,
+    reader: CheckInReader,
+    place: int,
+    done: Visits,
+    *,
+    now: datetime,
+    since: datetime | None,
 ) -> None:
     begin, asks_again = _find_begin(state.find_reading(place), now, since)
     personal_since = now - timedelta(days=config.report.keep_personal_days)
@@ -113,7 +147,8 @@ def _read_location(
 def _find_begin(reading: Reading, now: datetime, since: datetime | None) -> tuple[datetime, bool]:
     """From where on a location is read, and whether open visits are asked for again."""
     mark = reading.read_until
-    if mark is not None and mark > now + OVERLAP:  # of a clock that was ahead: how far was read is not known
+    # of a clock that was ahead: how far was read is not known
+    if mark is not None and mark > now + OVERLAP:
         mark = None
     begin = now - FIRST if mark is None else min(mark, now) - OVERLAP
     if since is not None and (reading.read_until is None or since < begin):
@@ -125,13 +160,18 @@ def _find_begin(reading: Reading, now: datetime, since: datetime | None) -> tupl
 
 
 def _resolve(config: Config, state: State, done: Visits) -> None:
-    """Find the events of check-ins that have none. Those of an unknown invitation are looked at again when a run has been in between."""
+    """Find the events of check-ins that have none. Those of an unknown invitation are looked at
+    again when a run has been in between.
+    """
     run = state.newest_run()
     naming = name_by(config, state.adopted())
     built = {adopted: own for own, adopted in naming.guests.items()}
     shared = config.essentry.invitation_ids == "shared"
     for part in state.iterate_unresolved(run):
-        named = {key: name_event(key, naming, built, shared=shared) for key in part["invitation_id"].unique()}
+        named = {
+            key: name_event(key, naming, built, shared=shared)
+            for key in part["invitation_id"].unique()
+        }
         found: dict[str, list[Candidate]] = {key: [] for key in named}
         owners: dict[str, list[str]] = {}
         for key, event in named.items():
@@ -140,21 +180,32 @@ def _resolve(config: Config, state: State, done: Visits) -> None:
         for row in state.iterate_events(source_ids=sorted(owners)):
             guests = read_guest_ids(row["payload"])
             for key in owners[row["source_id"]]:
-                found[key].append(Candidate(row["source_id"], row["state"] == "active", key in guests, row["starts_at"]))
-        rest = part[[not any(c.listed and c.active for c in found[key]) for key in part["invitation_id"]]]
+                found[key].append(
+                    Candidate(
+                        row["source_id"], row["state"] == "active", key in guests, row["starts_at"]
+                    )
+                )
+        rest = part[
+            [not any(c.listed and c.active for c in found[key]) for key in part["invitation_id"]]
+        ]
         _look_around(state, rest, found)
         told: dict[str, tuple[str | None, str | None]] = {}
         for visit in part.to_dict("records"):
             starts_at = None if pd.isna(visit["starts_at"]) else visit["starts_at"].to_pydatetime()
             event, known = choose_event(found[visit["invitation_id"]], starts_at)
-            told[visit["checkin_id"]] = event, None if event else SEVERAL_EVENTS if known else UNKNOWN_INVITATION
+            told[visit["checkin_id"]] = (
+                event,
+                None if event else SEVERAL_EVENTS if known else UNKNOWN_INVITATION,
+            )
         state.resolve_check_ins(told, run)
         done.resolved += sum(event is not None for event, _ in told.values())
         done.unresolved += sum(event is None for event, _ in told.values())
 
 
 def _look_around(state: State, visits: pd.DataFrame, found: dict[str, list[Candidate]]) -> None:
-    """Events near the visits that have the invitation on their list, whatever its id says: shared, shortened, or of a merged meeting."""
+    """Events near the visits that have the invitation on their list, whatever its id says: shared,
+    shortened, or of a merged meeting.
+    """
     near = visits["starts_at"].fillna(visits["arrived_at"]).dropna()
     if near.empty:
         return
@@ -163,20 +214,31 @@ def _look_around(state: State, visits: pd.DataFrame, found: dict[str, list[Candi
     for row in state.iterate_events(between=between):
         for key in wanted & read_guest_ids(row["payload"]):
             if all(c.source_id != row["source_id"] for c in found[key]):
-                found[key].append(Candidate(row["source_id"], row["state"] == "active", True, row["starts_at"]))
+                found[key].append(
+                    Candidate(row["source_id"], row["state"] == "active", True, row["starts_at"])
+                )
 
 
 def count_attendance(config: Config, state: State, day: date, *, now: datetime) -> list[Attendance]:
     """Every location on a day of the reports' zone: whom its events expected, and who came."""
     zone = ZoneInfo(config.report.timezone)
-    begin, end = (datetime.combine(day + timedelta(days=n), time(), zone).astimezone(UTC) for n in (0, 1))
+    begin, end = (
+        datetime.combine(day + timedelta(days=n), time(), zone).astimezone(UTC) for n in (0, 1)
+    )
     events = state.list_attendance(begin, end)
     events = events[events["location_id"].notna()]
     due = events["state"].isin(["active", "expired"])
     guests = events["guests"].fillna(0).where(due, 0)
     over = (events["ends_at"] <= pd.Timestamp(now)).fillna(False)
     missing = (guests - events["arrived"]).clip(lower=0).where(over, 0)
-    table = pd.DataFrame({"location_id": events["location_id"], "expected": guests, "arrived": events["arrived"], "no_shows": missing})
+    table = pd.DataFrame(
+        {
+            "location_id": events["location_id"],
+            "expected": guests,
+            "arrived": events["arrived"],
+            "no_shows": missing,
+        }
+    )
     counts: dict[int, dict[str, int]] = {
         int(str(place)): {str(name): int(value) for name, value in row.items()}
         for place, row in table.groupby("location_id").sum().to_dict("index").items()
@@ -188,4 +250,7 @@ def count_attendance(config: Config, state: State, day: date, *, now: datetime) 
         mine = others.setdefault(place, {"walk_ins": 0, "others": 0})
         mine[kind] += count
     none = {"walk_ins": 0, "others": 0}
-    return [Attendance(place, **counts.get(place, empty), **others.get(place, none)) for place in sorted({*counts, *others})]
+    return [
+        Attendance(place, **counts.get(place, empty), **others.get(place, none))
+        for place in sorted({*counts, *others})
+    ]

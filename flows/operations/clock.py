@@ -1,4 +1,6 @@
-"""After nights by a clock that was ahead: what they ended before its time, and the way back. essentry is asked for the time alone."""
+"""After nights by a clock that was ahead: what they ended before its time, and the way back.
+essentry is asked for the time alone.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _NAMED = 10
 
 @dataclass(frozen=True)
 class ClockAhead:
-    """`runs`: those that went by a clock later than `now`; `events`: what is ended in the state, and is not over yet."""
+    """`runs`: those that went by a clock later than `now`; `events`: what is ended in the state,
+    and is not over yet.
+    """
 
     now: datetime
     runs: pd.DataFrame
@@ -28,29 +32,45 @@ class ClockAhead:
     def describe(self) -> list[str]:
         """For a person: the clocks, and what would be put right."""
         if self.runs.empty and self.events.empty:
-            return [f"no run went by a clock later than this machine's ({self.now:%Y-%m-%d %H:%M} UTC): nothing to forget"]
+            return [
+                (
+                    f"no run went by a clock later than this machine's ({self.now:%Y-%m-%d %H:%M} "
+                    "UTC): nothing to forget"
+                )
+            ]
         lines = [f"this machine's clock: {self.now:%Y-%m-%d %H:%M} UTC"]
         if len(self.runs):
             last = self.runs.iloc[-1]
             clock = max(last["as_of"], last["started_at"])
             lines.append(
-                f"{plural(len(self.runs), 'run')} by a later one, the last {last['run_id']} ({last['kind']}) by {clock:%Y-%m-%d %H:%M} UTC"
+                f"{plural(len(self.runs), 'run')} by a later one, the last {last['run_id']} "
+                f"({last['kind']}) by {clock:%Y-%m-%d %H:%M} UTC"
             )
-        lines.append(f"{plural(len(self.events), 'event')} ended as over that {'is' if len(self.events) == 1 else 'are'} not over yet")
-        lines += [f"  {row.source_id}, until {row.ends_at:%Y-%m-%d %H:%M} UTC" for row in self.events.head(_NAMED).itertuples()]
+        lines.append(
+            f"{plural(len(self.events), 'event')} ended as over that "
+            f"{'is' if len(self.events) == 1 else 'are'} not over yet"
+        )
+        lines += [
+            f"  {row.source_id}, until {row.ends_at:%Y-%m-%d %H:%M} UTC"
+            for row in self.events.head(_NAMED).itertuples()
+        ]
         if len(self.events) > _NAMED:
             lines.append(f"  … and {len(self.events) - _NAMED:,} more")
         return lines
 
 
 def find_clock_ahead(config: Config, state: State) -> ClockAhead:
-    """What went by a clock ahead of this machine's. Raises ConfigurationError when this machine's own clock is the one that is wrong."""
+    """What went by a clock ahead of this machine's. Raises ConfigurationError when this machine's
+    own clock is the one that is wrong.
+    """
     compare_clocks(config, new_run())
     now = datetime.now(UTC)
     return ClockAhead(now, state.list_ahead(now), state.list_ended_early(now))
 
 
 def forget_clock(config: Config, state: State) -> int:
-    """Put it right; returns how many events count as held by essentry again. The next run compares them with their sources."""
+    """Put it right; returns how many events count as held by essentry again. The next run compares
+    them with their sources.
+    """
     with hold_lease(state, new_run(), config):
         return state.forget_clock(datetime.now(UTC))

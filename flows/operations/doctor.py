@@ -1,4 +1,6 @@
-"""Examine a configuration without sending or changing anything: connections, SELECTs, mappings, token, clock, state store."""
+"""Examine a configuration without sending or changing anything: connections, SELECTs, mappings,
+token, clock, state store.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ class Line(NamedTuple):
 
 
 class Warned(Line):
-    """What may be on purpose, or asks for a row of the source: it keeps no upgrade and no night from going on."""
+    """What may be on purpose, or asks for a row of the source: it keeps no upgrade and no night
+    from going on.
+    """
 
     @property
     def level(self) -> str:
@@ -62,9 +66,13 @@ class Warned(Line):
 
 
 def examine(config: Config) -> Iterator[Line]:
-    """Lines of (fine, what was found and the remedy), a `Warned` where nothing has to be mended before the next night."""
+    """Lines of (fine, what was found and the remedy), a `Warned` where nothing has to be mended
+    before the next night.
+    """
     for name, entry in config.sources.items():
-        yield from _examine_source(name, entry, root=config.root, most=config.guards.max_quarantine_share)
+        yield from _examine_source(
+            name, entry, root=config.root, most=config.guards.max_quarantine_share
+        )
     yield from _examine_folder(config)
     yield from _examine_own_guards(config)
     yield from _examine_state(config)
@@ -108,19 +116,31 @@ def _examine_source(name: str, entry: SourceConfig, *, root: Path, most: float) 
         yield Line(False, str(error))
         return
     for part, frame in (("events", read.events), ("guests", read.guests)):
-        yield Line(True, f"source {name}: the SELECT of {part} gives {len(frame):,} rows with {', '.join(frame.columns)}")
+        yield Line(
+            True,
+            (
+                f"source {name}: the SELECT of {part} gives {len(frame):,} rows with "
+                f"{', '.join(frame.columns)}"
+            ),
+        )
     if read.events.empty:
         yield Warned(True, f"source {name}: warning: no events at all; is this the right database?")
     for part, words in find_limits(name, complete, root=root).items():
         held = "no event" if part == "events" else "no guest"
         yield Warned(
             True,
-            f"source {name}: warning: the SELECT of {part} leaves rows out ({words}): {held} is cancelled for not being in it; take the limit out",
+            (
+                f"source {name}: warning: the SELECT of {part} leaves rows out ({words}): "
+                f"{held} is cancelled for not being in it; take the limit out"
+            ),
         )
     if entry.guests == "external" and not entry.internal_domains:
         yield Warned(
             True,
-            f"source {name}: warning: sources.{name}.internal_domains is empty: employees count as guests unless the source marks them",
+            (
+                f"source {name}: warning: sources.{name}.internal_domains is empty: "
+                "employees count as guests unless the source marks them"
+            ),
         )
     yield from _sample(name, valid)
     for (part, check, remedy), rows in valid.rejects.groupby(["part", "check", "remedy"]):
@@ -128,26 +148,50 @@ def _examine_source(name: str, entry: SourceConfig, *, root: Path, most: float) 
         count = f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}"
         why = f" ({_listed(sorted(rows['value'].dropna().unique()))})" if check == "problem" else ""
         yield Warned(
-            False, f"source {name}: {count} of {part} would be quarantined: {remedy}{why}; {'keys' if len(rows) > 1 else 'key'} {keys}"
+            False,
+            (
+                f"source {name}: {count} of {part} would be quarantined: {remedy}{why}; "
+                f"{'keys' if len(rows) > 1 else 'key'} {keys}"
+            ),
         )
     for part, frame in (("events", read.events), ("guests", read.guests)):
-        rows = len(valid.rejects.loc[valid.rejects["part"] == part, ["source_event_id", "guest_id"]].drop_duplicates())
+        rows = len(
+            valid.rejects.loc[
+                valid.rejects["part"] == part, ["source_event_id", "guest_id"]
+            ].drop_duplicates()
+        )
         if len(frame) and rows > most * len(frame):
             yield Line(
                 False,
-                f"source {name}: {rows / len(frame):.0%} of the rows of {part} would be quarantined, over the {most:.0%} of "
-                "guards.max_quarantine_share: it would delete nothing, and the run would stop; correct the SELECT, or the rows",
+                f"source {name}: {rows / len(frame):.0%} of the rows of {part} would be "
+                f"quarantined, over the {most:.0%} of guards.max_quarantine_share: "
+                "it would delete nothing, and the run would stop; correct the SELECT, "
+                "or the rows",
             )
     yield from _compare_places(name, complete, url, valid)
 
 
 def _sample(name: str, valid: Validated) -> Iterator[Line]:
     for row in valid.events.head(SAMPLE).itertuples():
-        start = row.starts_at.strftime("%Y-%m-%d %H:%M UTC") if row.starts_at == row.starts_at else "no start"
+        start = (
+            row.starts_at.strftime("%Y-%m-%d %H:%M UTC")
+            if row.starts_at == row.starts_at
+            else "no start"
+        )
         host = mask_address(str(row.host_email)) if row.host_email == row.host_email else "none"
-        yield Line(True, f"source {name}: sample event {row.source_event_id}: {start}, {row.status}, host {host}")
+        yield Line(
+            True,
+            (
+                f"source {name}: sample event {row.source_event_id}: {start}, {row.status}, "
+                f"host {host}"
+            ),
+        )
     for row in valid.guests.head(SAMPLE).itertuples():
-        shown = mask_address(str(row.email)) if row.email == row.email else mask_name(f"{_text(row.first_name)} {_text(row.last_name)}")
+        shown = (
+            mask_address(str(row.email))
+            if row.email == row.email
+            else mask_name(f"{_text(row.first_name)} {_text(row.last_name)}")
+        )
         yield Line(True, f"source {name}: sample guest of {row.source_event_id}: {shown}")
 
 
@@ -155,10 +199,20 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validated) -> Iterator[Line]:
-    """Places of the source against the site and room tables. A preset lists its places; of own SELECTs the events' keys are known."""
+def _compare_places(
+    name: str, config: SourceConfig, url: sa.URL, valid: Validated
+) -> Iterator[Line]:
+    """Places of the source against the site and room tables. A preset lists its places; of own
+    SELECTs the events' keys are known.
+    """
     if config.preset is None:
-        yield Line(True, f"source {name}: {len(config.sites):,} sites and {len(config.rooms):,} rooms are mapped")
+        yield Line(
+            True,
+            (
+                f"source {name}: {len(config.sites):,} sites and {len(config.rooms):,} rooms are "
+                "mapped"
+            ),
+        )
         return
     try:
         places = read_places(name, config.preset, url, params=config.params)
@@ -170,14 +224,22 @@ def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validat
     sites = dict(zip(places.sites["site_key"], places.sites["site_name"], strict=True))
     rooms = dict(zip(places.rooms["room_key"], places.rooms["room_name"], strict=True))
     mapped = {clean_place(key) for key in config.sites}
-    uncovered = places.rooms[~places.rooms["room_key"].isin([clean_place(key) for key in config.rooms])]["site_key"]
+    uncovered = places.rooms[
+        ~places.rooms["room_key"].isin([clean_place(key) for key in config.rooms])
+    ]["site_key"]
     needed = set(uncovered.dropna()) if len(places.rooms) else set(sites)
     open_sites = [key for key in sites if key not in mapped and key in needed]
     with_events = [key for key in open_sites if events[key]]
     without = [key for key in open_sites if not events[key]]
     if with_events:
         shown = _listed([f"{key} ({sites[key]})" for key in with_events])
-        yield Line(False, f"source {name}: sites with events that are not mapped: {shown}: add them under [sources.{name}.sites]")
+        yield Line(
+            False,
+            (
+                f"source {name}: sites with events that are not mapped: {shown}: "
+                f"add them under [sources.{name}.sites]"
+            ),
+        )
     if without:
         shown = _listed([f"{key} ({sites[key]})" for key in without])
         yield Line(True, f"source {name}: sites without events that are not mapped: {shown}")
@@ -187,7 +249,11 @@ def _compare_places(name: str, config: SourceConfig, url: sa.URL, valid: Validat
         if missing:
             strange = True
             yield Line(
-                False, f"source {name}: [sources.{name}.{kind}] names what the source does not have: {_listed(missing)}: correct the keys"
+                False,
+                (
+                    f"source {name}: [sources.{name}.{kind}] names what the source does not have: "
+                    f"{_listed(missing)}: correct the keys"
+                ),
             )
     if not open_sites and not strange:
         yield Line(True, f"source {name}: all {len(sites):,} sites of the source are mapped")
@@ -223,13 +289,21 @@ def _examine_state(config: Config) -> Iterator[Line]:
             yield Line(True, f"state store {show_url(url)}: no state yet, the first run creates it")
             return
         with open_state(config, migrate=False) as state:
-            yield Line(True, f"state store {state.label}: at its newest form, {plural(len(state.runs()), 'run')}")
+            yield Line(
+                True,
+                (
+                    f"state store {state.label}: at its newest form, "
+                    f"{plural(len(state.runs()), 'run')}"
+                ),
+            )
     except SyncError as error:
         yield Line(False, str(error))
 
 
 def _has_state(url: sa.URL) -> bool:
-    """Whether somebody has used the store; a server that does not answer has: opening it then tells what is wrong."""
+    """Whether somebody has used the store; a server that does not answer has: opening it then tells
+    what is wrong.
+    """
     if url.get_backend_name() == "sqlite":
         file = Path(str(url.database))
         return file.exists() and (not file.is_file() or file.stat().st_size > 0)
@@ -245,14 +319,21 @@ def _has_state(url: sa.URL) -> bool:
 
 
 def _examine_essentry(config: Config) -> Iterator[Line]:
-    places = [site.location_id for entry in config.sources.values() for table in (entry.sites, entry.rooms) for site in table.values()]
+    places = [
+        site.location_id
+        for entry in config.sources.values()
+        for table in (entry.sites, entry.rooms)
+        for site in table.values()
+    ]
     places = [place for place in places if place is not None]
     base_url = config.essentry.base_url
     try:
         token, agent_token = read_tokens(config)
 
         async def ping() -> Ping:
-            async with EssentryClient(config.essentry, token=token, agent_token=agent_token) as client:
+            async with EssentryClient(
+                config.essentry, token=token, agent_token=agent_token
+            ) as client:
                 return await client.ping(places[0] if places else None)
 
         answer = asyncio.run(ping())
@@ -260,11 +341,26 @@ def _examine_essentry(config: Config) -> Iterator[Line]:
         yield Line(False, str(error))
     else:
         if answer.token_checked:
-            yield Line(True, f"essentry: {base_url} answers in {answer.seconds * 1000:.0f} ms and knows the token")
+            yield Line(
+                True,
+                (
+                    f"essentry: {base_url} answers in {answer.seconds * 1000:.0f} ms and knows the "
+                    "token"
+                ),
+            )
         elif places:
-            yield Line(False, f"essentry: {base_url} answers, but not as essentry does: check essentry.base_url")
+            yield Line(
+                False,
+                f"essentry: {base_url} answers, but not as essentry does: check essentry.base_url",
+            )
         else:
-            yield Line(True, f"essentry: {base_url} answers; the token is not tested, for no location is configured")
+            yield Line(
+                True,
+                (
+                    f"essentry: {base_url} answers; the token is not tested, "
+                    "for no location is configured"
+                ),
+            )
     yield from _examine_clock(config)
 
 
@@ -274,15 +370,26 @@ def _examine_clock(config: Config) -> Iterator[Line]:
         before = datetime.now(UTC)
         response = httpx.get(config.essentry.base_url, timeout=config.essentry.timeout_seconds)
         after = datetime.now(UTC)
-        theirs = parsedate_to_datetime(response.headers["Date"]).replace(tzinfo=UTC)  # HTTP dates are GMT
+        # HTTP dates are GMT
+        theirs = parsedate_to_datetime(response.headers["Date"]).replace(tzinfo=UTC)
     except (httpx.HTTPError, KeyError, ValueError):
-        yield Line(True, f"clock: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; essentry gave no date to compare it with")
+        yield Line(
+            True,
+            (
+                f"clock: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; essentry gave no date to compare "
+                "it with"
+            ),
+        )
         return
     off = (before + (after - before) / 2 - theirs).total_seconds()
     if abs(off) > CLOCK_SECONDS:
         direction = "ahead of" if off > 0 else "behind"
         yield Line(
-            False, f"clock: this machine is {abs(off):,.0f} s {direction} essentry: set it, or let NTP set it; past events depend on it"
+            False,
+            (
+                f"clock: this machine is {abs(off):,.0f} s {direction} essentry: set it, "
+                "or let NTP set it; past events depend on it"
+            ),
         )
     else:
         yield Line(True, f"clock: within {CLOCK_SECONDS} s of essentry's")

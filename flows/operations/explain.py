@@ -1,4 +1,6 @@
-"""Each step of an event on its way through a restricted run, in words, from its rows to essentry's answer. People are masked."""
+"""Each step of an event on its way through a restricted run, in words, from its rows to essentry's
+answer. People are masked.
+"""
 
 from __future__ import annotations
 
@@ -38,24 +40,38 @@ _SAID = {
 """What a row is whose event is not due."""
 
 
-def explain_events(config: Config, state: State, planned: Planned, watch: Watch) -> list[dict[str, Any]]:
-    """`source_id` and the texts of STEPS of the first MOST events that a restricted run is about, those with a change first."""
+def explain_events(
+    config: Config, state: State, planned: Planned, watch: Watch
+) -> list[dict[str, Any]]:
+    """`source_id` and the texts of STEPS of the first MOST events that a restricted run is about,
+    those with a change first.
+    """
     selected = planned.selected
     naming = planned.naming or name_by(config, state.adopted())
     wording = name_places(config, masked=True, adopted=state.adopted().get("event"))
     _, changes = state.load_plan(planned.plan_id)
     sent = changes["source_id"].tolist()
     ids = [*sent, *sorted((selected.ids if selected else frozenset()) - set(sent))][:MOST]
-    rows = {row["source_id"]: row for row in changes[changes["source_id"].isin(ids)].to_dict("records")}
+    rows = {
+        row["source_id"]: row for row in changes[changes["source_id"].isin(ids)].to_dict("records")
+    }
     seqs = [int(row["seq"]) for row in rows.values()]
     contents = state.read_contents(planned.plan_id, seqs)
-    told = {r["source_id"]: r for r in list_changes(changes[changes["seq"].isin(seqs)].reset_index(drop=True), contents, wording)}
+    told = {
+        r["source_id"]: r
+        for r in list_changes(
+            changes[changes["seq"].isin(seqs)].reset_index(drop=True), contents, wording
+        )
+    }
     held = state.read_payloads(ids)
     decisions = planned.diff.decisions
     decided = {
         key: (action, reason)
         for key, action, reason in zip(
-            to_texts(decisions["source_id"]), to_texts(decisions["action"]), to_texts(decisions["reason"]), strict=True
+            to_texts(decisions["source_id"]),
+            to_texts(decisions["action"]),
+            to_texts(decisions["reason"]),
+            strict=True,
         )
     }
     return [
@@ -63,7 +79,11 @@ def explain_events(config: Config, state: State, planned: Planned, watch: Watch)
             "source_id": source_id,
             "read": _tell_read(source_id, rows.get(source_id), naming, watch),
             "validated": _tell_validated(source_id, planned.rejects),
-            "built": _tell_built(contents.get(int(rows[source_id]["seq"])) if source_id in rows else None, held.get(source_id), wording),
+            "built": _tell_built(
+                contents.get(int(rows[source_id]["seq"])) if source_id in rows else None,
+                held.get(source_id),
+                wording,
+            ),
             "compared": _tell_compared(source_id, decided, told, watch),
             "guards": _tell_guards(planned.findings, released=planned.released),
             "request": _tell_request(state, planned.plan_id, rows.get(source_id)),
@@ -75,7 +95,13 @@ def explain_events(config: Config, state: State, planned: Planned, watch: Watch)
 
 def _tell_read(source_id: str, row: Mapping[str, Any] | None, naming: Naming, watch: Watch) -> str:
     members = row["members_json"] if row is not None else None
-    records = sorted({source_id, *(own for own, (target, _, _) in watch.records.items() if target == source_id), *read_members(members)})
+    records = sorted(
+        {
+            source_id,
+            *(own for own, (target, _, _) in watch.records.items() if target == source_id),
+            *read_members(members),
+        }
+    )
     return "; ".join(_tell_record(record, naming, watch) for record in records)
 
 
@@ -97,7 +123,11 @@ def _tell_validated(source_id: str, rejects: pd.DataFrame) -> str:
     mine = rejects[rejects["source_id"] == source_id]
     if mine.empty:
         return "nothing was set aside"
-    return "; ".join(dict.fromkeys(f"{row['part']}: {mask_text(str(row['remedy']))}" for row in mine.to_dict("records")))
+    return "; ".join(
+        dict.fromkeys(
+            f"{row['part']}: {mask_text(str(row['remedy']))}" for row in mine.to_dict("records")
+        )
+    )
 
 
 def _tell_built(after: str | None, held: str | None, wording: Wording) -> str:
@@ -112,7 +142,9 @@ def _tell_built(after: str | None, held: str | None, wording: Wording) -> str:
     return words if after else f"as essentry holds it: {words}"
 
 
-def _tell_compared(source_id: str, decided: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]], watch: Watch) -> str:
+def _tell_compared(
+    source_id: str, decided: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]], watch: Watch
+) -> str:
     action, reason = decided.get(source_id, (None, None))
     if source_id in told:
         return f"{told[source_id]['action']}: {told[source_id]['what']}"

@@ -1,4 +1,6 @@
-"""Forget people: a guest on request, everybody after `report.keep_personal_days`. State store and report files; essentry is not called."""
+"""Forget people: a guest on request, everybody after `report.keep_personal_days`. State store and
+report files; essentry is not called.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,16 @@ from transforms.validate.people import are_addresses, clean_addresses
 
 
 def forget_person(config: Config, state: State, text: str) -> Forgotten:
-    """Take one guest out of the state store and every report; see `flows.state.people` for what is never touched.
+    """Take one guest out of the state store and every report; see `flows.state.people` for what is
+    never touched.
 
     Raises ConfigurationError when `text` is no e-mail address, LeaseHeld while a run is at work.
     """
     cleaned = clean_addresses(pd.Series([text], dtype="str"))
     if cleaned.isna().any() or not are_addresses(cleaned).all() or "@" not in cleaned.iloc[0]:
-        raise ConfigurationError(f"--guest {mask_address(text)} is no e-mail address: write it as in the source")
+        raise ConfigurationError(
+            f"--guest {mask_address(text)} is no e-mail address: write it as in the source"
+        )
     address = str(cleaned.iloc[0])
     with hold_lease(state, new_run(None), config):
         known = [Path(folder) for folder in state.runs()["report_dir"].dropna().unique()]
@@ -44,7 +49,10 @@ def forget_person(config: Config, state: State, text: str) -> Forgotten:
         for folder in folders:
             if _mentions(folder, words):
                 _rewrite(
-                    folder, config, lambda record: _without(record, address, names), words=lambda text: forget_words(text, address, names)
+                    folder,
+                    config,
+                    lambda record: _without(record, address, names),
+                    words=lambda text: forget_words(text, address, names),
                 )
                 found.reports += 1
     return found

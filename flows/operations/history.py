@@ -1,4 +1,6 @@
-"""Look back: find a run and its report, follow one event through all runs, compare two runs. Reads only."""
+"""Look back: find a run and its report, follow one event through all runs, compare two runs. Reads
+only.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _FIRST = 20
 
 
 def find_run(state: State, run: str) -> dict[str, Any]:
-    """The newest run whose id begins like this, or `latest`, of all events. Raises ConfigurationError when there is none."""
+    """The newest run whose id begins like this, or `latest`, of all events. Raises
+    ConfigurationError when there is none.
+    """
     runs = state.runs()
     some = state.list_selections() if run == "latest" else ()
     of_all = ~runs["kind"].isin([PART, "audit"]) & ~runs["plan_id"].isin(list(some))
@@ -50,34 +54,54 @@ def find_report(state: State, run: str) -> Path:
         with_report = with_report[there] if any(there) else with_report
     if run == "latest" and len(with_report):
         return Path(with_report.iloc[-1]["report_dir"])
-    found = with_report[with_report["run_id"] == find_run(state, run)["run_id"]] if run != "latest" else with_report
+    found = (
+        with_report[with_report["run_id"] == find_run(state, run)["run_id"]]
+        if run != "latest"
+        else with_report
+    )
     if found.empty:
-        raise ConfigurationError(f"there is no report of the run {run!r}: `essentry-sync runs` lists them")
+        raise ConfigurationError(
+            f"there is no report of the run {run!r}: `essentry-sync runs` lists them"
+        )
     return Path(found.iloc[-1]["report_dir"])
 
 
 def trace_event(state: State, config: Config, source_id: str) -> dict[str, Any]:
     """Where an event or invitation stands, in lines, and its life. People are masked.
 
-    source_id: as essentry has it, or an event's key as its source has it (`K-2026-0010`). Raises ConfigurationError for an id that nobody knows, and
-    for a key that several sources have.
+    source_id: as essentry has it, or an event's key as its source has it (`K-2026-0010`). Raises
+    ConfigurationError for an id that nobody knows, and for a key that several sources have.
     """
     wording = name_places(config, masked=True)
     naming = name_by(config, state.adopted())
     source_id = _find_by_key(state, config, naming, source_id) or source_id
-    event, invitation = _split_id(state, source_id, shared=config.essentry.invitation_ids == "shared")
+    event, invitation = _split_id(
+        state, source_id, shared=config.essentry.invitation_ids == "shared"
+    )
     snapshot, life = state.read_standing(event), state.list_life(event)
     source = _ask_source(config, naming, event)
     if snapshot.empty and life.empty and not source["rows"]:
         near = state.find_ids(source_id[: max(8, len(source_id) - 3)])
-        hint = f"; similar ones are {', '.join(near[:3])}" if near else ": ids are <source>-<source_event_id>, as reports show them"
+        hint = (
+            f"; similar ones are {', '.join(near[:3])}"
+            if near
+            else ": ids are <source>-<source_event_id>, as reports show them"
+        )
         raise ConfigurationError(f"neither the state nor a source knows {source_id!r}{hint}")
     standing = [source["line"], _tell_snapshot(state, snapshot, event, invitation, wording)]
-    standing += _tell_visits(state, event, invitation, wording) + _tell_rejections(state, event) + _tell_quarantine(state, naming, event)
+    standing += (
+        _tell_visits(state, event, invitation, wording)
+        + _tell_rejections(state, event)
+        + _tell_quarantine(state, naming, event)
+    )
     standing += _tell_sightings(state, event, invitation)
     records = _tell_life(state, life, wording)
     if invitation:
-        records = [row | {"what": _of_guest(row, invitation)} for row in records if _of_guest(row, invitation)]
+        records = [
+            row | {"what": _of_guest(row, invitation)}
+            for row in records
+            if _of_guest(row, invitation)
+        ]
     keep = ("when", "run_id", "plan_id", "action", "state", "code", "message", "what")
     return {
         "source_id": source_id,
@@ -89,17 +113,37 @@ def trace_event(state: State, config: Config, source_id: str) -> dict[str, Any]:
 
 
 def _find_by_key(state: State, config: Config, naming: Naming, key: str) -> str | None:
-    """The id of the event that its source calls so; None where the text is an id itself, or nobody's key."""
+    """The id of the event that its source calls so; None where the text is an id itself, or
+    nobody's key.
+    """
     if not state.read_standing(key).empty or not state.list_life(key).empty:
         return None
     keys = pd.Series([normalise_key(key)], dtype="str")
-    named = {source: str(naming.name_events(naming.prefix_of(source), keys).iloc[0]) for source in config.sources}
-    known = {source: name for source, name in named.items() if not (state.read_standing(name).empty and state.list_life(name).empty)}
-    known = known or {source: name for source, name in named.items() if len(state.list_quarantined(source, keys[0]))}
+    named = {
+        source: str(naming.name_events(naming.prefix_of(source), keys).iloc[0])
+        for source in config.sources
+    }
+    known = {
+        source: name
+        for source, name in named.items()
+        if not (state.read_standing(name).empty and state.list_life(name).empty)
+    }
+    known = known or {
+        source: name
+        for source, name in named.items()
+        if len(state.list_quarantined(source, keys[0]))
+    }
     if not known and not _names_a_source(naming, key):
-        known = {source: name for source, name in named.items() if _ask_source(config, naming, name)["rows"]}
+        known = {
+            source: name
+            for source, name in named.items()
+            if _ask_source(config, naming, name)["rows"]
+        }
     if len(known) > 1:
-        raise ConfigurationError(f"several sources have an event {key!r}: say which by its id, {' or '.join(sorted(known.values()))}")
+        raise ConfigurationError(
+            f"several sources have an event {key!r}: say which by its id, "
+            f"{' or '.join(sorted(known.values()))}"
+        )
     return next(iter(known.values()), None)
 
 
@@ -124,12 +168,17 @@ def _ask_source(config: Config, naming: Naming, event: str) -> dict[str, Any]:
     try:
         parsed = naming.read_event(event)
     except ValueError:
-        return {"rows": 0, "line": "source: the id cannot be read back, so its row cannot be looked up"}
+        return {
+            "rows": 0,
+            "line": "source: the id cannot be read back, so its row cannot be looked up",
+        }
     if parsed.source not in config.sources:
         return {"rows": 0, "line": f"source: the configuration has no source {parsed.source!r}"}
     try:
         completed = complete_config(config)
-        rows = read_event_rows(parsed.source, completed.sources[parsed.source], str(parsed.event), root=config.root)
+        rows = read_event_rows(
+            parsed.source, completed.sources[parsed.source], str(parsed.event), root=config.root
+        )
     except SyncError as error:
         return {"rows": 0, "line": f"source: {parsed.source} cannot be asked now ({error})"}
     if rows.empty:
@@ -141,25 +190,52 @@ def tell_rows(source: str, key: object, rows: pd.DataFrame) -> str:
     """What a source shows of one event, in words; at least one row. People are masked."""
     row = rows.iloc[0].dropna()
     shown = [
-        f"{key} {row[key]}" for key in ("status", "starts_at", "ends_at", "timezone", "room_name", "room_key", "site_key") if key in row
+        f"{key} {row[key]}"
+        for key in (
+            "status",
+            "starts_at",
+            "ends_at",
+            "timezone",
+            "room_name",
+            "room_key",
+            "site_key",
+        )
+        if key in row
     ]
     host = [f"host {mask_address(str(row['host_email']))}"] if "host_email" in row else []
     many = f" ({len(rows)} rows share the key)" if len(rows) > 1 else ""
     return f"{source} shows {key!r}{many}: {', '.join([*shown, *host])}"
 
 
-def _tell_snapshot(state: State, snapshot: pd.DataFrame, event: str, invitation: str | None, wording: Wording) -> str:
+def _tell_snapshot(
+    state: State, snapshot: pd.DataFrame, event: str, invitation: str | None, wording: Wording
+) -> str:
     if snapshot.empty:
         return "essentry: never confirmed it"
     row = snapshot.iloc[0]
     payload = orjson.loads(state.read_payloads([event]).get(event) or "{}")
-    words = {"active": "holds it", "deleted": "cancelled it", "expired": "holds it, and it is over"}.get(row["state"], row["state"])
+    words = {
+        "active": "holds it",
+        "deleted": "cancelled it",
+        "expired": "holds it, and it is over",
+    }.get(row["state"], row["state"])
     start = show_value("startsAt", payload.get("startsAt") or row["starts_at"].isoformat(), wording)
-    place = show_value("locationId", int(row["location_id"]), wording, with_id=True) if pd.notna(row["location_id"]) else "–"
-    line = f"essentry: {words} (confirmed by run {row['confirmed_run']}): {start}, {place}, {plural(int(row['guests'] or 0), 'guest')}"
+    place = (
+        show_value("locationId", int(row["location_id"]), wording, with_id=True)
+        if pd.notna(row["location_id"])
+        else "–"
+    )
+    line = (
+        f"essentry: {words} (confirmed by run {row['confirmed_run']}): {start}, {place}, "
+        f"{plural(int(row['guests'] or 0), 'guest')}"
+    )
     if invitation:
         guest = list_guests(payload).get(invitation)
-        line += f"; this guest: {show_person(mask_person(guest))}" if guest else "; this guest is not on its list"
+        line += (
+            f"; this guest: {show_person(mask_person(guest))}"
+            if guest
+            else "; this guest is not on its list"
+        )
     missing = int(row["absent_runs"] or 0) if pd.notna(row["absent_runs"]) else 0
     return line + (f"; gone from its source since {plural(missing, 'run')}" if missing else "")
 
@@ -168,16 +244,28 @@ def _tell_visits(state: State, event: str, invitation: str | None, wording: Word
     """Who arrived when, and left: the check-ins that were read back. People are masked."""
     lines = []
     for row in state.list_visits(event, invitation).astype("object").to_dict("records"):
-        given = {"firstName": row["first_name"], "lastName": row["last_name"], "email": row["email"]}
+        given = {
+            "firstName": row["first_name"],
+            "lastName": row["last_name"],
+            "email": row["email"],
+        }
         person = {key: value for key, value in given.items() if isinstance(value, str)}
-        who = show_person(mask_person(person)) if person else mask_person({"sourceId": row["invitation_id"]})["sourceId"]
+        who = (
+            show_person(mask_person(person))
+            if person
+            else mask_person({"sourceId": row["invitation_id"]})["sourceId"]
+        )
         times = [
             f"{word} {show_value('startsAt', row[name].isoformat(), wording)}"
             if pd.notna(row[name])
             else f"has not {word} as far as is known"
             for word, name in (("arrived", "arrived_at"), ("left", "left_at"))
         ]
-        said = f" ({mask_text(row['state'])} in essentry's words)" if isinstance(row["state"], str) else ""
+        said = (
+            f" ({mask_text(row['state'])} in essentry's words)"
+            if isinstance(row["state"], str)
+            else ""
+        )
         lines.append(f"visit: {who} {times[0]}, {times[1]}{said}")
     return lines
 
@@ -186,8 +274,9 @@ def _tell_rejections(state: State, event: str) -> list[str]:
     rows = state.rejections()
     rows = rows[rows["source_id"] == event]
     return [
-        f"rejected: {row['code']} {row['message'] if pd.notna(row['message']) else ''} ({plural(int(row['tries']), 'try', 'tries')}, "
-        f"again from {row['next_at']:%Y-%m-%d %H:%M} UTC or when it changes)"
+        f"rejected: {row['code']} {row['message'] if pd.notna(row['message']) else ''} "
+        f"({plural(int(row['tries']), 'try', 'tries')}, again from "
+        f"{row['next_at']:%Y-%m-%d %H:%M} UTC or when it changes)"
         for row in rows.to_dict("records")
     ]
 
@@ -199,15 +288,23 @@ def _tell_quarantine(state: State, naming: Naming, event: str) -> list[str]:
         return []
     rows = state.list_quarantined(parsed.source, str(parsed.event))
     newest = rows[rows["run_id"] == rows["run_id"].max()] if len(rows) else rows
-    return [f"quarantine: {row['remedy']} (run {row['run_id']}, {row['part']})" for row in newest.to_dict("records")]
+    return [
+        f"quarantine: {row['remedy']} (run {row['run_id']}, {row['part']})"
+        for row in newest.to_dict("records")
+    ]
 
 
 def _tell_sightings(state: State, event: str, invitation: str | None) -> list[str]:
     rows = state.sightings()
-    rows = rows[(rows["source_id"] == event) & ((rows["item"] == "") | (invitation is None) | (rows["item"] == invitation))]
+    rows = rows[
+        (rows["source_id"] == event)
+        & ((rows["item"] == "") | (invitation is None) | (rows["item"] == invitation))
+    ]
     return [
-        f"audit: {row['kind']} in essentry{' of ' + row['item'] if row['item'] else ''}{': ' + row['fields'] if row['fields'] else ''} "
-        f"(seen by {plural(int(row['times']), 'audit')} in a row, since {row['first_at']:%Y-%m-%d %H:%M} UTC)"
+        f"audit: {row['kind']} in essentry{' of ' + row['item'] if row['item'] else ''}"
+        f"{': ' + row['fields'] if row['fields'] else ''} "
+        f"(seen by {plural(int(row['times']), 'audit')} in a row, since "
+        f"{row['first_at']:%Y-%m-%d %H:%M} UTC)"
         for row in rows.to_dict("records")
     ]
 
@@ -221,7 +318,14 @@ def _tell_life(state: State, life: pd.DataFrame, wording: Wording) -> list[dict[
         for row, record in zip(rows.to_dict("records"), told, strict=True):
             at = row["answered_at"] if pd.notna(row["answered_at"]) else row["created_at"]
             run_id = row["run_id"] if isinstance(row["run_id"], str) else plan_id
-            records.append({**record, "when": show_value("startsAt", at.isoformat(), wording), "run_id": run_id, "plan_id": plan_id})
+            records.append(
+                {
+                    **record,
+                    "when": show_value("startsAt", at.isoformat(), wording),
+                    "run_id": run_id,
+                    "plan_id": plan_id,
+                }
+            )
     return records
 
 
@@ -236,28 +340,45 @@ def _of_guest(row: Mapping[str, Any], invitation: str) -> str:
 
 
 def compare_runs(state: State, config: Config, run_a: str, run_b: str) -> dict[str, Any]:
-    """Two runs: their numbers, and the events that both, or only one, changed. People are masked."""
+    """Two runs: their numbers, and the events that both, or only one, changed. People are
+    masked.
+    """
     wording = name_places(config, masked=True)
     found = [find_run(state, run) for run in (run_a, run_b)]
     runs = state.runs()
     told = {run["run_id"]: run for run in list_history(runs.assign(kind="sync"), limit=len(runs))}
     past = [told[run["run_id"]] for run in found if run["run_id"] in told]
     if len(past) < len(found):
-        raise ConfigurationError("one of these runs has not ended yet: `essentry-sync runs` lists them")
+        raise ConfigurationError(
+            "one of these runs has not ended yet: `essentry-sync runs` lists them"
+        )
     frames = [_changes_of(state, run["plan_id"]) for run in found]
     ids = [set(frame["source_id"]) for frame in frames]
-    groups = {"both": (frames[1], ids[0] & ids[1]), "only_a": (frames[0], ids[0] - ids[1]), "only_b": (frames[1], ids[1] - ids[0])}
+    groups = {
+        "both": (frames[1], ids[0] & ids[1]),
+        "only_a": (frames[0], ids[0] - ids[1]),
+        "only_b": (frames[1], ids[1] - ids[0]),
+    }
     return {
         "runs": [p | {"kind": run["kind"]} for p, run in zip(past, found, strict=True)],
         "numbers": [{"measure": m, "a": past[0][m], "b": past[1][m]} for m in MEASURES],
-        **{key: {"count": len(chosen), "first": _first(frame, chosen, wording)} for key, (frame, chosen) in groups.items()},
+        **{
+            key: {"count": len(chosen), "first": _first(frame, chosen, wording)}
+            for key, (frame, chosen) in groups.items()
+        },
     }
 
 
 def _changes_of(state: State, plan_id: Any) -> pd.DataFrame:
-    return state.load_plan(plan_id)[1] if isinstance(plan_id, str) else pd.DataFrame({"source_id": pd.Series(dtype="str")})
+    return (
+        state.load_plan(plan_id)[1]
+        if isinstance(plan_id, str)
+        else pd.DataFrame({"source_id": pd.Series(dtype="str")})
+    )
 
 
 def _first(frame: pd.DataFrame, chosen: set[str], wording: Wording) -> list[dict[str, str]]:
     rows = frame[frame["source_id"].isin(chosen)].head(_FIRST)
-    return [{"source_id": r["source_id"], "what": r["what"]} for r in list_changes(rows, {}, wording)]
+    return [
+        {"source_id": r["source_id"], "what": r["what"]} for r in list_changes(rows, {}, wording)
+    ]

@@ -1,5 +1,6 @@
-"""A run that is restricted to single events, to those of a guest, or to a part by source, location and day: everything is read and compared, and
-the chosen changes alone are sent, by the ledger, guards and proofs of any night. Each event is explained on the way.
+"""A run that is restricted to single events, to those of a guest, or to a part by source, location
+and day: everything is read and compared, and the chosen changes alone are sent, by the ledger,
+guards and proofs of any night. Each event is explained on the way.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from transforms.guards.restriction import Restriction
 
 @dataclass(frozen=True)
 class PartResult:
-    """How it ended; the steps of each event, as `explain_events` has them; what came along, in words; and the events that it was about."""
+    """How it ended; the steps of each event, as `explain_events` has them; what came along, in
+    words; and the events that it was about.
+    """
 
     result: Result
     explained: list[dict[str, Any]]
@@ -42,7 +45,8 @@ def run_part(
 ) -> PartResult:
     """Plan the chosen changes, and send them unless a guard holds them or `send` is false.
 
-    Raises ConfigurationError when nothing can be chosen so, and SyncError, once the report is written, as a night does.
+    Raises ConfigurationError when nothing can be chosen so, and SyncError, once the report is
+    written, as a night does.
     """
     with open_session(config, kind=PART if send else "plan", as_of=as_of) as session:
         session.watch(progress)
@@ -64,4 +68,6 @@ def _explain(session: Session, watch: Watch, result: Result) -> PartResult:
     if planned is None or planned.selected is None:
         raise RuntimeError("a restricted run has a selection")
     explained = explain_events(session.config, session.state, planned, watch)
-    return PartResult(result, explained, describe_selected(planned.selected, watch.only), planned.selected.ids)
+    return PartResult(
+        result, explained, describe_selected(planned.selected, watch.only), planned.selected.ids
+    )

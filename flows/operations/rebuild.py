@@ -1,8 +1,10 @@
-"""Rebuild a lost snapshot: send every current event once more, complete and additive, delete nothing, and list what may be left over.
+"""Rebuild a lost snapshot: send every current event once more, complete and additive, delete
+nothing, and list what may be left over.
 
-essentry knows most of what is sent by its sourceId, so for it this is an update. Guests without a key in their source are another matter: their
-ids rest on the salt of the lost state. They get new ids, which essentry has never seen, and are invited again; a backup of the state, however
-old, has the salt, so restoring one is better than rebuilding.
+essentry knows most of what is sent by its sourceId, so for it this is an update. Guests without a
+key in their source are another matter: their ids rest on the salt of the lost state. They get new
+ids, which essentry has never seen, and are invited again; a backup of the state, however old, has
+the salt, so restoring one is better than rebuilding.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _NUMBERED = re.compile(r"-~g\d+(?:~s[a-z2-7]{16})?$")
 
 @dataclass(frozen=True)
 class Rebuild:
-    """What a rebuild would send. `renumbered`: guests whose invitations get new ids, and who are invited again."""
+    """What a rebuild would send. `renumbered`: guests whose invitations get new ids, and who are
+    invited again.
+    """
 
     plan_id: str
     events: int
@@ -40,11 +44,14 @@ class Rebuild:
 
 
 def plan_rebuild(config: Config) -> Rebuild:
-    """Make and store the plan; it waits for an approval. Raises StateError when the snapshot is not lost."""
+    """Make and store the plan; it waits for an approval. Raises StateError when the snapshot is not
+    lost.
+    """
     with open_session(additive(config), kind="plan") as session:
         if len(session.state.read_fingerprints()):
             raise StateError(
-                f"the state store {session.state.label} still knows events: there is nothing to rebuild; `essentry-sync sync --full` sends all again"
+                f"the state store {session.state.label} still knows events: "
+                "there is nothing to rebuild; `essentry-sync sync --full` sends all again"
             )
         planned = nightly.plan(session, *nightly.extract(session))
         finish(session)
@@ -56,14 +63,22 @@ def _count(state: State, planned: Planned) -> Rebuild:
     renumbered: set[str] = set()
     for first in range(1, len(planned.diff.changes) + 1, PAGE_ROWS):
         for text in state.read_page(planned.plan_id, first, first + PAGE_ROWS - 1)["body"]:
-            renumbered |= {name_person(guest) for key, guest in list_guests(orjson.loads(text)).items() if _NUMBERED.search(key)}
+            renumbered |= {
+                name_person(guest)
+                for key, guest in list_guests(orjson.loads(text)).items()
+                if _NUMBERED.search(key)
+            }
     mails = planned.diff.mails["identity"]
-    return Rebuild(planned.plan_id, len(planned.diff.changes), len(mails), mails.nunique(), len(renumbered))
+    return Rebuild(
+        planned.plan_id, len(planned.diff.changes), len(mails), mails.nunique(), len(renumbered)
+    )
 
 
 def additive(config: Config) -> Config:
     """The configuration with additive guest lists: a rebuild takes nobody off a list."""
-    return config.model_copy(update={"essentry": config.essentry.model_copy(update={"guest_list": "additive"})})
+    return config.model_copy(
+        update={"essentry": config.essentry.model_copy(update={"guest_list": "additive"})}
+    )
 
 
 def apply_rebuild(config: Config, plan_id: str) -> Result:

@@ -9,24 +9,40 @@ from transforms.diff.unions import find_united_with, read_members
 
 
 def check_rename(config: Config, state: State, old: str, new: str) -> None:
-    """Raise ConfigurationError, with the remedy, unless the ids of `old` are those that the configuration builds for `new`."""
+    """Raise ConfigurationError, with the remedy, unless the ids of `old` are those that the
+    configuration builds for `new`.
+    """
     known = state.read_fingerprints()
     united = find_united_with(known, old)
     if not state.knows_source(old) and not united:
         raise ConfigurationError(
-            f"the state holds nothing of a source {old!r}: it knows {', '.join(sorted(set(known['source']))) or 'none'}"
+            f"the state holds nothing of a source {old!r}: it knows "
+            f"{', '.join(sorted(set(known['source']))) or 'none'}"
         )
     if old in config.sources:
-        raise ConfigurationError(f"the configuration still names the source {old!r}: give it its new name there first")
+        raise ConfigurationError(
+            f"the configuration still names the source {old!r}: give it its new name there first"
+        )
     if new not in config.sources:
-        raise ConfigurationError(f"the configuration names no source {new!r}: write [sources.{new}] instead of [sources.{old}] first")
+        raise ConfigurationError(
+            f"the configuration names no source {new!r}: write [sources.{new}] instead of "
+            f"[sources.{old}] first"
+        )
     if state.knows_source(new):
-        raise ConfigurationError(f"the state holds events of {new!r} already: two sources do not become one, their ids would meet")
+        raise ConfigurationError(
+            f"the state holds events of {new!r} already: two sources do not become one, "
+            "their ids would meet"
+        )
     adopted = set(state.adopted()["event"].values())
     prefixes = set()
     others = {entry.id_prefix or name for name, entry in config.sources.items() if name != new}
-    rows = known.loc[((known["source"] == old) & ~known["source_id"].isin(adopted)) | known["source_id"].isin(united)]
-    for source_id, members in rows[["source_id", "members_json"]].itertuples(index=False, name=None):
+    rows = known.loc[
+        ((known["source"] == old) & ~known["source_id"].isin(adopted))
+        | known["source_id"].isin(united)
+    ]
+    for source_id, members in rows[["source_id", "members_json"]].itertuples(
+        index=False, name=None
+    ):
         # the beginning of a shortened id is whole; a united meeting may carry another source's id
         found = {record.partition("-")[0] for record in (source_id, *read_members(members))}
         prefixes |= found - others if isinstance(members, str) else found
@@ -34,6 +50,7 @@ def check_rename(config: Config, state: State, old: str, new: str) -> None:
     if (prefixes or {old}) != {built}:
         wanted = sorted(prefixes or {old})[0]
         raise ConfigurationError(
-            f"the ids of {old} begin with {wanted}-, those of {new} would begin with {built}-, and every guest would be cancelled and invited "
+            f"the ids of {old} begin with {wanted}-, those of {new} would begin with {built}-, "
+            "and every guest would be cancelled and invited "
             f'again: write id_prefix = "{wanted}" under [sources.{new}]'
         )

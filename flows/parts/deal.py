@@ -1,4 +1,6 @@
-"""Deal a source's rows to the partitions' files while they are read, so that no source has to fit into memory. Nothing is judged here."""
+"""Deal a source's rows to the partitions' files while they are read, so that no source has to fit
+into memory. Nothing is judged here.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 @dataclass(frozen=True)
 class Dealt:
-    """One source's raw rows, a file a partition. `pointing`: records of its events that point at others; `read_at`: when reading began (UTC)."""
+    """One source's raw rows, a file a partition. `pointing`: records of its events that point at
+    others; `read_at`: when reading began (UTC).
+    """
 
     source: str
     events: list[Path]
@@ -61,8 +65,12 @@ class DealtPart:
         return frames
 
 
-def deal_source(name: str, config: SourceConfig, *, root: Path, shelf: Shelf, count: int, naming: Naming) -> Dealt:
-    """Read one completed source into the files of `count` partitions. Raises as `read_source` does, and StateError when the folder is full."""
+def deal_source(
+    name: str, config: SourceConfig, *, root: Path, shelf: Shelf, count: int, naming: Naming
+) -> Dealt:
+    """Read one completed source into the files of `count` partitions. Raises as `read_source` does,
+    and StateError when the folder is full.
+    """
     read_at = datetime.now(UTC)
     pointing: list[pd.Series] = []
 
@@ -73,7 +81,12 @@ def deal_source(name: str, config: SourceConfig, *, root: Path, shelf: Shelf, co
         first = next(batches)
         with ExitStack() as stack:
             with explain_failure(files[0]):
-                writers = [stack.enter_context(pa.ipc.new_stream(str(file), first.schema, options=_COMPRESSED)) for file in files]
+                writers = [
+                    stack.enter_context(
+                        pa.ipc.new_stream(str(file), first.schema, options=_COMPRESSED)
+                    )
+                    for file in files
+                ]
             for batch in chain([first], batches):
                 keys = to_series(batch.column("source_event_id"), pd.RangeIndex(len(batch)))
                 where = choose_partitions(name, keys, count)
@@ -83,7 +96,9 @@ def deal_source(name: str, config: SourceConfig, *, root: Path, shelf: Shelf, co
                 with explain_failure(files[0]):
                     for number, writer in enumerate(writers):
                         if bounds[number] < bounds[number + 1]:
-                            writer.write_batch(dealt.slice(bounds[number], bounds[number + 1] - bounds[number]))
+                            writer.write_batch(
+                                dealt.slice(bounds[number], bounds[number + 1] - bounds[number])
+                            )
                 if part == "events":
                     pointing.append(find_pointing(name, to_frame([batch]), naming))
         return files
@@ -92,22 +107,46 @@ def deal_source(name: str, config: SourceConfig, *, root: Path, shelf: Shelf, co
     return Dealt(name, events, guests, pd.concat(pointing, ignore_index=True), read_at)
 
 
-def read_night(config: Config, state: State, shelf: Shelf) -> tuple[dict[str, Extracted] | dict[str, Dealt], dict[str, str]]:
-    """Read every source as `read_sources` does: into memory, or into the files of a shelf that has a folder."""
+def read_night(
+    config: Config, state: State, shelf: Shelf
+) -> tuple[dict[str, Extracted] | dict[str, Dealt], dict[str, str]]:
+    """Read every source as `read_sources` does: into memory, or into the files of a shelf that has
+    a folder.
+    """
     if shelf.folder is None:
         return read_sources(config, read=partial(read_source, root=config.root))
     naming = name_by(config, state.adopted())
-    return read_sources(config, read=partial(deal_source, root=config.root, shelf=shelf, count=config.scale.partitions, naming=naming))
+    return read_sources(
+        config,
+        read=partial(
+            deal_source, root=config.root, shelf=shelf, count=config.scale.partitions, naming=naming
+        ),
+    )
 
 
-def gather_parts(sources: Sequence[Dealt], *, united: pd.Series, shelf: Shelf) -> list[Place[Frames]]:
-    """The partitions of a night, and the linked records of all sources in one more. united: as `find_united` gives it."""
-    linked = pd.concat([united, *(source.pointing for source in sources)], ignore_index=True).astype("str")
+def gather_parts(
+    sources: Sequence[Dealt], *, united: pd.Series, shelf: Shelf
+) -> list[Place[Frames]]:
+    """The partitions of a night, and the linked records of all sources in one more. united: as
+    `find_united` gives it.
+    """
+    linked = pd.concat(
+        [united, *(source.pointing for source in sources)], ignore_index=True
+    ).astype("str")
     count = len(sources[0].events)
-    parts: list[Place[Frames]] = [DealtPart({s.source: (s.events[n], s.guests[n]) for s in sources}, linked) for n in range(count)]
+    parts: list[Place[Frames]] = [
+        DealtPart({s.source: (s.events[n], s.guests[n]) for s in sources}, linked)
+        for n in range(count)
+    ]
     together = {
         source.source: tuple(
-            pd.concat([_read(file, source.source, linked, only=True) for file in (files if len(linked) else files[:1])], ignore_index=True)
+            pd.concat(
+                [
+                    _read(file, source.source, linked, only=True)
+                    for file in (files if len(linked) else files[:1])
+                ],
+                ignore_index=True,
+            )
             for files in (source.events, source.guests)
         )
         for source in sources

@@ -1,7 +1,7 @@
 """Where the parts of a divided night lie between its stages: in memory, or in a folder. No rules.
 
-A folder holds people's names and addresses while the night runs: it is readable by its owner alone, and what a killed run left in it goes with the
-next run.
+A folder holds people's names and addresses while the night runs: it is readable by its owner alone,
+and what a killed run left in it goes with the next run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _MARK = "essentry-sync-night-"
 
 
 class Place(Protocol[Content]):
-    """Something that was put on a shelf. It can travel to another process, which must reach the folder, too."""
+    """Something that was put on a shelf. It can travel to another process, which must reach the
+    folder, too.
+    """
 
     def look(self) -> Content:
         """The content; it stays."""
@@ -79,14 +81,20 @@ class Shelf:
         return _InFile(path)
 
     def write_pages(self, pages: Iterable[T]) -> Callable[[], Iterator[T]]:
-        """Write one after the other into a file, and give a way to read them again, once and one at a time."""
+        """Write one after the other into a file, and give a way to read them again, once and one at
+        a time.
+        """
         path = self.new_path()
         with explain_failure(path), pa.output_stream(str(path), compression="lz4") as file:
             for page in pages:
                 pickle.dump(page, file, protocol=5)
 
         def read() -> Iterator[T]:
-            with explain_failure(path), pa.input_stream(str(path), compression="lz4") as file, suppress(EOFError):
+            with (
+                explain_failure(path),
+                pa.input_stream(str(path), compression="lz4") as file,
+                suppress(EOFError),
+            ):
                 while True:
                     yield pickle.load(file)  # noqa: S301  our own file, in a folder that is nobody else's
             path.unlink(missing_ok=True)
@@ -101,7 +109,9 @@ class Shelf:
 
 
 def release_memory() -> None:
-    """Give back to the machine what a stage had and the next may not need: Arrow's memory, and where it can be asked (glibc) everybody else's."""
+    """Give back to the machine what a stage had and the next may not need: Arrow's memory, and
+    where it can be asked (glibc) everybody else's.
+    """
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -110,9 +120,11 @@ def release_memory() -> None:
 
 @contextmanager
 def open_shelf(folder: Path | None) -> Iterator[Shelf]:
-    """A shelf for one night: in a new folder inside of `folder`, which is removed at the end, or in memory.
+    """A shelf for one night: in a new folder inside of `folder`, which is removed at the end, or in
+    memory.
 
-    Raises ConfigurationError when the folder cannot be used. What nobody holds a lock on any more is a killed run's, and is removed.
+    Raises ConfigurationError when the folder cannot be used. What nobody holds a lock on any more
+    is a killed run's, and is removed.
     """
     if folder is None:
         yield Shelf()
@@ -130,7 +142,8 @@ def open_shelf(folder: Path | None) -> Iterator[Shelf]:
             draft.rename(mine)  # held before another night can see it
         except OSError as error:
             raise ConfigurationError(
-                f"scale.folder: {folder} cannot be used ({error.strerror}): name a folder that this user may write to"
+                f"scale.folder: {folder} cannot be used ({error.strerror}): "
+                "name a folder that this user may write to"
             ) from None
         try:
             yield Shelf(mine)
@@ -158,5 +171,6 @@ def explain_failure(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StateError(
-            f"scale.folder: {path.parent} cannot be used ({reason}): make room, or name another folder; nothing was sent"
+            f"scale.folder: {path.parent} cannot be used ({reason}): make room, "
+            "or name another folder; nothing was sent"
         ) from None

@@ -1,4 +1,6 @@
-"""The work of one partition, and the ways to do the work of all: in this process, or wherever a flow's task runner puts it."""
+"""The work of one partition, and the ways to do the work of all: in this process, or wherever a
+flow's task runner puts it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from transforms.validate.source import Validated, validate_source
 
 @dataclass(frozen=True)
 class RawPart:
-    """What validation needs of one partition. It travels to the worker whole, and holds no secret. since: the clock of each source's measure.
+    """What validation needs of one partition. It travels to the worker whole, and holds no secret.
+    since: the clock of each source's measure.
 
     `asked`: source → ids of events of which is asked whether the source has their row.
     """
@@ -41,7 +44,9 @@ class RawPart:
 
 @dataclass(frozen=True)
 class ValidatedPart:
-    """One partition's rows, and what validation found. keyless: source → the texts for which guests need a number; shown: of the ids asked for."""
+    """One partition's rows, and what validation found. keyless: source → the texts for which guests
+    need a number; shown: of the ids asked for.
+    """
 
     rows: Place[list[Validated]]
     found: list[Validated]
@@ -64,7 +69,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Built:
-    """The rows of what essentry should hold of one partition: `events` with fingerprints, and as `Desired` has them the rest."""
+    """The rows of what essentry should hold of one partition: `events` with fingerprints, and as
+    `Desired` has them the rest.
+    """
 
     events: pd.DataFrame
     invitations: pd.DataFrame
@@ -73,7 +80,9 @@ class Built:
 
 @dataclass(frozen=True)
 class BuiltPart:
-    """One partition, built. `ids`: the source_id of its events; `places`: `join_places` of them; `found`: everything but the rows."""
+    """One partition, built. `ids`: the source_id of its events; `places`: `join_places` of them;
+    `found`: everything but the rows.
+    """
 
     rows: Place[Built]
     ids: pd.Series
@@ -82,17 +91,25 @@ class BuiltPart:
 
 
 class MapParts(Protocol):
-    """Do the same work for each part and give the results in order; `name` is shown to the operator."""
+    """Do the same work for each part and give the results in order; `name` is shown to the
+    operator.
+    """
 
-    def __call__(self, name: str, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]: ...
+    def __call__(
+        self, name: str, work: Callable[[Any], Any], parts: Sequence[Any]
+    ) -> list[Any]: ...
 
 
 def validate_part(part: RawPart) -> ValidatedPart:
     """Every source's rows of one partition typed and checked."""
     validated = validate_frames(part.frames.take(), part.config, as_of=part.as_of, since=part.since)
     keyless = list_keyless(validated, part.config)
-    shown = frozenset().union(*(_find_shown(source, part) for source in validated if part.asked.get(source.source)))
-    return ValidatedPart(part.shelf.put(validated), [leave_out_rows(source) for source in validated], keyless, shown)
+    shown = frozenset().union(
+        *(_find_shown(source, part) for source in validated if part.asked.get(source.source))
+    )
+    return ValidatedPart(
+        part.shelf.put(validated), [leave_out_rows(source) for source in validated], keyless, shown
+    )
 
 
 def _find_shown(source: Validated, part: RawPart) -> set[str]:
@@ -104,7 +121,11 @@ def _find_shown(source: Validated, part: RawPart) -> set[str]:
 
 
 def validate_frames(
-    frames: Frames, config: Config, *, as_of: pd.Timestamp | None = None, since: Mapping[str, pd.Timestamp] | None = None
+    frames: Frames,
+    config: Config,
+    *,
+    as_of: pd.Timestamp | None = None,
+    since: Mapping[str, pd.Timestamp] | None = None,
 ) -> list[Validated]:
     """Every source, by name."""
     return [
@@ -123,17 +144,33 @@ def validate_frames(
 def list_keyless(validated: Sequence[Validated], config: Config) -> dict[str, list[str]]:
     """source → the texts for which its guests without a key need a number."""
     shared = config.essentry.invitation_ids == "shared"
-    return {source.source: list_guest_keys(source, shared=shared).dropna().unique().tolist() for source in validated}
+    return {
+        source.source: list_guest_keys(source, shared=shared).dropna().unique().tolist()
+        for source in validated
+    }
 
 
 def build_part(part: Part) -> BuiltPart:
     """What essentry should hold of one partition, and its events with fingerprints."""
     validated = part.validated.take()
-    desired = build_desired(validated, part.numbers, part.config, confirmed=part.confirmed, as_of=part.as_of, naming=part.naming)
+    desired = build_desired(
+        validated,
+        part.numbers,
+        part.config,
+        confirmed=part.confirmed,
+        as_of=part.as_of,
+        naming=part.naming,
+    )
     del validated
     events = add_fingerprints(Payloads(desired.events, desired.invitations))
     rows = part.shelf.put(Built(events, desired.invitations, desired.dispositions))
-    found = replace(desired, **{name: leave_no_rows(getattr(desired, name)) for name in ("events", "invitations", "dispositions")})
+    found = replace(
+        desired,
+        **{
+            name: leave_no_rows(getattr(desired, name))
+            for name in ("events", "invitations", "dispositions")
+        },
+    )
     return BuiltPart(rows, events["source_id"], join_places(events), found)
 
 
@@ -148,7 +185,9 @@ def rename_part(part: BuiltPart, kept: Mapping[str, str], shelf: Shelf) -> Built
 
 
 def map_here(config: Config) -> MapParts:
-    """Threads or processes of this machine, without an engine (`dask` needs the flow: threads here)."""
+    """Threads or processes of this machine, without an engine (`dask` needs the flow: threads
+    here).
+    """
 
     def map_parts(name: str, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
         if len(parts) == 1:

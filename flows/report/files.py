@@ -1,4 +1,6 @@
-"""Write a run's report to its folder: report.html, report.json, report.md, changes.csv, changes.parquet. Files are readable by the owner alone."""
+"""Write a run's report to its folder: report.html, report.json, report.md, changes.csv,
+changes.parquet. Files are readable by the owner alone.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,9 @@ def write_report(
 ) -> Path:
     """Write all files of one run, each whole or not at all; returns the folder.
 
-    listed: the changes to list one by one, by `choose_listed`; changes: all of them, a part at a time. read_contents: seq → canonical JSON of the
-    events that are created, for those that are listed.
+    listed: the changes to list one by one, by `choose_listed`; changes: all of them, a part at a
+    time. read_contents: seq → canonical JSON of the events that are created, for those that are
+    listed.
     """
     created = listed.loc[listed["action"] == "create", "seq"].tolist() if len(listed) else []
     records = list_changes(listed, read_contents(created), wording)
@@ -64,7 +67,8 @@ def remove_report(folder: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove what a killed run left half written: drafts, and files without the report.json that they could be written anew from.
+    """Remove what a killed run left half written: drafts, and files without the report.json that
+    they could be written anew from.
 
     Call it while no run can be at work.
     """
@@ -78,14 +82,21 @@ def remove_drafts(folder: Path) -> None:
 
 def write_pages(folder: Path, report: Mapping[str, Any], wording: Wording) -> None:
     """report.json, and the pages that render from it alone."""
-    _write(folder / "report.json", orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    _write(
+        folder / "report.json",
+        orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY),
+    )
     _write(folder / "report.md", render_markdown(report, wording).encode())
     _write(folder / PAGE, render_html(report, report.get("changes", []), wording))
 
 
 def write_tables(folder: Path, tables: Iterable[pd.DataFrame]) -> None:
     """changes.parquet and changes.csv. tables: the rows, a part at a time, at least one part."""
-    with _draft(folder / "changes.parquet") as columns, _draft(folder / "changes.csv") as lines, ExitStack() as stack:
+    with (
+        _draft(folder / "changes.parquet") as columns,
+        _draft(folder / "changes.csv") as lines,
+        ExitStack() as stack,
+    ):
         writers: list[Any] = []
         for table in tables:
             part = pa.Table.from_pandas(table, preserve_index=False)
@@ -100,14 +111,25 @@ def write_tables(folder: Path, tables: Iterable[pd.DataFrame]) -> None:
 
 
 def defuse_formulas(table: pa.Table) -> pa.Table:
-    """The table, safe to open in a spreadsheet: a text that looks like a formula gets an apostrophe; instants are ISO 8601 with their offset."""
+    """The table, safe to open in a spreadsheet: a text that looks like a formula gets an
+    apostrophe; instants are ISO 8601 with their offset.
+    """
     columns = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_timestamp(column.type):
-            column = pc.strftime(column.cast(pa.timestamp("s", column.type.tz), safe=False), format="%Y-%m-%dT%H:%M:%S%z")
+            column = pc.strftime(
+                column.cast(pa.timestamp("s", column.type.tz), safe=False),
+                format="%Y-%m-%dT%H:%M:%S%z",
+            )
         elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             risky = pc.match_substring_regex(column, _FORMULA)
-            column = pc.if_else(risky, pc.binary_join_element_wise(pa.scalar("'", column.type), column, pa.scalar("", column.type)), column)
+            column = pc.if_else(
+                risky,
+                pc.binary_join_element_wise(
+                    pa.scalar("'", column.type), column, pa.scalar("", column.type)
+                ),
+                column,
+            )
         columns[name] = column
     return pa.table(columns)
 
@@ -118,8 +140,9 @@ def _explain_failure(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ReportError(
-            f"the report in {folder} cannot be written ({error.strerror}): make room, correct report.directory or the rights of the folder; "
-            "what the run did is in the state store"
+            f"the report in {folder} cannot be written ({error.strerror}): make room, "
+            "correct report.directory or the rights of the folder; what the run did is in the "
+            "state store"
         ) from None
 
 

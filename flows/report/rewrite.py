@@ -30,7 +30,9 @@ def _mentions(folder: Path, words: list[str]) -> bool:
     table = _read_table(folder)
     if table is None:
         return False
-    columns = [table[column].dropna().str.casefold() for column in (*_LISTS, "message", "name", "what")]
+    columns = [
+        table[column].dropna().str.casefold() for column in (*_LISTS, "message", "name", "what")
+    ]
     return any(column.str.contains(word, regex=False).any() for column in columns for word in words)
 
 
@@ -40,13 +42,18 @@ def _read_table(folder: Path) -> pd.DataFrame | None:
 
 
 def _without(record: Mapping[str, Any], address: str, names: set[str]) -> dict[str, Any]:
-    """A change without the guest; names are those of the same person elsewhere in the report, for titles of meetings that are over."""
+    """A change without the guest; names are those of the same person elsewhere in the report, for
+    titles of meetings that are over.
+    """
     mine = find_names(record, address) or (names if _is_about(record, names) else set())
     return forget_guest(dict(record), address, mine)
 
 
 def _is_about(record: Mapping[str, Any], names: set[str]) -> bool:
-    return any(" " in name and name.casefold() in str(record.get("name") or "").casefold() for name in names)
+    return any(
+        " " in name and name.casefold() in str(record.get("name") or "").casefold()
+        for name in names
+    )
 
 
 def _rewrite(
@@ -57,7 +64,9 @@ def _rewrite(
     masked: bool = False,
     words: Callable[[str], str] = lambda text: text,
 ) -> None:
-    """Write a report's files anew from its data: each change through `change`, titles and messages of problems through `words`."""
+    """Write a report's files anew from its data: each change through `change`, titles and messages
+    of problems through `words`.
+    """
     report = _read(folder)
     wording = name_places(config, masked=masked or report.get("masked", False))
     records = [change(record) for record in report.get("changes", [])]
@@ -67,8 +76,18 @@ def _rewrite(
         report = {**report, "changes": records, "masked": wording.masked}
         problems = []
         for problem in report["problems"]:
-            name = mask_value("name", problem["name"]) if masked else problem["name"] and words(problem["name"])
-            problems.append({**problem, "name": name, "message": problem["message"] and words(problem["message"])})
+            name = (
+                mask_value("name", problem["name"])
+                if masked
+                else problem["name"] and words(problem["name"])
+            )
+            problems.append(
+                {
+                    **problem,
+                    "name": name,
+                    "message": problem["message"] and words(problem["message"]),
+                }
+            )
         report["problems"] = problems
     table = _read_table(folder)
     write_pages(folder, report, wording)
@@ -76,12 +95,22 @@ def _rewrite(
         write_tables(folder, [_change_table(table, change, wording_masked=masked)])
 
 
-def _change_table(table: pd.DataFrame, change: Callable[[Mapping[str, Any]], dict[str, Any]], *, wording_masked: bool) -> pd.DataFrame:
+def _change_table(
+    table: pd.DataFrame,
+    change: Callable[[Mapping[str, Any]], dict[str, Any]],
+    *,
+    wording_masked: bool,
+) -> pd.DataFrame:
     """changes.parquet's rows through `change`; only rows that hold people are looked at."""
     rows = []
     for row in table[["name", "message", "what", *_LISTS]].to_dict("records"):
-        record: dict[str, Any] = {key: orjson.loads(row[key]) if isinstance(row[key], str) else [] for key in _LISTS}
-        record |= {key: row[key] if isinstance(row[key], str) else None for key in ("name", "message", "what")}
+        record: dict[str, Any] = {
+            key: orjson.loads(row[key]) if isinstance(row[key], str) else [] for key in _LISTS
+        }
+        record |= {
+            key: row[key] if isinstance(row[key], str) else None
+            for key in ("name", "message", "what")
+        }
         done = change(record)
         if wording_masked and done != record:
             done["what"] = None  # it may name people; fields and guests tell the same, masked
@@ -91,5 +120,7 @@ def _change_table(table: pd.DataFrame, change: Callable[[Mapping[str, Any]], dic
                 **{k: done[k] for k in ("name", "message", "what")},
             }
         )
-    new = pd.DataFrame(rows, columns=["name", "message", "what", *_LISTS], index=table.index).astype("str")
+    new = pd.DataFrame(
+        rows, columns=["name", "message", "what", *_LISTS], index=table.index
+    ).astype("str")
     return table.assign(**{column: new[column] for column in new.columns})

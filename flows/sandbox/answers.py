@@ -36,7 +36,10 @@ def list_invitations(
                 if updated_since is None or changed_at >= updated_since:
                     found.append((starts_at, guest.id, event, key))
         found.sort(key=lambda row: row[:2])
-        page = [_describe_invitation(state, event, key) for _, _, event, key in found[offset : offset + limit]]
+        page = [
+            _describe_invitation(state, event, key)
+            for _, _, event, key in found[offset : offset + limit]
+        ]
         return {"invitations": page, "pageInfo": {"totalCount": len(found)}}
 
 
@@ -47,7 +50,10 @@ def _describe_invitation(state: SandboxState, event: StoredEvent, key: str) -> d
         "id": guest.id,
         "event": {
             "id": event.id,
-            **{name: fields.get(name) for name in ("name", "startsAt", "endsAt", "locationId", "description")},
+            **{
+                name: fields.get(name)
+                for name in ("name", "startsAt", "endsAt", "locationId", "description")
+            },
             "hostId": host.get("id"),
             "createdAt": event.created_at,
             "updatedAt": event.updated_at,
@@ -61,7 +67,11 @@ def _describe_invitation(state: SandboxState, event: StoredEvent, key: str) -> d
 
 def _describe_contact(contact: StoredContact) -> dict[str, Any]:
     names = ("email", "firstName", "lastName", "companyName", "language")
-    return {"id": contact.id, "birthdate": None, **{name: contact.fields.get(name) for name in names}}
+    return {
+        "id": contact.id,
+        "birthdate": None,
+        **{name: contact.fields.get(name) for name in names},
+    }
 
 
 def list_check_ins(

@@ -1,8 +1,9 @@
-"""The local essentry: a server with the rules of the Synchronization API, which counts mails instead of sending them.
+"""The local essentry: a server with the rules of the Synchronization API, which counts mails
+instead of sending them.
 
-HTTP only: routes, authorisation, faults on the wire, starting and stopping. The rules are in `rules`, what is
-shown in `page`. essentry's calls are under /api/v2 and want the bearer token; the sandbox's own are under
-/sandbox and want none, so it belongs on a loopback address.
+HTTP only: routes, authorisation, faults on the wire, starting and stopping. The rules are in
+`rules`, what is shown in `page`. essentry's calls are under /api/v2 and want the bearer token; the
+sandbox's own are under /sandbox and want none, so it belongs on a loopback address.
 """
 
 from __future__ import annotations
@@ -27,10 +28,18 @@ from flows.sandbox.faults import Fault, FaultQueue, parse_faults
 from flows.sandbox.page import describe_mails, describe_requests, describe_state, render_page
 from flows.sandbox.records import SandboxSettings, parse_instant
 from flows.sandbox.rules import SandboxState
-from schemas.essentry import READ_LIMIT_DEFAULT, READ_LIMIT_MAX, Instant, ShapeError, parse_events_request
+from schemas.essentry import (
+    READ_LIMIT_DEFAULT,
+    READ_LIMIT_MAX,
+    Instant,
+    ShapeError,
+    parse_events_request,
+)
 
 API_PREFIX = "/api/v2"
-_HTML_PAGE = "<!doctype html><title>Please sign in</title><p>This is not the answer you were waiting for."
+_HTML_PAGE = (
+    "<!doctype html><title>Please sign in</title><p>This is not the answer you were waiting for."
+)
 _INSTANT = TypeAdapter(Instant)
 
 
@@ -47,7 +56,9 @@ class _InvitationReference(_Reference):
 
 
 class _Transition(_Reference):
-    """Body of POST /check-ins/transitions. Event names are not documented: ARRIVE and LEAVE are the sandbox's own."""
+    """Body of POST /check-ins/transitions. Event names are not documented: ARRIVE and LEAVE are the
+    sandbox's own.
+    """
 
     eventName: Literal["ARRIVE", "LEAVE"]
     checkIn: _CheckInReference | None = None
@@ -55,7 +66,9 @@ class _Transition(_Reference):
 
 
 def create_app(settings: SandboxSettings) -> Starlette:
-    """Create the application; `app.state.sandbox` is the SandboxState, `app.state.faults` the FaultQueue."""
+    """Create the application; `app.state.sandbox` is the SandboxState, `app.state.faults` the
+    FaultQueue.
+    """
     return _App(SandboxState(settings), FaultQueue()).build()
 
 
@@ -69,9 +82,19 @@ class _App:
         """Wire the routes."""
         routes = [
             Route(f"{API_PREFIX}/events", self.put_events, methods=["PUT"]),
-            Route(f"{API_PREFIX}/locations/{{location_id:int}}/invitations", self._reading(self.get_invitations)),
-            Route(f"{API_PREFIX}/locations/{{location_id:int}}/check-ins", self._reading(self.get_check_ins)),
-            Route(f"{API_PREFIX}/check-ins/transitions", self._reading(self.post_transition), methods=["POST"]),
+            Route(
+                f"{API_PREFIX}/locations/{{location_id:int}}/invitations",
+                self._reading(self.get_invitations),
+            ),
+            Route(
+                f"{API_PREFIX}/locations/{{location_id:int}}/check-ins",
+                self._reading(self.get_check_ins),
+            ),
+            Route(
+                f"{API_PREFIX}/check-ins/transitions",
+                self._reading(self.post_transition),
+                methods=["POST"],
+            ),
             Route("/sandbox/state", self.get_state),
             Route("/sandbox/mails", self.get_mails),
             Route("/sandbox/requests", self.get_requests),
@@ -88,7 +111,9 @@ class _App:
     # --- PUT /events ---
 
     async def put_events(self, request: Request) -> Response:
-        """Answer PUT /events, with the faults that wait for it; the log entry is closed whatever happens."""
+        """Answer PUT /events, with the faults that wait for it; the log entry is closed whatever
+        happens.
+        """
         self.concurrent += 1
         entry = self.state.begin_request(method="PUT", now=_now(), concurrent=self.concurrent)
         try:
@@ -124,7 +149,9 @@ class _App:
             return _answer_problems(error)
         events = parsed["events"]
         entry["events"] = len(events)
-        if not hmac.compare_digest(parsed["agentToken"].casefold(), settings.agent_token.casefold()):
+        if not hmac.compare_digest(
+            parsed["agentToken"].casefold(), settings.agent_token.casefold()
+        ):
             raise HTTPException(400, "agentToken: unknown")
         if settings.max_events is not None and len(events) > settings.max_events:
             raise HTTPException(413, f"more than {settings.max_events} events")
@@ -133,9 +160,18 @@ class _App:
             source_ids = [event["sourceId"] for event in events]
             for refusal in self.faults.take_for("reject_request", source_ids).values():
                 return _play_status(refusal, default=400)
-            rejected = {key: rule.code for key, rule in self.faults.take_for("reject_event", source_ids).items()}
+            rejected = {
+                key: rule.code
+                for key, rule in self.faults.take_for("reject_event", source_ids).items()
+            }
 
-        statuses = self.state.apply(parsed, ignore_missing=ignore_missing, rejected=rejected, number=entry["number"], now=entry["at"])
+        statuses = self.state.apply(
+            parsed,
+            ignore_missing=ignore_missing,
+            rejected=rejected,
+            number=entry["number"],
+            now=entry["at"],
+        )
         entry["applied"] = True
         if fault is not None:
             if fault.kind == "drop_after":
@@ -147,7 +183,9 @@ class _App:
             if fault.kind == "shuffle":
                 statuses.reverse()
             if fault.kind == "partial_statuses":
-                dropped = set(fault.source_ids or [row["sourceId"] for row in (statuses[1::2] or statuses)])
+                dropped = set(
+                    fault.source_ids or [row["sourceId"] for row in (statuses[1::2] or statuses)]
+                )
                 statuses = [row for row in statuses if row["sourceId"] not in dropped]
         return _answer_json({"events": statuses})
 
@@ -167,7 +205,9 @@ class _App:
 
     # --- reading back ---
 
-    def _reading(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    def _reading(
+        self, answer: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
         """Wrap a call with authorisation, counting and the faults with on = "get"."""
 
         async def endpoint(request: Request) -> Response:
@@ -225,7 +265,9 @@ class _App:
         )
 
     async def post_transition(self, request: Request) -> Response:
-        """Answer POST /check-ins/transitions: ARRIVE (invitation) opens a check-in, LEAVE (checkIn) closes it."""
+        """Answer POST /check-ins/transitions: ARRIVE (invitation) opens a check-in, LEAVE (checkIn)
+        closes it.
+        """
         try:
             transition = _Transition.model_validate_json(await request.body())
         except ValidationError as error:
@@ -240,15 +282,22 @@ class _App:
             raise HTTPException(404, "no such invitation or check-in")
         return _answer_json(describe_check_in(row))
 
-    def _read_query(self, request: Request, *, instants: tuple[str, ...]) -> tuple[dict[str, datetime | None], int, int]:
+    def _read_query(
+        self, request: Request, *, instants: tuple[str, ...]
+    ) -> tuple[dict[str, datetime | None], int, int]:
         locations = self.state.settings.locations
         if locations is not None and request.path_params["location_id"] not in locations:
             raise HTTPException(404, "no such location")
         query = _single_values(request, allowed={*instants, "limit", "offset"})
         try:
-            bounds = {key: parse_instant(_INSTANT.validate_python(query[key])) if key in query else None for key in instants}
+            bounds = {
+                key: parse_instant(_INSTANT.validate_python(query[key])) if key in query else None
+                for key in instants
+            }
         except ValueError:
-            raise HTTPException(400, f"{', '.join(instants)}: ISO 8601 with a zone offset or Z") from None
+            raise HTTPException(
+                400, f"{', '.join(instants)}: ISO 8601 with a zone offset or Z"
+            ) from None
         limit, offset = query.get("limit", str(READ_LIMIT_DEFAULT)), query.get("offset", "0")
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= READ_LIMIT_MAX):
             raise HTTPException(400, f"limit: 1 to {READ_LIMIT_MAX}")
@@ -286,7 +335,9 @@ class _App:
         return _answer_json({"added": len(faults)})
 
     async def post_edits(self, request: Request) -> Response:
-        """Answer POST /sandbox/edits: one edit by hand; 404 when its event or guest is not there."""
+        """Answer POST /sandbox/edits: one edit by hand; 404 when its event or guest is not
+        there.
+        """
         try:
             apply_edit(self.state, parse_edit(await request.body()), now=_now())
         except ValidationError as error:
@@ -311,14 +362,17 @@ class _NoAnswer(Response):
     """Sends nothing: the connection is closed already, or the sender has gone."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await receive()  # until uvicorn has noticed that the connection is gone: it would complain otherwise
+        # until uvicorn has noticed that the connection is gone: it would complain otherwise
+        await receive()
 
 
 _NO_ANSWER = _NoAnswer()
 
 
 def _drop(request: Request) -> Response:
-    """Close the connection without an answer. ASGI has no way to say so, hence uvicorn's transport."""
+    """Close the connection without an answer. ASGI has no way to say so, hence uvicorn's
+    transport.
+    """
     request.receive.__self__.transport.abort()  # type: ignore[attr-defined]
     return _NO_ANSWER
 
@@ -328,16 +382,26 @@ def _play_status(fault: Fault, *, default: int) -> Response:
     status = fault.status if fault.status is not None else default
     if isinstance(fault.body, str):
         return Response(fault.body, status, headers, media_type="text/html")
-    return _answer_json(fault.body if fault.body is not None else {"message": "a fault of the sandbox"}, status, headers)
+    return _answer_json(
+        fault.body if fault.body is not None else {"message": "a fault of the sandbox"},
+        status,
+        headers,
+    )
 
 
 def _play_garbage(fault: Fault) -> Response:
-    return Response(fault.body if isinstance(fault.body, str) else _HTML_PAGE, media_type="text/html")
+    return Response(
+        fault.body if isinstance(fault.body, str) else _HTML_PAGE, media_type="text/html"
+    )
 
 
 def _parse_ignore_missing(request: Request) -> bool:
-    """Read the one query parameter; another one, or another value, is 400 (the sandbox's own strictness)."""
-    value = _single_values(request, allowed={"ignoreMissingInvitations"}).get("ignoreMissingInvitations", "false")
+    """Read the one query parameter; another one, or another value, is 400 (the sandbox's own
+    strictness).
+    """
+    value = _single_values(request, allowed={"ignoreMissingInvitations"}).get(
+        "ignoreMissingInvitations", "false"
+    )
     if value not in ("true", "false"):
         raise HTTPException(400, "ignoreMissingInvitations: true or false")
     return value == "true"
@@ -355,7 +419,9 @@ def _answer_problems(error: ShapeError) -> Response:
     return _answer_json({"message": "the request is rejected", "errors": problems}, 400)
 
 
-def _answer_json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def _answer_json(
+    content: Any, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 

@@ -1,4 +1,6 @@
-"""What a person does by hand in essentry's dashboard, or what essentry loses: changes without a PUT. The sandbox's own."""
+"""What a person does by hand in essentry's dashboard, or what essentry loses: changes without a
+PUT. The sandbox's own.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Rename(_Edit):
 
 
 class Add(_Edit):
-    """A meeting that reception makes itself, or with `event` a guest more for an event that is there; the guests are mailed."""
+    """A meeting that reception makes itself, or with `event` a guest more for an event that is
+    there; the guests are mailed.
+    """
 
     kind: Literal["add"]
     event: str
@@ -73,7 +77,9 @@ def parse_edit(edit: bytes | dict[str, Any]) -> Edit:
 
 
 def apply_edit(state: SandboxState, edit: Edit, *, now: str) -> None:
-    """Do it; its mails carry the request number 0. Raises KeyError for an event or guest that is not there."""
+    """Do it; its mails carry the request number 0. Raises KeyError for an event or guest that is
+    not there.
+    """
     with state.change_by_hand() as touched:
         if isinstance(edit, Lose):
             event = state.events.pop(edit.event)
@@ -90,7 +96,9 @@ def apply_edit(state: SandboxState, edit: Edit, *, now: str) -> None:
             contact.fields |= edit.model_dump(exclude={"kind", "guest"}, exclude_none=True)
             touched.add(("contact", edit.guest))
             for key in sorted(contact.events):
-                state.mail_by_hand("updated", key, edit.guest, state.events[key].guests[edit.guest], now)
+                state.mail_by_hand(
+                    "updated", key, edit.guest, state.events[key].guests[edit.guest], now
+                )
         elif isinstance(edit, Change):
             event = state.events[edit.event]
             event.fields |= edit.model_dump(exclude={"kind", "event"}, exclude_none=True)
@@ -105,7 +113,9 @@ def apply_edit(state: SandboxState, edit: Edit, *, now: str) -> None:
 def _add(state: SandboxState, edit: Add, touched: set[tuple[str, str]], now: str) -> None:
     event = state.events.get(edit.event)
     if event is None:
-        fields: dict[str, Any] = edit.model_dump(include={"name", "startsAt", "endsAt", "locationId"}, exclude_none=True)
+        fields: dict[str, Any] = edit.model_dump(
+            include={"name", "startsAt", "endsAt", "locationId"}, exclude_none=True
+        )
         fields["host"] = {"email": "reception@corp.example"}
         event = state.events[edit.event] = StoredEvent(state.new_id(), fields, {}, now, now)
     touched.add(("event", edit.event))

@@ -1,4 +1,5 @@
-"""What an empty value does in a request: the documentation says nothing of it, so each reading can be set. No state here.
+"""What an empty value does in a request: the documentation says nothing of it, so each reading can
+be set. No state here.
 
 Strict in what is documented: only a field that is sent changes.
 """
@@ -20,7 +21,8 @@ class EmptyRefused(ValueError):
 
 
 def read_empties(event: Event, settings: SandboxSettings) -> Event:
-    """The event as it is understood: what is ignored is left out, null stands for a value that is taken away.
+    """The event as it is understood: what is ignored is left out, null stands for a value that is
+    taken away.
 
     Raises EmptyRefused.
     """
@@ -40,14 +42,26 @@ def _read(part: dict[str, Any], settings: SandboxSettings) -> dict[str, Any]:
 
 
 def _read_value(value: Any, settings: SandboxSettings) -> Any:
-    reading = settings.null if value is None else settings.empty_text if value == "" else settings.empty_list if value == [] else "clears"
+    reading = (
+        settings.null
+        if value is None
+        else settings.empty_text
+        if value == ""
+        else settings.empty_list
+        if value == []
+        else "clears"
+    )
     if reading == "refused":
         raise EmptyRefused
     return value if reading == "clears" else _DROP
 
 
-def merge_fields(before: dict[str, Any], sent: dict[str, Any], settings: SandboxSettings) -> dict[str, Any]:
-    """The fields after a request: those sent change, null takes one away, custom fields one by one or all at once."""
+def merge_fields(
+    before: dict[str, Any], sent: dict[str, Any], settings: SandboxSettings
+) -> dict[str, Any]:
+    """The fields after a request: those sent change, null takes one away, custom fields one by one
+    or all at once.
+    """
     after = before | sent
     own = sent.get("customFields")
     if own is not None and settings.custom_fields == "merged":
@@ -56,4 +70,8 @@ def merge_fields(before: dict[str, Any], sent: dict[str, Any], settings: Sandbox
 
 
 def _without_nulls(part: dict[str, Any]) -> dict[str, Any]:
-    return {key: _without_nulls(value) if isinstance(value, dict) else value for key, value in part.items() if value is not None}
+    return {
+        key: _without_nulls(value) if isinstance(value, dict) else value
+        for key, value in part.items()
+        if value is not None
+    }

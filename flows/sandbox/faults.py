@@ -1,4 +1,6 @@
-"""Faults the sandbox can play: rules handed in, used up in order. No HTTP and no state of events here."""
+"""Faults the sandbox can play: rules handed in, used up in order. No HTTP and no state of events
+here.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,20 @@ class Fault(BaseModel):
         "drop_after",  # apply, then close the connection without an answer
         "hang_before",  # wait `seconds`; a sender that has gone by then: apply nothing
         "hang_after",  # apply, wait `seconds`, answer
-        "partial_statuses",  # apply all, leave out the statuses of `source_ids` (default: every second one)
+        # apply all, leave out the statuses of `source_ids` (default: every second one)
+        "partial_statuses",
         "shuffle",  # apply all, answer the statuses in reverse order
         "garbage",  # answer 200 with `body` or a page of HTML; applies only with `apply`
         "edit_after",  # answer a reading call, then do `edit`: the next page is one of another list
         "reject_event",  # give event `source_id` the status `code`
         "reject_request",  # answer `status` (400) to every request that holds event `source_id`
     ]
-    on: Literal["put", "get"] = Field("put", description="get: the reading calls; there only status, drops, hangs and garbage make sense")
+    on: Literal["put", "get"] = Field(
+        "put",
+        description=(
+            "get: the reading calls; there only status, drops, hangs and garbage make sense"
+        ),
+    )
     times: int | None = Field(None, ge=1)
     count: int | None = Field(None, ge=1, description="another word for times")
     status: int | None = Field(None, ge=400, le=599)
@@ -64,11 +72,15 @@ _FAULTS = TypeAdapter(list[Fault])
 
 def parse_faults(rules: bytes | list[dict[str, Any]]) -> list[Fault]:
     """Parse a JSON list, or a list of dictionaries, of fault rules; raises ValueError."""
-    return _FAULTS.validate_json(rules) if isinstance(rules, bytes) else _FAULTS.validate_python(rules)
+    return (
+        _FAULTS.validate_json(rules) if isinstance(rules, bytes) else _FAULTS.validate_python(rules)
+    )
 
 
 class FaultQueue:
-    """Rules waiting to act; a request uses up at most one of the rules that are not bound to an event."""
+    """Rules waiting to act; a request uses up at most one of the rules that are not bound to an
+    event.
+    """
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -90,12 +102,17 @@ class FaultQueue:
     def take(self, *, on: Literal["put", "get"]) -> Fault | None:
         """Use up the first rule that is not bound to an event."""
         with self._lock:
-            fault = next((rule for rule in self._faults if rule.kind not in _EVENT_KINDS and rule.on == on), None)
+            fault = next(
+                (rule for rule in self._faults if rule.kind not in _EVENT_KINDS and rule.on == on),
+                None,
+            )
             if fault is not None:
                 self._use(fault)
             return fault
 
-    def take_for(self, kind: Literal["reject_event", "reject_request"], source_ids: Iterable[str]) -> dict[str, Fault]:
+    def take_for(
+        self, kind: Literal["reject_event", "reject_request"], source_ids: Iterable[str]
+    ) -> dict[str, Fault]:
         """Use up the rules of this kind bound to one of the events: sourceId → rule."""
         with self._lock:
             wanted = set(source_ids)

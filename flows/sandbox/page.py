@@ -1,4 +1,6 @@
-"""What the sandbox shows: its state as JSON and as a page, and essentry's read-back answers. Changes nothing."""
+"""What the sandbox shows: its state as JSON and as a page, and essentry's read-back answers.
+Changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -52,22 +54,27 @@ dt { color: #566 } dd { margin: 0; font-size: 1.5rem }
 {% if more %}<p>… and {{ more }} more.</p>{% endif %}
 </body>
 </html>
-""")
+""")  # noqa: E501
 
 
 def describe_state(state: SandboxState) -> dict[str, Any]:
     """Return the whole state as JSON types.
 
-    `events` and `tombstones` map sourceId → the event's wire fields plus `guests`, which maps invitation sourceId →
-    contact fields, the guest's own fields and `effectiveCustomFields`; a guest without sourceId is under a key that
-    starts with "(no sourceId)". `contacts` map invitation sourceId → fields, `employees` e-mail → fields, `mails`
-    kind → count, `requests` what → count.
+    `events` and `tombstones` map sourceId → the event's wire fields plus `guests`, which maps
+    invitation sourceId → contact fields, the guest's own fields and `effectiveCustomFields`; a
+    guest without sourceId is under a key that starts with "(no sourceId)". `contacts` map
+    invitation sourceId → fields, `employees` e-mail → fields, `mails` kind → count, `requests` what
+    → count.
     """
     with state.lock:
         shown = {key: _describe_event(state, event) for key, event in state.events.items()}
         return {
-            "events": {key: row for key, row in shown.items() if state.events[key].deleted_at is None},
-            "tombstones": {key: row for key, row in shown.items() if state.events[key].deleted_at is not None},
+            "events": {
+                key: row for key, row in shown.items() if state.events[key].deleted_at is None
+            },
+            "tombstones": {
+                key: row for key, row in shown.items() if state.events[key].deleted_at is not None
+            },
             "contacts": {key: dict(contact.fields) for key, contact in state.contacts.items()},
             "employees": {key: dict(person) for key, person in state.employees.items()},
             "mails": dict(state.mail_counts),
@@ -78,7 +85,9 @@ def describe_state(state: SandboxState) -> dict[str, Any]:
 def _describe_event(state: SandboxState, event: StoredEvent) -> dict[str, Any]:
     default = event.fields.get("customFields", {})
     guests = {
-        key: state.contacts[key].fields | guest.fields | {"effectiveCustomFields": default | guest.fields.get("customFields", {})}
+        key: state.contacts[key].fields
+        | guest.fields
+        | {"effectiveCustomFields": default | guest.fields.get("customFields", {})}
         for key, guest in event.guests.items()
     }
     row = event.fields | {"guests": guests}
@@ -86,14 +95,18 @@ def _describe_event(state: SandboxState, event: StoredEvent) -> dict[str, Any]:
 
 
 def describe_mails(state: SandboxState) -> list[dict[str, Any]]:
-    """Return the log of mails: kind, event and invitation (sourceIds), email, request (number of the PUT), at."""
+    """Return the log of mails: kind, event and invitation (sourceIds), email, request (number of
+    the PUT), at.
+    """
     names = ("kind", "event", "invitation", "email", "request", "at")
     with state.lock:
         return [dict(zip(names, mail, strict=True)) for mail in state.mails]
 
 
 def describe_requests(state: SandboxState) -> dict[str, Any]:
-    """Return the counts (puts, gets, events, invitations, rejected, max_concurrent) and `log`, one entry a PUT."""
+    """Return the counts (puts, gets, events, invitations, rejected, max_concurrent) and `log`, one
+    entry a PUT.
+    """
     with state.lock:
         return {**state.counts, "log": [dict(entry) for entry in state.requests]}
 
@@ -116,11 +129,16 @@ def render_page(state: SandboxState) -> str:
                 "deleted": event.deleted_at is not None,
                 "host": event.fields["host"]["email"],
                 "guests": [_label(state.contacts[name]) or name for name in event.guests],
-                **{name: event.fields.get(name, "") for name in ("name", "startsAt", "endsAt", "locationId")},
+                **{
+                    name: event.fields.get(name, "")
+                    for name in ("name", "startsAt", "endsAt", "locationId")
+                },
             }
             for key, event in list(state.events.items())[:PAGE_EVENTS]
         ]
-        return _PAGE.render(figures=figures, rows=rows, more=max(0, len(state.events) - PAGE_EVENTS))
+        return _PAGE.render(
+            figures=figures, rows=rows, more=max(0, len(state.events) - PAGE_EVENTS)
+        )
 
 
 def _label(contact: StoredContact) -> str:

@@ -24,20 +24,29 @@ class SandboxSettings:
     cannot_host: Collection[str] = ()
     """E-mails of employees that may not host anywhere."""
     on_deleted: Literal["error", "update", "resurrect"] = "error"
-    """What a deleted sourceId does when it is sent again: not documented. `error`: ERROR_EVENT_DELETED; `update`: SUCCESS,
-    but the event stays deleted and nobody is mailed; `resurrect`: it is live again and all its guests are invited. A
-    second deletion is SUCCESS without mails, except with `error`."""
+    """What a deleted sourceId does when it is sent again: not documented. `error`:
+    ERROR_EVENT_DELETED; `update`: SUCCESS, but the event stays deleted and nobody is mailed;
+    `resurrect`: it is live again and all its guests are invited. A second deletion is SUCCESS
+    without mails, except with `error`."""
     empty_text: Literal["clears", "ignored", "refused"] = "clears"
-    """What "" does in a field: not documented. `clears`: it is the value; `refused`: ERROR_EMPTY_VALUE for the event."""
+    """What "" does in a field: not documented. `clears`: it is the value; `refused`:
+    ERROR_EMPTY_VALUE for the event.
+    """
     empty_list: Literal["clears", "ignored", "refused"] = "clears"
-    """What an empty list of access profiles does: not documented. An empty list of invitations is the complete list."""
+    """What an empty list of access profiles does: not documented. An empty list of invitations is
+    the complete list.
+    """
     null: Literal["clears", "ignored", "refused"] = "refused"
-    """What null does in a field: not documented. `refused`: 400 for the whole request, as for any value of a wrong type."""
+    """What null does in a field: not documented. `refused`: 400 for the whole request, as for any
+    value of a wrong type.
+    """
     custom_fields: Literal["replaced", "merged"] = "replaced"
-    """Whether the object of custom fields that is sent takes the place of the old one, or is laid over it: not documented."""
+    """Whether the object of custom fields that is sent takes the place of the old one, or is laid
+    over it: not documented.
+    """
     open_visits: Literal["hidden", "listed"] = "hidden"
-    """Whether check-ins of people still inside are answered: the filter is on leaving, and what it says of them is not documented.
-    `hidden`: never; `listed`: in every window."""
+    """Whether check-ins of people still inside are answered: the filter is on leaving, and what it
+    says of them is not documented. `hidden`: never; `listed`: in every window."""
     persist_path: Path | None = None
     """SQLite file that keeps the state over a restart."""
     count_only: bool = False

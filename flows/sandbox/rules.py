@@ -1,7 +1,9 @@
-"""What the sandbox knows and how a request changes it: the rules of the Synchronization API. No HTTP here.
+"""What the sandbox knows and how a request changes it: the rules of the Synchronization API. No
+HTTP here.
 
-Where the public documentation is silent, the sandbox takes the reading that hurts the sender most: whatever differs from
-the stored value mails. Rules and codes of that kind are marked "the sandbox's own".
+Where the public documentation is silent, the sandbox takes the reading that hurts the sender most:
+whatever differs from the stored value mails. Rules and codes of that kind are marked "the sandbox's
+own".
 """
 
 from __future__ import annotations
@@ -12,9 +14,23 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from flows.sandbox.empties import ERROR_EMPTY_VALUE, EmptyRefused, merge_fields, read_empties
-from flows.sandbox.records import Mail, SandboxSettings, StoredContact, StoredEvent, StoredGuest, parse_instant
+from flows.sandbox.records import (
+    Mail,
+    SandboxSettings,
+    StoredContact,
+    StoredEvent,
+    StoredGuest,
+    parse_instant,
+)
 from flows.sandbox.store import SandboxStore
-from schemas.essentry import STATUS_CANNOT_HOST, STATUS_SUCCESS, Event, EventsRequest, EventStatus, Invitation
+from schemas.essentry import (
+    STATUS_CANNOT_HOST,
+    STATUS_SUCCESS,
+    Event,
+    EventsRequest,
+    EventStatus,
+    Invitation,
+)
 
 # The sandbox's own codes: essentry documents none of them.
 ERROR_NAME_REQUIRED = "ERROR_NAME_REQUIRED"
@@ -41,14 +57,18 @@ _NO_FIELD = frozenset({"sourceId", "invitations"})
 
 
 class SandboxState:
-    """Events, contacts, employees and the log of mails; every public method is safe to call from any thread."""
+    """Events, contacts, employees and the log of mails; every public method is safe to call from
+    any thread.
+    """
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings
         self.lock = threading.RLock()
         self._cannot_host = {email.casefold() for email in settings.cannot_host}
         self._clear()
-        self._store = SandboxStore(settings.persist_path) if settings.persist_path is not None else None
+        self._store = (
+            SandboxStore(settings.persist_path) if settings.persist_path is not None else None
+        )
         if self._store is not None:
             self._load(self._store)
 
@@ -60,7 +80,14 @@ class SandboxState:
         self.mail_counts = dict.fromkeys(MAIL_KINDS, 0)
         self.requests: list[dict[str, Any]] = []
         self.check_ins: dict[int, dict[str, Any]] = {}
-        self.counts = {"puts": 0, "gets": 0, "events": 0, "invitations": 0, "rejected": 0, "max_concurrent": 0}
+        self.counts = {
+            "puts": 0,
+            "gets": 0,
+            "events": 0,
+            "invitations": 0,
+            "rejected": 0,
+            "max_concurrent": 0,
+        }
         self._next_id = 0
         self._touched: set[tuple[str, str]] = set()
 
@@ -68,7 +95,9 @@ class SandboxState:
         for key, row in store.read("event"):
             guests = {name: StoredGuest(*guest) for name, guest in row.pop("guests").items()}
             self.events[key] = StoredEvent(guests=guests, **row)
-        self.contacts = {key: StoredContact(row["id"], row["fields"]) for key, row in store.read("contact")}
+        self.contacts = {
+            key: StoredContact(row["id"], row["fields"]) for key, row in store.read("contact")
+        }
         for key, event in self.events.items():
             for name in event.guests:
                 self.contacts[name].events.add(key)
@@ -83,7 +112,11 @@ class SandboxState:
             *self.contacts.values(),
             *(g for e in self.events.values() for g in e.guests.values()),
         ]
-        ids = [row.id for row in stored] + [row["id"] for row in self.employees.values()] + list(self.check_ins)
+        ids = (
+            [row.id for row in stored]
+            + [row["id"] for row in self.employees.values()]
+            + list(self.check_ins)
+        )
         self._next_id = max(ids, default=0)
 
     def reset(self) -> None:
@@ -101,7 +134,9 @@ class SandboxState:
                 self._store = None
 
     def open(self) -> None:
-        """Open the state file again after `close`, as a restarted server does; without one the memory is the state."""
+        """Open the state file again after `close`, as a restarted server does; without one the
+        memory is the state.
+        """
         with self.lock:
             if self._store is None and self.settings.persist_path is not None:
                 self._clear()
@@ -111,23 +146,37 @@ class SandboxState:
     # --- applying ---
 
     def apply(
-        self, request: EventsRequest, *, ignore_missing: bool, rejected: Mapping[str, str], number: int, now: str
+        self,
+        request: EventsRequest,
+        *,
+        ignore_missing: bool,
+        rejected: Mapping[str, str],
+        number: int,
+        now: str,
     ) -> list[EventStatus]:
         """Apply a well-formed request event by event and answer one status each, in order.
 
-        `rejected` maps an event's sourceId to the error code it gets instead; `now` is ISO 8601 in UTC.
+        `rejected` maps an event's sourceId to the error code it gets instead; `now` is ISO 8601 in
+        UTC.
         """
         with self.lock:
             self.counts["events"] += len(request["events"])
             if self.settings.count_only:
-                self.counts["invitations"] += sum(len(event.get("invitations", ())) for event in request["events"])
-                return [{"sourceId": event["sourceId"], "status": STATUS_SUCCESS} for event in request["events"]]
+                self.counts["invitations"] += sum(
+                    len(event.get("invitations", ())) for event in request["events"]
+                )
+                return [
+                    {"sourceId": event["sourceId"], "status": STATUS_SUCCESS}
+                    for event in request["events"]
+                ]
             first_mail = len(self.mails)
             statuses: list[EventStatus] = []
             for event in request["events"]:
                 source_id = event["sourceId"]
                 self.counts["invitations"] += len(event.get("invitations", ()))
-                status = rejected.get(source_id) or self._apply_event(event, ignore_missing=ignore_missing, number=number, now=now)
+                status = rejected.get(source_id) or self._apply_event(
+                    event, ignore_missing=ignore_missing, number=number, now=now
+                )
                 statuses.append({"sourceId": source_id, "status": status})
             self._save(first_mail)
             return statuses
@@ -165,7 +214,9 @@ class SandboxState:
             if role in event and role in after:
                 self._store_employee(after[role])
         kept = set(stored.guests)
-        added, updated, removed = self._apply_guests(source_id, stored, event.get("invitations"), ignore_missing, number, now)
+        added, updated, removed = self._apply_guests(
+            source_id, stored, event.get("invitations"), ignore_missing, number, now
+        )
 
         if not dead:
             for key in removed:
@@ -202,13 +253,18 @@ class SandboxState:
         if locations is not None:
             if fields["locationId"] not in locations:
                 return ERROR_LOCATION_NOT_FOUND
-            if "entranceId" in fields and fields["entranceId"] not in locations[fields["locationId"]]:
+            if (
+                "entranceId" in fields
+                and fields["entranceId"] not in locations[fields["locationId"]]
+            ):
                 return ERROR_ENTRANCE_NOT_FOUND
         if email in self._cannot_host:
             return STATUS_CANNOT_HOST
         return None
 
-    def _delete_event(self, source_id: str, stored: StoredEvent | None, *, number: int, now: str) -> str:
+    def _delete_event(
+        self, source_id: str, stored: StoredEvent | None, *, number: int, now: str
+    ) -> str:
         if stored is None:
             return ERROR_EVENT_NOT_FOUND
         if stored.deleted_at is not None:
@@ -238,16 +294,25 @@ class SandboxState:
         sent: set[str] = set()
         for invitation in invitations:
             key = invitation.get("sourceId") or self._find_guest(guests, invitation)
-            if ignore_missing and "deletedAt" in invitation:  # without the parameter deletedAt means nothing
+            # without the parameter deletedAt means nothing
+            if ignore_missing and "deletedAt" in invitation:
                 if key in guests:
                     removed[key] = guests.pop(key)
                 continue
             sent.add(key)
-            fresh = self._store_contact(key, invitation, elsewhere_than=source_id, number=number, now=now)
+            fresh = self._store_contact(
+                key, invitation, elsewhere_than=source_id, number=number, now=now
+            )
             own = {name: invitation[name] for name in _GUEST_FIELDS if name in invitation}  # type: ignore[literal-required]
             guest = guests.get(key)
             if guest is None:
-                guests[key] = StoredGuest(self._new_id(), invitation.get("sourceId"), merge_fields({}, own, self.settings), now, now)
+                guests[key] = StoredGuest(
+                    self._new_id(),
+                    invitation.get("sourceId"),
+                    merge_fields({}, own, self.settings),
+                    now,
+                    now,
+                )
                 added.append(key)
             elif fresh or merge_fields(guest.fields, own, self.settings) != guest.fields:
                 guest.fields, guest.updated_at = merge_fields(guest.fields, own, self.settings), now
@@ -268,12 +333,18 @@ class SandboxState:
                 return key
         return "(no sourceId) " + " ".join(person)
 
-    def _store_contact(self, key: str, invitation: Invitation, *, elsewhere_than: str, number: int, now: str) -> bool:
-        """Create or change the contact; True when it was known and differs. Its other invitations are mailed too."""
+    def _store_contact(
+        self, key: str, invitation: Invitation, *, elsewhere_than: str, number: int, now: str
+    ) -> bool:
+        """Create or change the contact; True when it was known and differs. Its other invitations
+        are mailed too.
+        """
         fields = {name: invitation[name] for name in _CONTACT_FIELDS if name in invitation}  # type: ignore[literal-required]
         contact = self.contacts.get(key)
         if contact is None:
-            self.contacts[key] = StoredContact(self._new_id(), merge_fields({}, fields, self.settings))
+            self.contacts[key] = StoredContact(
+                self._new_id(), merge_fields({}, fields, self.settings)
+            )
             self._touched.add(("contact", key))
             return False
         if all(contact.fields.get(name) == value for name, value in fields.items()):
@@ -292,7 +363,9 @@ class SandboxState:
             self.employees[email] = {**(known or {"id": self._new_id()}), **person}
             self._touched.add(("employee", email))
 
-    def _mail(self, kind: str, event: str, key: str, guest: StoredGuest, number: int, now: str) -> None:
+    def _mail(
+        self, kind: str, event: str, key: str, guest: StoredGuest, number: int, now: str
+    ) -> None:
         email = self.contacts[key].fields.get("email", "")
         if email.strip():  # nobody to mail otherwise
             self._log_mail((kind, event, guest.source_id, email, number, now))
@@ -309,7 +382,9 @@ class SandboxState:
 
     @contextmanager
     def change_by_hand(self) -> Iterator[set[tuple[str, str]]]:
-        """A change that is no request, saved at its end; what is put into the set (kind, key) has changed or is gone."""
+        """A change that is no request, saved at its end; what is put into the set (kind, key) has
+        changed or is gone.
+        """
         with self.lock:
             first_mail = len(self.mails)
             yield self._touched
@@ -326,7 +401,9 @@ class SandboxState:
     # --- check-ins ---
 
     def find_invitation(self, source_id: str) -> tuple[StoredEvent, StoredContact] | None:
-        """Find the invitation with this sourceId in a live event; the first by start when there are several."""
+        """Find the invitation with this sourceId in a live event; the first by start when there are
+        several.
+        """
         with self.lock:
             contact = self.contacts.get(source_id)
             events = [self.events[key] for key in contact.events] if contact is not None else []
@@ -336,7 +413,9 @@ class SandboxState:
             return min(live, key=lambda event: parse_instant(event.fields["startsAt"])), contact
 
     def check_in(self, source_id: str, *, now: str, **more: Any) -> dict[str, Any] | None:
-        """Open a check-in for an invitation; None when no live event has it. more: fields that a kiosk fills in besides."""
+        """Open a check-in for an invitation; None when no live event has it. more: fields that a
+        kiosk fills in besides.
+        """
         with self.lock:
             found = self.find_invitation(source_id)
             if found is None:
@@ -358,17 +437,35 @@ class SandboxState:
                 },
                 "trustedId": None,
                 "accessControl": None,
-                "customFields": event.fields.get("customFields", {}) | guest.fields.get("customFields", {}),
+                "customFields": event.fields.get("customFields", {})
+                | guest.fields.get("customFields", {}),
                 "locationId": event.fields["locationId"],
                 **more,
             }
             return self._keep_check_in(row)
 
     def walk_in(self, location_id: int, *, now: str, **more: Any) -> dict[str, Any]:
-        """Open a check-in of somebody without an invitation: reception's own. more: who it is, in essentry's fields."""
+        """Open a check-in of somebody without an invitation: reception's own. more: who it is, in
+        essentry's fields.
+        """
         with self.lock:
-            person = dict.fromkeys((*_CONTACT_FIELDS, "birthdate", "leftAt", "legitimation", "trustedId", "accessControl"))
-            row: dict[str, Any] = {"id": self._new_id(), "state": "ARRIVED", **person, "arrivedAt": now, "customFields": {}}
+            person = dict.fromkeys(
+                (
+                    *_CONTACT_FIELDS,
+                    "birthdate",
+                    "leftAt",
+                    "legitimation",
+                    "trustedId",
+                    "accessControl",
+                )
+            )
+            row: dict[str, Any] = {
+                "id": self._new_id(),
+                "state": "ARRIVED",
+                **person,
+                "arrivedAt": now,
+                "customFields": {},
+            }
             return self._keep_check_in(row | {"locationId": location_id} | more)
 
     def _keep_check_in(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -378,7 +475,9 @@ class SandboxState:
         return row
 
     def leave(self, check_in_id: int, *, now: str, **more: Any) -> dict[str, Any] | None:
-        """Close a check-in; None when it is unknown. more: fields that change with it, such as a state of the customer's own."""
+        """Close a check-in; None when it is unknown. more: fields that change with it, such as a
+        state of the customer's own.
+        """
         with self.lock:
             row = self.check_ins.get(check_in_id)
             if row is not None:
@@ -390,14 +489,21 @@ class SandboxState:
     # --- requests and persistence ---
 
     def begin_request(self, *, method: str, now: str, concurrent: int) -> dict[str, Any]:
-        """Open the log entry of a PUT (kept) or count a read; returns the entry, its `number` counts from 1."""
+        """Open the log entry of a PUT (kept) or count a read; returns the entry, its `number`
+        counts from 1.
+        """
         with self.lock:
             if method != "PUT":
                 self.counts["gets"] += 1
                 return {"number": 0}
             self.counts["puts"] += 1
             self.counts["max_concurrent"] = max(self.counts["max_concurrent"], concurrent)
-            entry: dict[str, Any] = {"number": self.counts["puts"], "at": now, "status": None, "applied": False}
+            entry: dict[str, Any] = {
+                "number": self.counts["puts"],
+                "at": now,
+                "status": None,
+                "applied": False,
+            }
             if not self.settings.count_only:
                 self.requests.append(entry)
             return entry
@@ -408,7 +514,9 @@ class SandboxState:
             if not entry["applied"]:
                 self.counts["rejected"] += 1
             if self._store is not None:
-                self._store.write([("counts", "all", self.counts)], [("request", entry["number"], entry)])
+                self._store.write(
+                    [("counts", "all", self.counts)], [("request", entry["number"], entry)]
+                )
 
     def _save(self, first_mail: int) -> None:
         """Write what was touched in one transaction."""
@@ -417,10 +525,14 @@ class SandboxState:
             return
         lost = [key for kind, key in touched if kind == "event" and key not in self.events]
         rows: list[tuple[str, str, Any]] = [
-            (kind, key, self._row(kind, key)) for kind, key in touched if kind != "event" or key not in lost
+            (kind, key, self._row(kind, key))
+            for kind, key in touched
+            if kind != "event" or key not in lost
         ]
         mails = [("mail", first_mail + n, mail) for n, mail in enumerate(self.mails[first_mail:])]
-        self._store.write([*rows, ("counts", "all", self.counts)], mails, lost=[("event", key) for key in lost])
+        self._store.write(
+            [*rows, ("counts", "all", self.counts)], mails, lost=[("event", key) for key in lost]
+        )
 
     def _row(self, kind: str, key: str) -> dict[str, Any]:
         if kind == "employee":
@@ -431,7 +543,10 @@ class SandboxState:
             return {"id": self.contacts[key].id, "fields": self.contacts[key].fields}
         event = self.events[key]
         names = ("id", "fields", "created_at", "updated_at", "deleted_at")
-        guests = {name: (g.id, g.source_id, g.fields, g.created_at, g.updated_at) for name, g in event.guests.items()}
+        guests = {
+            name: (g.id, g.source_id, g.fields, g.created_at, g.updated_at)
+            for name, g in event.guests.items()
+        }
         return {name: getattr(event, name) for name in names} | {"guests": guests}
 
 
@@ -449,6 +564,8 @@ def _differs(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether any field differs; instants are compared as instants, whatever their offset."""
     for key in {**before, **after}:
         old, value = before.get(key), after.get(key)
-        if value != old and not (key in _INSTANT_FIELDS and old and value and parse_instant(old) == parse_instant(value)):
+        if value != old and not (
+            key in _INSTANT_FIELDS and old and value and parse_instant(old) == parse_instant(value)
+        ):
             return True
     return False

@@ -37,15 +37,16 @@ def _configure(app: Starlette, *, host: str, port: int) -> uvicorn.Config:
 
 def run_sandbox(settings: SandboxSettings, *, host: str, port: int) -> None:
     """Serve until interrupted. `host` should be a loopback address: /sandbox wants no token."""
-    gc.set_threshold(200_000, 50, 1000)  # the state only grows: collecting it over and over doubles the time of a request
+    # the state only grows: collecting it over and over doubles the time of a request
+    gc.set_threshold(200_000, 50, 1000)
     uvicorn.Server(_configure(create_app(settings), host=host, port=port)).run()
 
 
 class SandboxServer:
     """A sandbox in a background thread on a free loopback port.
 
-    `with SandboxServer() as sandbox:` serves at `sandbox.base_url`; `stop` and `start` keep state, port and
-    waiting faults.
+    `with SandboxServer() as sandbox:` serves at `sandbox.base_url`; `stop` and `start` keep state,
+    port and waiting faults.
     """
 
     def __init__(self, settings: SandboxSettings | None = None) -> None:
@@ -78,7 +79,9 @@ class SandboxServer:
         return self.settings.agent_token
 
     def start(self) -> SandboxServer:
-        """Start serving; the same port again after `stop`. Raises RuntimeError when it is not up within 10 seconds."""
+        """Start serving; the same port again after `stop`. Raises RuntimeError when it is not up
+        within 10 seconds.
+        """
         if self._thread is not None:
             return self
         self._state.open()
@@ -87,7 +90,9 @@ class SandboxServer:
         listener.bind(("127.0.0.1", self._port))
         self._port = listener.getsockname()[1]
         server = uvicorn.Server(_configure(self.app, host="127.0.0.1", port=self._port))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="essentry sandbox", daemon=True)
+        thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [listener]}, name="essentry sandbox", daemon=True
+        )
         thread.start()
         waited = threading.Event()
         for _ in range(1000):
@@ -113,7 +118,12 @@ class SandboxServer:
     def __enter__(self) -> SandboxServer:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def state(self) -> dict[str, Any]:
@@ -129,7 +139,9 @@ class SandboxServer:
         return describe_requests(self._state)
 
     def check_in(self, source_id: str, *, at: datetime, **more: Any) -> int:
-        """A guest comes with the code of an invitation; the id of the check-in. Raises KeyError when no live event has it."""
+        """A guest comes with the code of an invitation; the id of the check-in. Raises KeyError
+        when no live event has it.
+        """
         row = self._state.check_in(source_id, now=at.isoformat(timespec="milliseconds"), **more)
         if row is None:
             raise KeyError(source_id)
@@ -137,11 +149,18 @@ class SandboxServer:
 
     def walk_in(self, location_id: int, *, at: datetime, **more: Any) -> int:
         """Somebody comes without an invitation; the id of the check-in."""
-        return int(self._state.walk_in(location_id, now=at.isoformat(timespec="milliseconds"), **more)["id"])
+        return int(
+            self._state.walk_in(location_id, now=at.isoformat(timespec="milliseconds"), **more)[
+                "id"
+            ]
+        )
 
     def check_out(self, check_in_id: int, *, at: datetime, **more: Any) -> None:
         """A visitor leaves."""
-        if self._state.leave(check_in_id, now=at.isoformat(timespec="milliseconds"), **more) is None:
+        if (
+            self._state.leave(check_in_id, now=at.isoformat(timespec="milliseconds"), **more)
+            is None
+        ):
             raise KeyError(check_in_id)
 
     def add_faults(self, rules: list[dict[str, Any]]) -> None:
@@ -149,8 +168,14 @@ class SandboxServer:
         self._faults.add(parse_faults(rules))
 
     def edit(self, kind: str, **edit: Any) -> None:
-        """Do by hand what an edit says; raises ValueError for one that is none, KeyError when its event or guest is not there."""
-        apply_edit(self._state, parse_edit({"kind": kind, **edit}), now=datetime.now(UTC).isoformat(timespec="milliseconds"))
+        """Do by hand what an edit says; raises ValueError for one that is none, KeyError when its
+        event or guest is not there.
+        """
+        apply_edit(
+            self._state,
+            parse_edit({"kind": kind, **edit}),
+            now=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
 
     def clear_faults(self) -> None:
         """Forget the fault rules that have not been used."""

@@ -1,4 +1,6 @@
-"""A source asked again for single events, just before something is sent about them: by the SELECT and the reader of the first look (S23)."""
+"""A source asked again for single events, just before something is sent about them: by the SELECT
+and the reader of the first look (S23).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from transforms.words import plural
 class FirstLook:
     """What a source surely shows: some of its keys, as they are compared, and how many rows it had.
 
-    may_miss: the share of both that may be missing; fewer than `at_least` missing ones are no share.
+    may_miss: the share of both that may be missing; fewer than `at_least` missing ones are no
+    share.
     """
 
     keys: Collection[str]
@@ -45,8 +48,9 @@ def confirm_absent(
 ) -> set[str]:
     """Which of these keys a fresh transaction still finds (S2, S23).
 
-    The keys are read as the first look reads them and compared here; `identify` makes of a column of keys what they are compared by. first: without
-    enough of it the look proves nothing. Raises SourceError when the source cannot be asked, or the look proves nothing.
+    The keys are read as the first look reads them and compared here; `identify` makes of a column
+    of keys what they are compared by. first: without enough of it the look proves nothing. Raises
+    SourceError when the source cannot be asked, or the look proves nothing.
     """
     if not source_event_ids:
         return set()
@@ -69,18 +73,28 @@ def confirm_absent(
     return found & set(source_event_ids)
 
 
-def _check_look(name: str, first: FirstLook, controls: set[str], found: set[str], rows: int) -> None:
+def _check_look(
+    name: str, first: FirstLook, controls: set[str], found: set[str], rows: int
+) -> None:
     """Raise SourceError when a look does not show what was surely there."""
     if rows == 0:
         raise SourceError(f"source {name}: the second look at the events SELECT returned nothing")
     if first.is_far_from(first.rows, rows):
-        raise SourceError(f"source {name}: the second look at the events SELECT returned {plural(rows, 'row')}; it had {first.rows:,}")
+        raise SourceError(
+            f"source {name}: the second look at the events SELECT returned {plural(rows, 'row')}; "
+            f"it had {first.rows:,}"
+        )
     seen = len(controls & found)
     if controls and (seen == 0 or first.is_far_from(len(controls), seen)):
-        raise SourceError(f"source {name}: the second look shows {seen} of {plural(len(controls), 'event')} that were surely there")
+        raise SourceError(
+            f"source {name}: the second look shows {seen} of {plural(len(controls), 'event')} that "
+            "were surely there"
+        )
 
 
-def read_event_rows(name: str, config: SourceConfig, source_event_id: str, *, root: Path) -> pd.DataFrame:
+def read_event_rows(
+    name: str, config: SourceConfig, source_event_id: str, *, root: Path
+) -> pd.DataFrame:
     """The rows of the events SELECT with this key, as text. Raises as `read_source` does."""
     wanted = clean_key(pd.Series([source_event_id], dtype="str"))
 

@@ -1,6 +1,8 @@
-"""Files as a source: what DuckDB reads must not be guessed, and must not be written while it is read.
+"""Files as a source: what DuckDB reads must not be guessed, and must not be written while it is
+read.
 
-`duckdb://` has no tables; the SELECT names files (`read_csv('guests.csv', all_varchar = true)`), relative to the configuration's folder.
+`duckdb://` has no tables; the SELECT names files (`read_csv('guests.csv', all_varchar = true)`),
+relative to the configuration's folder.
 """
 
 from __future__ import annotations
@@ -21,18 +23,25 @@ SETTLED_SECONDS = 2.0
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _GUESSED = re.compile(r"\.(?:csv|tsv|txt|json|jsonl|ndjson)(?:\.gz|\.zst)?$", re.IGNORECASE)
-_CALL = re.compile(r"\b(?:read_csv(?:_auto)?|sniff_csv|read_(?:nd)?json(?:_auto|_objects)?)\s*\(", re.IGNORECASE)
+_CALL = re.compile(
+    r"\b(?:read_csv(?:_auto)?|sniff_csv|read_(?:nd)?json(?:_auto|_objects)?)\s*\(", re.IGNORECASE
+)
 _WORKBOOK = re.compile(r"\.xls[xmb]?$", re.IGNORECASE)
 _READ_WORKBOOK = re.compile(r"\b(?:read_xlsx|st_read)\s*\(", re.IGNORECASE)
-_BARE = re.compile(r"\b(?:FROM|JOIN)\s+'((?:[^']|'')*)'|,\s*'((?:[^']|'')*)'\s+(?:AS\s+)?\w+\s*(?:WHERE|,|$)", re.IGNORECASE)
+_BARE = re.compile(
+    r"\b(?:FROM|JOIN)\s+'((?:[^']|'')*)'|,\s*'((?:[^']|'')*)'\s+(?:AS\s+)?\w+\s*(?:WHERE|,|$)",
+    re.IGNORECASE,
+)
 _TYPED = re.compile(r"\ball_varchar\s*[:=]+\s*(?:true|1)\b|\bcolumns\s*[:=]+\s*\{", re.IGNORECASE)
 
 
 @contextmanager
 def keep_watch(name: str, url: sa.URL, queries: Sequence[Query]) -> Iterator[None]:
-    """Read the files of these SELECTs inside of it; of any other database than DuckDB nothing is watched.
+    """Read the files of these SELECTs inside of it; of any other database than DuckDB nothing is
+    watched.
 
-    Raises ConfigurationError where the types of a file would be guessed from its rows, and SourceError where a file changes meanwhile.
+    Raises ConfigurationError where the types of a file would be guessed from its rows, and
+    SourceError where a file changes meanwhile.
     """
     if url.get_backend_name() != "duckdb":
         yield
@@ -50,12 +59,14 @@ def keep_watch(name: str, url: sa.URL, queries: Sequence[Query]) -> Iterator[Non
     for path in sorted({*before, *after}):
         if before.get(path) != after.get(path):
             raise SourceError(
-                f"source {name}: {path} was changed while it was read: let the export write another file and rename it when it is whole"
+                f"source {name}: {path} was changed while it was read: "
+                "let the export write another file and rename it when it is whole"
             )
 
 
 def check_types(query: Query) -> None:
-    """Refuse a SELECT of an Excel file, or one whose columns would be of the types that the rows of this night suggest.
+    """Refuse a SELECT of an Excel file, or one whose columns would be of the types that the rows of
+    this night suggest.
 
     Else a key 007 would be 7 until one row has a letter.
     """
@@ -64,18 +75,24 @@ def check_types(query: Query) -> None:
     bare = [found[1] or found[2] for found in _BARE.finditer(text)]
     if _READ_WORKBOOK.search(text) or any(_WORKBOOK.search(file) for file in bare):
         raise ConfigurationError(
-            f"{query.file}: Excel files are not read (DuckDB has no reader of its own for them, and their dates are numbers of days): "
-            "save the sheet as CSV, with texts for keys and times, and write read_csv('file.csv', all_varchar = true)"
+            f"{query.file}: Excel files are not read (DuckDB has no reader of its own for them, "
+            "and their dates are numbers of days): save the sheet as CSV, "
+            "with texts for keys and times, and write read_csv('file.csv', all_varchar = true)"
         )
-    if any(not _TYPED.search(call) for call in calls) or any(_GUESSED.search(file) for file in bare):
+    if any(not _TYPED.search(call) for call in calls) or any(
+        _GUESSED.search(file) for file in bare
+    ):
         raise ConfigurationError(
-            f"{query.file}: DuckDB would guess the types of a file's columns from its rows, and a key 007 would be 7 one night and 007 the next: "
+            f"{query.file}: DuckDB would guess the types of a file's columns from its rows, "
+            "and a key 007 would be 7 one night and 007 the next: "
             "write read_csv('file.csv', all_varchar = true), or name the columns with columns = {…}"
         )
 
 
 def _find_end(text: str, start: int) -> int:
-    """Where the parenthesis that was opened before `start` is closed; parentheses in texts do not count."""
+    """Where the parenthesis that was opened before `start` is closed; parentheses in texts do not
+    count.
+    """
     depth, quoted = 1, False
     for place in range(start, len(text)):
         if text[place] == "'":
@@ -96,7 +113,9 @@ def _look(name: str, folder: Path, queries: Sequence[Query]) -> dict[Path, tuple
                 try:
                     facts = path.stat()
                 except OSError as error:
-                    raise SourceError(f"source {name}: {path} cannot be read ({error.strerror})") from None
+                    raise SourceError(
+                        f"source {name}: {path} cannot be read ({error.strerror})"
+                    ) from None
                 found[path] = facts.st_size, facts.st_mtime_ns
     return found
 

@@ -1,7 +1,9 @@
-"""Whether a SELECT leaves rows out by their number: then a row that is not there may only have been cut off (S23).
+"""Whether a SELECT leaves rows out by their number: then a row that is not there may only have been
+cut off (S23).
 
-Not a parser of SQL: it reads words, strings, comments and brackets, as the four databases write them, and takes the safe side where it is not sure.
-A limit in a scalar subquery, in EXISTS, or beside each row (LATERAL, APPLY) takes no row away.
+Not a parser of SQL: it reads words, strings, comments and brackets, as the four databases write
+them, and takes the safe side where it is not sure. A limit in a scalar subquery, in EXISTS, or
+beside each row (LATERAL, APPLY) takes no row away.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ _TOKEN = re.compile(
 _DOLLAR = re.compile(r"\$(?:[^\W\d]\w*)?\$")
 _CLAUSES = {"SELECT", "FROM", "WHERE", "ON", "HAVING", "GROUP", "ORDER", "WINDOW"}
 _ROWS_FOLLOW = {
-    "FROM", "JOIN", "STRAIGHT_JOIN", "IN", "ANY", "SOME", "ALL", "AS", "MATERIALIZED", "UNION", "EXCEPT", "INTERSECT", "MINUS", "WITH", ";",
+    "FROM", "JOIN", "STRAIGHT_JOIN", "IN", "ANY", "SOME", "ALL", "AS", "MATERIALIZED", "UNION",
+    "EXCEPT", "INTERSECT", "MINUS", "WITH", ";",
 }  # fmt: skip
 """A subquery after one of these gives, or chooses, rows of the result."""
 _NO_OPERAND = {
-    ",", ")", ".", ";", "=", "<", ">", "<=", ">=", "<>", "!=", "+", "*", "/", "||", "|", "AS", "FROM", "IS", "AND", "OR", "NOT", "IN", "BETWEEN",
+    ",", ")", ".", ";", "=", "<", ">", "<=", ">=", "<>", "!=", "+", "*", "/", "||", "|", "AS",
+    "FROM", "IS", "AND", "OR", "NOT", "IN", "BETWEEN",
     "LIKE", "ASC", "DESC", "THEN", "ELSE", "END", "WHERE", "ORDER", "GROUP", "UNION", "",
 }  # fmt: skip
 """What follows a column called `limit` or `offset`, and never the keyword."""
@@ -47,9 +51,11 @@ _GROUPS = {"WHERE", "AND", "OR", "NOT", "ON", "HAVING"}
 
 @dataclass(slots=True)
 class _Bracket:
-    """A bracket that is open, or the whole SELECT. query: words in it are a query's own. rows: its rows are rows of the result.
+    """A bracket that is open, or the whole SELECT. query: words in it are a query's own. rows: its
+    rows are rows of the result.
 
-    gives: a subquery that stands right in it would give rows of the result. clause: the last word of _CLAUSES in it.
+    gives: a subquery that stands right in it would give rows of the result. clause: the last word
+    of _CLAUSES in it.
     """
 
     query: bool
@@ -59,16 +65,23 @@ class _Bracket:
 
 
 def find_limits(name: str, config: SourceConfig, *, root: Path) -> dict[str, str]:
-    """`events`, `guests` → the words in a completed source's SELECT that leave rows out. Raises as `load_selects` does."""
+    """`events`, `guests` → the words in a completed source's SELECT that leave rows out. Raises as
+    `load_selects` does.
+    """
     url = source_url(name, config, root=root)
     dialect = url.get_backend_name()
     selects = load_selects(name, config, root=root, dialect=dialect)
-    found = {"events": limits_rows(selects.events, dialect=dialect), "guests": limits_rows(selects.guests, dialect=dialect)}
+    found = {
+        "events": limits_rows(selects.events, dialect=dialect),
+        "guests": limits_rows(selects.guests, dialect=dialect),
+    }
     return {part: words for part, words in found.items() if words}
 
 
 def limits_rows(sql: str, *, dialect: str | None = None) -> str | None:
-    """The words that limit a SELECT's rows by number (`LIMIT 500`), or None. dialect: SQLAlchemy's name, where it is known."""
+    """The words that limit a SELECT's rows by number (`LIMIT 500`), or None. dialect: SQLAlchemy's
+    name, where it is known.
+    """
     tokens = _read_tokens(sql, dialect)
     upper = [token.upper() for token in tokens]
     aliases = {upper[n + 1] for n in range(len(upper) - 1) if upper[n] == "AS"}
@@ -86,7 +99,11 @@ def limits_rows(sql: str, *, dialect: str | None = None) -> str | None:
                 brackets.pop()
         elif word in _CLAUSES and at(place - 1) != ".":
             inner.clause = word
-        elif inner.query and all(bracket.rows for bracket in brackets) and at(place - 1) not in (".", "AS"):
+        elif (
+            inner.query
+            and all(bracket.rows for bracket in brackets)
+            and at(place - 1) not in (".", "AS")
+        ):
             end = _find_limit(at, place, inner.clause, aliases, dialect)
             if end:
                 return " ".join(tokens[place:end])
@@ -117,7 +134,9 @@ def _gives_rows(at: Callable[[int], str], place: int, inner: _Bracket) -> bool:
 
 
 def _find_numbered(at: Callable[[int], str], count: int) -> str | None:
-    """Rows that are numbered one after the other, and chosen by the number, as pages are. Numbers of a partition choose no rows of the whole."""
+    """Rows that are numbered one after the other, and chosen by the number, as pages are. Numbers
+    of a partition choose no rows of the whole.
+    """
     for place in range(count):
         end = place + 1
         if at(place) == "ROW_NUMBER" and at(place + 3) == "OVER" and at(place + 4) == "(":
@@ -138,10 +157,14 @@ def _find_numbered(at: Callable[[int], str], count: int) -> str | None:
     return None
 
 
-def _find_limit(at: Callable[[int], str], place: int, clause: str, aliases: set[str], dialect: str | None) -> int:
+def _find_limit(
+    at: Callable[[int], str], place: int, clause: str, aliases: set[str], dialect: str | None
+) -> int:
     """Where the words of a limit that begin at `place` end; 0 when none begin there."""
     word, after = at(place), at(place + 1)
-    if word in ("LIMIT", "OFFSET") and dialect not in (("mssql", "oracle") if word == "LIMIT" else ()):
+    if word in ("LIMIT", "OFFSET") and dialect not in (
+        ("mssql", "oracle") if word == "LIMIT" else ()
+    ):
         if after in _NO_OPERAND or after in ("ALL", "NULL", "BY"):
             return 0
         if after == "-":
@@ -158,7 +181,11 @@ def _find_limit(at: Callable[[int], str], place: int, clause: str, aliases: set[
             return 0
         end = place + (4 if after == "(" else 2)
         return 0 if _is_huge(number) or (at(end) == "PERCENT" and _is_all(number)) else end
-    if word in ("FIRST", "SKIP") and at(place - 1) in ("SELECT", "DISTINCT", "ALL") and after[:1].isdigit():
+    if (
+        word in ("FIRST", "SKIP")
+        and at(place - 1) in ("SELECT", "DISTINCT", "ALL")
+        and after[:1].isdigit()
+    ):
         return place + 2
     if word == "FETCH" and after in ("FIRST", "NEXT"):
         number = at(place + 2)
@@ -166,10 +193,14 @@ def _find_limit(at: Callable[[int], str], place: int, clause: str, aliases: set[
         return 0 if _is_huge(number) or (percent and _is_all(number)) else place + 3
     if word == "ROWNUM" and "ROWNUM" not in aliases and clause in ("WHERE", "ON", "HAVING"):
         compared = after in _COMPARED and after not in (">", ">=")
-        return place + 3 if compared else place + 1 if at(place - 1) in _COMPARED - {"<", "<="} else 0
+        return (
+            place + 3 if compared else place + 1 if at(place - 1) in _COMPARED - {"<", "<="} else 0
+        )
     if word == "SAMPLE" and at(place - 1) == "USING":
         return place + 2
-    if word == "TABLESAMPLE" or (word == "SAMPLE" and clause == "FROM" and (after == "(" or at(place + 1) == "BLOCK")):
+    if word == "TABLESAMPLE" or (
+        word == "SAMPLE" and clause == "FROM" and (after == "(" or at(place + 1) == "BLOCK")
+    ):
         return place + 2 if at(place - 1) not in ("", ",", "FROM", "JOIN", "(") else 0
     return 0
 
@@ -187,7 +218,9 @@ def _is_all(percent: str) -> bool:
 
 
 def _read_tokens(sql: str, dialect: str | None) -> list[str]:
-    """The words, numbers and signs of a SELECT; comments are left out, strings and quoted names are ''."""
+    """The words, numbers and signs of a SELECT; comments are left out, strings and quoted names are
+    ''.
+    """
     tokens: list[str] = []
     place = 0
     while place < len(sql):
@@ -205,27 +238,38 @@ def _read_tokens(sql: str, dialect: str | None) -> list[str]:
 
 
 def _skip_quoted(sql: str, place: int, dialect: str | None, tokens: list[str]) -> int:
-    """Where the comment, string or quoted name that begins here ends; `place` when none does. What is quoted becomes a token ''."""
+    """Where the comment, string or quoted name that begins here ends; `place` when none does. What
+    is quoted becomes a token ''.
+    """
     char, pair = sql[place], sql[place : place + 2]
     if pair == "--" and (dialect not in _MYSQL or not sql[place + 2 : place + 3].strip()):
         return _after(sql, "\n", place)
     if char == "#" and dialect in _MYSQL:
         return _after(sql, "\n", place)
     if pair == "/*":
-        if sql[place + 2 : place + 3] == "!" and dialect not in _NESTED:  # MySQL runs what stands in it
+        # MySQL runs what stands in it
+        if sql[place + 2 : place + 3] == "!" and dialect not in _NESTED:
             end = _after(sql, "*/", place)
-            tokens += [t for t in _read_tokens(re.sub(r"^!\d*", " ", sql[place + 2 : end - 2]), dialect) if t]
+            tokens += [
+                t
+                for t in _read_tokens(re.sub(r"^!\d*", " ", sql[place + 2 : end - 2]), dialect)
+                if t
+            ]
             return end
         return _after_comment(sql, place, nested=dialect in _NESTED)
     if char == "$" and dialect not in _MYSQL and (tag := _DOLLAR.match(sql, place)):
         tokens.append("''")
         return _after(sql, tag[0], tag.end())
     if char in "qQ" and sql[place + 1 : place + 2] == "'" and dialect in ("oracle", None):
-        closing = {"[": "]", "{": "}", "(": ")", "<": ">"}.get(sql[place + 2 : place + 3], sql[place + 2 : place + 3])
+        closing = {"[": "]", "{": "}", "(": ")", "<": ">"}.get(
+            sql[place + 2 : place + 3], sql[place + 2 : place + 3]
+        )
         tokens.append("''")
         return _after(sql, f"{closing}'", place + 3)
     if char in "\"'`" or (char == "[" and dialect != "postgresql"):
-        escapes = (dialect in _MYSQL and char in "\"'") or (char == "'" and tokens[-1:] in (["E"], ["e"]) and sql[place - 1] in "eE")
+        escapes = (dialect in _MYSQL and char in "\"'") or (
+            char == "'" and tokens[-1:] in (["E"], ["e"]) and sql[place - 1] in "eE"
+        )
         if escapes and dialect not in _MYSQL:
             tokens.pop()
         tokens.append("''")

@@ -1,6 +1,8 @@
-"""One text for a value, whichever driver or way it came: a Python object of a row, or an Arrow column of a bulk read.
+"""One text for a value, whichever driver or way it came: a Python object of a row, or an Arrow
+column of a bulk read.
 
-Instants are ISO 8601 with a blank, in UTC with +00:00 where they know their zone; whole numbers have no `.0`; JSON is JSON; NULL is missing.
+Instants are ISO 8601 with a blank, in UTC with +00:00 where they know their zone; whole numbers
+have no `.0`; JSON is JSON; NULL is missing.
 """
 
 from __future__ import annotations
@@ -45,12 +47,23 @@ def to_text(value: Any) -> str | None:
 
 
 def to_text_column(column: pa.Array) -> pa.Array:
-    """`to_text` of a whole column; only types that a source rarely has are looked at value by value."""
+    """`to_text` of a whole column; only types that a source rarely has are looked at value by
+    value.
+    """
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType) and pa.types.is_string(kind.storage_type):
         column, numeric = column.storage, "numeric" in str(kind)
-        return pc.replace_substring_regex(column, r"\.0+$", "").cast(TEXT) if numeric else column.cast(TEXT)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind) or pa.types.is_date32(kind):
+        return (
+            pc.replace_substring_regex(column, r"\.0+$", "").cast(TEXT)
+            if numeric
+            else column.cast(TEXT)
+        )
+    if (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_date32(kind)
+    ):
         return column.cast(TEXT)
     if pa.types.is_boolean(kind):
         return pc.if_else(column, pa.scalar("true", TEXT), pa.scalar("false", TEXT))
@@ -69,7 +82,9 @@ def _without_zero_fraction(texts: pa.Array) -> pa.Array:
 
 
 def to_text_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A batch with every column as text and its name in lower case. Raises pyarrow.ArrowInvalid for bytes that are no UTF-8."""
+    """A batch with every column as text and its name in lower case. Raises pyarrow.ArrowInvalid for
+    bytes that are no UTF-8.
+    """
     columns = [to_text_column(column) for column in batch.columns]
     for column in columns:
         column.validate(full=True)
@@ -77,7 +92,9 @@ def to_text_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def unescape_batch(batch: pa.RecordBatch, *, columns: frozenset[str]) -> pa.RecordBatch:
-    """A batch of text columns with the HTML entities of these columns as the characters they stand for, `&#039;` as `'`."""
+    """A batch of text columns with the HTML entities of these columns as the characters they stand
+    for, `&#039;` as `'`.
+    """
     found = [
         unescape_column(column) if name in columns or name.startswith("custom_") else column
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -90,5 +107,8 @@ def unescape_column(column: pa.Array) -> pa.Array:
     marked = pc.fill_null(pc.match_substring(column, "&"), False)
     if not pc.any(marked).as_py():
         return column
-    plain = [_ENTITY.sub(lambda entity: html.unescape(entity[0]), value) for value in column.filter(marked).to_pylist()]
+    plain = [
+        _ENTITY.sub(lambda entity: html.unescape(entity[0]), value)
+        for value in column.filter(marked).to_pylist()
+    ]
     return pc.replace_with_mask(column, marked, pa.array(plain, type=column.type))

@@ -21,20 +21,25 @@ _LENIENT = "utf_8_lenient"
 
 def _is_file(url: sa.URL) -> bool:
     """Whether the database is a file; DuckDB without one reads the files that a SELECT names."""
-    return url.get_backend_name() == "sqlite" or (url.get_backend_name() == "duckdb" and url.database not in (None, "", ":memory:"))
+    return url.get_backend_name() == "sqlite" or (
+        url.get_backend_name() == "duckdb" and url.database not in (None, "", ":memory:")
+    )
 
 
 def _check_file(name: str, url: sa.URL) -> None:
     if _is_file(url) and not Path(str(url.database)).is_file():
-        raise SourceError(f"source {name}: there is no database file {url.database}: correct sources.{name}.url")
+        raise SourceError(
+            f"source {name}: there is no database file {url.database}: correct sources.{name}.url"
+        )
 
 
 @contextmanager
 def open_snapshot(name: str, url: sa.URL, *, own_zone: bool = False) -> Iterator[sa.Connection]:
-    """A connection in one read-only, repeatable-read transaction. Raises SourceError with the remedy, never the password.
+    """A connection in one read-only, repeatable-read transaction. Raises SourceError with the
+    remedy, never the password.
 
-    own_zone: of MariaDB and MySQL, the session keeps the zone that the database gives this account, so that a TIMESTAMP is the wall clock that
-    people see there; else it is UTC.
+    own_zone: of MariaDB and MySQL, the session keeps the zone that the database gives this account,
+    so that a TIMESTAMP is the wall clock that people see there; else it is UTC.
     """
     backend = url.get_backend_name()
     _check_file(name, url)
@@ -49,10 +54,14 @@ def open_snapshot(name: str, url: sa.URL, *, own_zone: bool = False) -> Iterator
     try:
         with engine.connect() as connection:
             if backend == "postgresql":
-                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                connection = connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
             elif backend in ("mysql", "mariadb"):
                 _read_any_bytes(connection)
-                connection.exec_driver_sql("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                connection.exec_driver_sql(
+                    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+                )
                 if not own_zone:
                     connection.exec_driver_sql("SET SESSION time_zone = '+00:00'")
                 connection.commit()
@@ -60,8 +69,13 @@ def open_snapshot(name: str, url: sa.URL, *, own_zone: bool = False) -> Iterator
             elif backend == "duckdb":
                 connection.exec_driver_sql("SET TimeZone = 'UTC'")
             elif backend == "sqlite":
-                # SQLite checks no text: bytes that are none cost their row, in validation, and not the source
-                setattr(connection.connection.dbapi_connection, "text_factory", lambda raw: raw.decode("utf-8", errors="replace"))  # noqa: B010
+                # SQLite checks no text: bytes that are none cost their row, in validation, and not
+                # the source
+                setattr(  # noqa: B010
+                    connection.connection.dbapi_connection,
+                    "text_factory",
+                    lambda raw: raw.decode("utf-8", errors="replace"),
+                )
                 connection.exec_driver_sql("PRAGMA query_only = ON")
                 connection.exec_driver_sql("BEGIN")
             yield connection
@@ -70,30 +84,40 @@ def open_snapshot(name: str, url: sa.URL, *, own_zone: bool = False) -> Iterator
         raise
     except (SQLAlchemyError, OSError) as error:
         raise SourceError(
-            f"source {name} ({show_url(url)}): {_without_secrets(brief(error), url)}: check that the database answers, and the URL of sources.{name}"
+            f"source {name} ({show_url(url)}): {_without_secrets(brief(error), url)}: "
+            f"check that the database answers, and the URL of sources.{name}"
         ) from None
     finally:
         engine.dispose()
 
 
 def _read_any_bytes(connection: sa.Connection) -> None:
-    """MariaDB keeps lone surrogates in its texts: they cost their row, in validation, and not the source."""
+    """MariaDB keeps lone surrogates in its texts: they cost their row, in validation, and not the
+    source.
+    """
     driver: Any = connection.connection.dbapi_connection
-    if getattr(driver, "encoding", None) in ("utf8", "utf-8"):  # PyMySQL decodes by the name of a codec alone
+    # PyMySQL decodes by the name of a codec alone
+    if getattr(driver, "encoding", None) in ("utf8", "utf-8"):
         driver.encoding = _LENIENT
 
 
 def _find_lenient(name: str) -> codecs.CodecInfo | None:
     if name != _LENIENT:
         return None
-    return codecs.CodecInfo(codecs.utf_8_encode, lambda raw, errors="strict": codecs.utf_8_decode(raw, "replace", True), name=name)
+    return codecs.CodecInfo(
+        codecs.utf_8_encode,
+        lambda raw, errors="strict": codecs.utf_8_decode(raw, "replace", True),
+        name=name,
+    )
 
 
 codecs.register(_find_lenient)
 
 
 def brief(error: Exception) -> str:
-    """The first line of a driver's message, without the statement and without a person: it may repeat a value of a row."""
+    """The first line of a driver's message, without the statement and without a person: it may
+    repeat a value of a row.
+    """
     cause = getattr(error, "orig", None) or error
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return mask_words(lines[0][:1000])[:300]

@@ -15,14 +15,17 @@ _VERSION = re.compile(r"(?:saas~)?(\d{1,4}(?:\.\d{1,4})*)[A-Za-z0-9.~+-]{0,20}")
 
 
 class Version(NamedTuple):
-    """A version as the system writes it, with the release where the number alone says little, and whether the preset knows it."""
+    """A version as the system writes it, with the release where the number alone says little, and
+    whether the preset knows it.
+    """
 
     text: str
     known: bool
 
 
 def read_version(preset: str, fit: Fit, connection: sa.Connection) -> Version | None:
-    """The version that the database names; None where it names none, or this account may not read it.
+    """The version that the database names; None where it names none, or this account may not read
+    it.
 
     Read it last: on PostgreSQL a SELECT that fails ends the transaction.
     """
@@ -51,16 +54,22 @@ def describe_unread(preset: str, fit: Fit) -> str:
     """Why no version was read, for a person."""
     if fit.version_sql is not None:
         return "the database does not say its version"
-    tables = sorted({read["has"][0].partition(".")[0] for read in read_preset(preset)["version"]["reads"]})
+    tables = sorted(
+        {read["has"][0].partition(".")[0] for read in read_preset(preset)["version"]["reads"]}
+    )
     return f"without SELECT on {', '.join(tables)} its version is not known"
 
 
 def describe_unknown(preset: str, version: Version) -> str:
     """What to do about a version that the preset does not know."""
     about = read_preset(preset)
-    settings = [f'times = "{about["times"]}"', *([f'unescape = "{about["unescape"]}"'] if "unescape" in about else [])]
+    settings = [
+        f'times = "{about["times"]}"',
+        *([f'unescape = "{about["unescape"]}"'] if "unescape" in about else []),
+    ]
     return (
-        f"the database says {about['title']} {version.text}, which the preset does not know ({about['versions']}): install an essentry-sync "
-        "that does, or copy the preset's SELECTs, compare them with the tables of that version, and name them with events_sql and guests_sql "
-        f"in place of preset, with {' and '.join(settings)}"
+        f"the database says {about['title']} {version.text}, which the preset does not know "
+        f"({about['versions']}): install an essentry-sync that does, or copy the preset's "
+        "SELECTs, compare them with the tables of that version, and name them with events_sql "
+        f"and guests_sql in place of preset, with {' and '.join(settings)}"
     )

@@ -34,61 +34,112 @@ class Approvals:
 
         def _one(self, query: sa.Select[Any]) -> Any: ...
 
-        def _read_rows(self, query: sa.Select[Any], *, ordered_by: str, coded: Collection[str] = ()) -> pd.DataFrame: ...
+        def _read_rows(
+            self, query: sa.Select[Any], *, ordered_by: str, coded: Collection[str] = ()
+        ) -> pd.DataFrame: ...
 
     def approve_plan(self, plan_id: str, *, by: str, reason: str, now: datetime) -> bool:
-        """Release one plan that waits, with who and why. False: it does not wait (any more), and nothing was changed."""
+        """Release one plan that waits, with who and why. False: it does not wait (any more), and
+        nothing was changed.
+        """
         waits = (t.plans.c.plan_id == plan_id) & t.plans.c.status.in_(APPROVABLE)
-        values = {"status": "approved", "approved_by": by, "approve_reason": reason, "approved_at": now, "approval_of": plan_id}
+        values = {
+            "status": "approved",
+            "approved_by": by,
+            "approve_reason": reason,
+            "approved_at": now,
+            "approval_of": plan_id,
+        }
         with self._begin() as connection:
             released = connection.execute(t.plans.update().where(waits).values(**values)).rowcount
             if released:  # the read that a person has looked at is the measure of the next ones
-                run = sa.select(t.plans.c.run_id).where(t.plans.c.plan_id == plan_id).scalar_subquery()
+                run = (
+                    sa.select(t.plans.c.run_id)
+                    .where(t.plans.c.plan_id == plan_id)
+                    .scalar_subquery()
+                )
                 seen = t.source_reads.update().where(t.source_reads.c.run_id == run)
                 connection.execute(seen.values(events_healthy=True, guests_healthy=True))
         return bool(released)
 
-    def split_plan(self, plan: Mapping[str, Any], rest_seqs: Sequence[int], *, part: Mapping[str, Any], rest: Mapping[str, Any]) -> bool:
-        """Part a plan that waits and was not sent: these changes become the plan `rest`, the others stay, each numbered from 1 anew.
+    def split_plan(
+        self,
+        plan: Mapping[str, Any],
+        rest_seqs: Sequence[int],
+        *,
+        part: Mapping[str, Any],
+        rest: Mapping[str, Any],
+    ) -> bool:
+        """Part a plan that waits and was not sent: these changes become the plan `rest`, the others
+        stay, each numbered from 1 anew.
 
-        part, rest: the columns of both heads that differ. In one transaction: a kill leaves the plan as it was. False: it waits no more, or
-        is another one by now, and nothing was changed.
+        part, rest: the columns of both heads that differ. In one transaction: a kill leaves the
+        plan as it was. False: it waits no more, or is another one by now, and nothing was changed.
         """
         name, other = plan["plan_id"], rest["plan_id"]
         changes, moving = t.plan_changes, f"{plan['plan_id']}*"
         c = changes.c
         with self._begin() as connection:
             self._check_lease(connection)
-            same = (t.plans.c.plan_id == name) & (t.plans.c.status == "waiting") & (t.plans.c.digest == plan["digest"])
+            same = (
+                (t.plans.c.plan_id == name)
+                & (t.plans.c.status == "waiting")
+                & (t.plans.c.digest == plan["digest"])
+            )
             if not connection.execute(t.plans.update().where(same).values(**part)).rowcount:
                 return False
             for start in range(0, len(rest_seqs), CHUNK):
                 some = c.seq.in_(list(rest_seqs[start : start + CHUNK]))
-                connection.execute(changes.update().where(c.plan_id == name, some).values(plan_id=moving))
+                connection.execute(
+                    changes.update().where(c.plan_id == name, some).values(plan_id=moving)
+                )
             same_columns = [column for column in c if column.name not in ("plan_id", "seq")]
             for old, new in ((moving, other), (name, moving), (moving, name)):
-                number = c.seq if old == moving and new == name else sa.func.row_number().over(order_by=c.seq)
+                number = (
+                    c.seq
+                    if old == moving and new == name
+                    else sa.func.row_number().over(order_by=c.seq)
+                )
                 query = sa.select(sa.literal(new), number, *same_columns).where(c.plan_id == old)
-                connection.execute(changes.insert().from_select(["plan_id", "seq", *(column.name for column in same_columns)], query))
+                connection.execute(
+                    changes.insert().from_select(
+                        ["plan_id", "seq", *(column.name for column in same_columns)], query
+                    )
+                )
                 connection.execute(changes.delete().where(c.plan_id == old))
             conditions, looks = t.plan_conditions, t.plan_looks
             theirs = conditions.c.source_id.in_(sa.select(c.source_id).where(c.plan_id == other))
-            connection.execute(conditions.update().where(conditions.c.plan_id == name, theirs).values(plan_id=other))
+            connection.execute(
+                conditions.update()
+                .where(conditions.c.plan_id == name, theirs)
+                .values(plan_id=other)
+            )
             columns = [column for column in looks.c if column.name != "plan_id"]
             query = sa.select(sa.literal(other), *columns).where(looks.c.plan_id == name)
-            connection.execute(looks.insert().from_select(["plan_id", *(column.name for column in columns)], query))
+            connection.execute(
+                looks.insert().from_select(["plan_id", *(column.name for column in columns)], query)
+            )
             connection.execute(t.plans.insert().values(**{**plan, **rest}))
         return True
 
     def list_left_out(self) -> pd.DataFrame:
-        """source_id and action of the changes that approvals left out, and that nobody has released since.
+        """source_id and action of the changes that approvals left out, and that nobody has released
+        since.
 
-        An event that a full run sends once more only because it is one is no question of another night.
+        An event that a full run sends once more only because it is one is no question of another
+        night.
         """
-        rest, later, c, d = t.plans.alias(), t.plans.alias(), t.plan_changes.c, t.plan_changes.alias().c
+        rest, later, c, d = (
+            t.plans.alias(),
+            t.plans.alias(),
+            t.plan_changes.c,
+            t.plan_changes.alias().c,
+        )
         answered = sa.exists().where(
-            later.c.plan_id == d.plan_id, later.c.approval_of == later.c.plan_id, later.c.approved_at.is_not(None),
-            later.c.created_at > rest.c.created_at, d.source_id == c.source_id, d.action == c.action,
+            later.c.plan_id == d.plan_id, later.c.approval_of == later.c.plan_id,
+            later.c.approved_at.is_not(None),
+            later.c.created_at > rest.c.created_at, d.source_id == c.source_id,
+            d.action == c.action,
         )  # fmt: skip
         query = (
             sa.select(c.source_id, c.action)
@@ -106,8 +157,15 @@ class Approvals:
             return t.read_frame(connection, query)
 
     def standing_approval(self, *, now: datetime, hours: float) -> Approval | None:
-        """The approval of the newest plan of a whole night, while that is not sent completely and the approval no older than `hours`."""
-        newest = sa.select(t.plans).where(t.plans.c.selection.is_(None)).order_by(t.plans.c.created_at.desc()).limit(1)
+        """The approval of the newest plan of a whole night, while that is not sent completely and
+        the approval no older than `hours`.
+        """
+        newest = (
+            sa.select(t.plans)
+            .where(t.plans.c.selection.is_(None))
+            .order_by(t.plans.c.created_at.desc())
+            .limit(1)
+        )
         with self._read() as connection:
             plan = connection.execute(newest).mappings().first()
             if plan is None or plan["approved_at"] is None or plan["status"] not in APPROVED:
@@ -115,8 +173,18 @@ class Approvals:
             if now - plan["approved_at"] > timedelta(hours=hours):
                 return None
             # a plan that went under an earlier approval passes that one on, never its own numbers
-            first = connection.execute(sa.select(t.plans).where(t.plans.c.plan_id == plan["approval_of"])).mappings().first() or plan
-        numbers = {(item["guard"], item["scope"]): float(item["number"]) for item in orjson.loads(first["findings_json"] or "[]")}
+            first = (
+                connection.execute(
+                    sa.select(t.plans).where(t.plans.c.plan_id == plan["approval_of"])
+                )
+                .mappings()
+                .first()
+                or plan
+            )
+        numbers = {
+            (item["guard"], item["scope"]): float(item["number"])
+            for item in orjson.loads(first["findings_json"] or "[]")
+        }
         return Approval(
             plan_id=first["plan_id"],
             by=plan["approved_by"] or "",
@@ -130,18 +198,27 @@ class Approvals:
     def list_selections(self) -> set[str]:
         """The plans that are no whole night's."""
         with self._read() as connection:
-            return set(connection.scalars(sa.select(t.plans.c.plan_id).where(t.plans.c.selection.is_not(None))))
+            return set(
+                connection.scalars(
+                    sa.select(t.plans.c.plan_id).where(t.plans.c.selection.is_not(None))
+                )
+            )
 
     def list_passed_over(self, plan: Mapping[str, Any]) -> list[str]:
-        """Plans of other changes that were superseded unsent before this one, since the last that was settled; newest first.
+        """Plans of other changes that were superseded unsent before this one, since the last that
+        was settled; newest first.
 
         A person may have read the report of one of these, and mean it by `latest`.
         """
         c = t.plans.c
         whole = c.selection.is_(None)
-        settled = sa.select(sa.func.max(c.created_at)).where(c.status.in_(["applied", "partly", "empty"]), whole)
+        settled = sa.select(sa.func.max(c.created_at)).where(
+            c.status.in_(["applied", "partly", "empty"]), whole
+        )
         other = (c.status == "superseded") & (c.changes > 0) & (c.digest != plan["digest"])
-        sent = sa.exists().where(t.plan_changes.c.plan_id == c.plan_id, t.plan_changes.c.sent_at.is_not(None))
+        sent = sa.exists().where(
+            t.plan_changes.c.plan_id == c.plan_id, t.plan_changes.c.sent_at.is_not(None)
+        )
         query = sa.select(c.plan_id).where(other, ~sent, whole, c.created_at < plan["created_at"])
         with self._read() as connection:
             last = connection.execute(settled).scalar()
@@ -152,7 +229,9 @@ class Approvals:
     def approved_changes(self, plan_id: str) -> pd.Series:
         """`key_changes` of a stored plan."""
         table = t.plan_changes.c
-        query = sa.select(table.seq, table.source_id, table.action, table.fingerprint).where(table.plan_id == plan_id)
+        query = sa.select(table.seq, table.source_id, table.action, table.fingerprint).where(
+            table.plan_id == plan_id
+        )
         return key_changes(self._read_rows(query, ordered_by="seq", coded=["action"]))
 
     def plan_approval(self, plan_id: str) -> tuple[str, str, str]:
@@ -166,8 +245,16 @@ class Approvals:
         """Write down that a run waits for an approval, or does so no more."""
         with self._begin() as connection:
             status = "waiting" if waits else "stopped"
-            connection.execute(t.runs.update().where(t.runs.c.run_id == run_id).values(status=status))
+            connection.execute(
+                t.runs.update().where(t.runs.c.run_id == run_id).values(status=status)
+            )
 
     def is_waiting(self, run_id: str) -> bool:
         """Whether a run waits for the approval of its plan."""
-        return bool(self._one(sa.select(sa.literal(1)).where(t.runs.c.run_id == run_id, t.runs.c.status == "waiting")))
+        return bool(
+            self._one(
+                sa.select(sa.literal(1)).where(
+                    t.runs.c.run_id == run_id, t.runs.c.status == "waiting"
+                )
+            )
+        )

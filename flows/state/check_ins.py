@@ -1,7 +1,9 @@
-"""The check-ins that were read back; mixed into `State`. A page is one transaction, and what a page says never makes a row older.
+"""The check-ins that were read back; mixed into `State`. A page is one transaction, and what a page
+says never makes a row older.
 
-Of two answers about one check-in the one with the later instant in it is newer, and of two with the same the one that was asked for later. No
-answer is older than STALE: one that was asked for so much later wins whatever it says, as when a departure is taken back by hand.
+Of two answers about one check-in the one with the later instant in it is newer, and of two with the
+same the one that was asked for later. No answer is older than STALE: one that was asked for so much
+later wins whatever it says, as when a departure is taken back by hand.
 """
 
 from __future__ import annotations
@@ -24,12 +26,24 @@ CHUNK = 500
 EVENTS = 1_000
 """Events of which the contents are in memory at once."""
 
-_KEPT = ("location_id", "state", "arrived_at", "left_at", "invitation_id", "starts_at", "ends_at", "last_at", "read_at")
+_KEPT = (
+    "location_id",
+    "state",
+    "arrived_at",
+    "left_at",
+    "invitation_id",
+    "starts_at",
+    "ends_at",
+    "last_at",
+    "read_at",
+)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How far a location is read: everything that left before `read_until` is here. `oldest_open`: arrival of whoever is still inside."""
+    """How far a location is read: everything that left before `read_until` is here. `oldest_open`:
+    arrival of whoever is still inside.
+    """
 
     read_until: datetime | None
     open_asked_at: datetime | None
@@ -44,81 +58,149 @@ class CheckIns:
         reads, c = t.checkin_reads.c, t.checkins.c
         with self._read() as connection:
             row: Mapping[Any, Any] = (
-                connection.execute(sa.select(t.checkin_reads).where(reads.location_id == location_id)).mappings().first() or {}
+                connection.execute(
+                    sa.select(t.checkin_reads).where(reads.location_id == location_id)
+                )
+                .mappings()
+                .first()
+                or {}
             )
             inside = (c.location_id == location_id) & c.left_at.is_(None)
             oldest = connection.execute(
-                sa.select(c.arrived_at).where(inside, c.arrived_at.is_not(None)).order_by(c.arrived_at).limit(1)
+                sa.select(c.arrived_at)
+                .where(inside, c.arrived_at.is_not(None))
+                .order_by(c.arrived_at)
+                .limit(1)
             ).scalar()
         return Reading(row.get("read_until"), row.get("open_asked_at"), oldest)
 
-    def save_check_ins(self: Store, location_id: int, page: pd.DataFrame, *, read_at: datetime, personal_since: datetime) -> None:
-        """Store a page of `CheckIns`. read_at: when it was asked for. Names of visits that ended before personal_since are left out."""
+    def save_check_ins(
+        self: Store,
+        location_id: int,
+        page: pd.DataFrame,
+        *,
+        read_at: datetime,
+        personal_since: datetime,
+    ) -> None:
+        """Store a page of `CheckIns`. read_at: when it was asked for. Names of visits that ended
+        before personal_since are left out.
+        """
         table = t.checkins
         if page.empty:
             return
         frame = page.astype("object").where(page.notna(), None)
-        rows = [_complete(row, location_id, read_at, personal_since) for row in frame.to_dict("records")]
+        rows = [
+            _complete(row, location_id, read_at, personal_since) for row in frame.to_dict("records")
+        ]
         dialect = sqlite if self.engine.dialect.name == "sqlite" else postgresql
         insert: Any = dialect.insert(table)
         new, old = insert.excluded, table.c
         same = old.invitation_id == new.invitation_id
         values = {name: new[name] for name in _KEPT}
         values |= {name: sa.case((old.forgotten, sa.null()), else_=new[name]) for name in PERSONAL}
-        values |= {"event_id": sa.case((same, old.event_id)), "reason": sa.case((same, old.reason), else_=new.reason)}
-        values |= {"forgotten": sa.or_(old.forgotten, new.forgotten), "looked_run": sa.case((same, old.looked_run))}
-        last = [sa.func.coalesce(sa.type_coerce(side.last_at, sa.BigInteger), 0) for side in (old, new)]
+        values |= {
+            "event_id": sa.case((same, old.event_id)),
+            "reason": sa.case((same, old.reason), else_=new.reason),
+        }
+        values |= {
+            "forgotten": sa.or_(old.forgotten, new.forgotten),
+            "looked_run": sa.case((same, old.looked_run)),
+        }
+        last = [
+            sa.func.coalesce(sa.type_coerce(side.last_at, sa.BigInteger), 0) for side in (old, new)
+        ]
         read = [sa.type_coerce(side.read_at, sa.BigInteger) for side in (old, new)]
         newer = (
-            (last[1] > last[0]) | ((last[1] == last[0]) & (read[1] >= read[0])) | (read[1] > read[0] + STALE // timedelta(microseconds=1))
+            (last[1] > last[0])
+            | ((last[1] == last[0]) & (read[1] >= read[0]))
+            | (read[1] > read[0] + STALE // timedelta(microseconds=1))
         )
         with self._begin() as connection:
-            connection.execute(insert.on_conflict_do_update(index_elements=["checkin_id"], set_=values, where=newer), rows)
+            connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["checkin_id"], set_=values, where=newer
+                ),
+                rows,
+            )
 
-    def note_read(self: Store, location_id: int, until: datetime, *, open_asked_at: datetime | None = None) -> None:
+    def note_read(
+        self: Store, location_id: int, until: datetime, *, open_asked_at: datetime | None = None
+    ) -> None:
         """A window is stored whole: what left before `until` is here. It never goes back."""
         table = t.checkin_reads
         dialect = sqlite if self.engine.dialect.name == "sqlite" else postgresql
-        insert: Any = dialect.insert(table).values(location_id=location_id, read_until=until, open_asked_at=open_asked_at)
+        insert: Any = dialect.insert(table).values(
+            location_id=location_id, read_until=until, open_asked_at=open_asked_at
+        )
         later = insert.excluded.read_until > table.c.read_until
         values = {
             "read_until": sa.case((later, insert.excluded.read_until), else_=table.c.read_until),
             "open_asked_at": sa.func.coalesce(insert.excluded.open_asked_at, table.c.open_asked_at),
         }
         with self._begin() as connection:
-            connection.execute(insert.on_conflict_do_update(index_elements=["location_id"], set_=values))
+            connection.execute(
+                insert.on_conflict_do_update(index_elements=["location_id"], set_=values)
+            )
 
     def iterate_unresolved(self: Store, looked_run: str) -> Iterator[pd.DataFrame]:
-        """checkin_id, invitation_id, starts_at and arrived_at of check-ins without their event, CHUNK at a time, the earliest first.
+        """checkin_id, invitation_id, starts_at and arrived_at of check-ins without their event,
+        CHUNK at a time, the earliest first.
 
-        Those that were looked at since this run are left out. Each part must be resolved before the next is asked for.
+        Those that were looked at since this run are left out. Each part must be resolved before the
+        next is asked for.
         """
         c = t.checkins.c
-        waits = c.event_id.is_(None) & c.invitation_id.is_not(None) & (sa.func.coalesce(c.looked_run, "") != looked_run)
+        waits = (
+            c.event_id.is_(None)
+            & c.invitation_id.is_not(None)
+            & (sa.func.coalesce(c.looked_run, "") != looked_run)
+        )
         query = sa.select(c.checkin_id, c.invitation_id, c.starts_at, c.arrived_at).where(waits)
         while True:
-            part = self._frame(query.order_by(sa.func.coalesce(c.starts_at, c.arrived_at), c.checkin_id).limit(CHUNK))
+            part = self._frame(
+                query.order_by(sa.func.coalesce(c.starts_at, c.arrived_at), c.checkin_id).limit(
+                    CHUNK
+                )
+            )
             if part.empty:
                 return
             yield part
 
-    def resolve_check_ins(self: Store, found: Mapping[str, tuple[str | None, str | None]], looked_run: str) -> None:
-        """Write down event and reason of check-ins, by their ids; `looked_run`: the newest run that this rests on."""
+    def resolve_check_ins(
+        self: Store, found: Mapping[str, tuple[str | None, str | None]], looked_run: str
+    ) -> None:
+        """Write down event and reason of check-ins, by their ids; `looked_run`: the newest run that
+        this rests on.
+        """
         table = t.checkins
         update = table.update().where(table.c.checkin_id == sa.bindparam("b_id"))
-        update = update.values(event_id=sa.bindparam("b_event"), reason=sa.bindparam("b_reason"), looked_run=looked_run)
-        rows = [{"b_id": key, "b_event": event, "b_reason": reason} for key, (event, reason) in found.items()]
+        update = update.values(
+            event_id=sa.bindparam("b_event"), reason=sa.bindparam("b_reason"), looked_run=looked_run
+        )
+        rows = [
+            {"b_id": key, "b_event": event, "b_reason": reason}
+            for key, (event, reason) in found.items()
+        ]
         if rows:
             with self._begin() as connection:
                 connection.execute(update, rows)
 
     def iterate_events(
-        self: Store, *, source_ids: Sequence[str] = (), between: tuple[datetime, datetime] | None = None
+        self: Store,
+        *,
+        source_ids: Sequence[str] = (),
+        between: tuple[datetime, datetime] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """source_id, state, starts_at and payload of these events, or of all that start between two instants."""
+        """source_id, state, starts_at and payload of these events, or of all that start between two
+        instants.
+        """
         c = t.snapshot_events.c
         query = sa.select(c.source_id, c.state, c.starts_at, c.payload)
-        query = query.where(c.source_id.in_(source_ids)) if between is None else query.where(c.starts_at.between(*between))
+        query = (
+            query.where(c.source_id.in_(source_ids))
+            if between is None
+            else query.where(c.starts_at.between(*between))
+        )
         with self._read() as connection:
             for row in connection.execution_options(yield_per=EVENTS).execute(query).mappings():
                 yield dict(row)
@@ -132,42 +214,77 @@ class CheckIns:
     def newest_run(self: Store) -> str:
         """The id of the run that began last, or nothing."""
         with self._read() as connection:
-            return str(connection.execute(sa.select(t.runs.c.run_id).order_by(t.runs.c.started_at.desc()).limit(1)).scalar() or "")
+            return str(
+                connection.execute(
+                    sa.select(t.runs.c.run_id).order_by(t.runs.c.started_at.desc()).limit(1)
+                ).scalar()
+                or ""
+            )
 
     def list_visits(self: Store, event: str, invitation: str | None) -> pd.DataFrame:
         """The check-ins of an event, or of one invitation to it, in the order of their arrival."""
         c = t.checkins.c
-        query = sa.select(c.checkin_id, c.state, c.first_name, c.last_name, c.email, c.arrived_at, c.left_at, c.invitation_id)
+        query = sa.select(
+            c.checkin_id,
+            c.state,
+            c.first_name,
+            c.last_name,
+            c.email,
+            c.arrived_at,
+            c.left_at,
+            c.invitation_id,
+        )
         query = query.where(c.event_id == event)
         return self._frame(
-            (query if invitation is None else query.where(c.invitation_id == invitation)).order_by(c.arrived_at, c.checkin_id)
+            (query if invitation is None else query.where(c.invitation_id == invitation)).order_by(
+                c.arrived_at, c.checkin_id
+            )
         )
 
     def list_attendance(self: Store, begin: datetime, end: datetime) -> pd.DataFrame:
-        """location_id, state, guests, ends_at and `arrived` (different invitations) of each event that starts in [begin, end)."""
+        """location_id, state, guests, ends_at and `arrived` (different invitations) of each event
+        that starts in [begin, end).
+        """
         e, c = t.snapshot_events.c, t.checkins.c
-        came = sa.select(sa.func.count(c.invitation_id.distinct())).where(c.event_id == e.source_id, c.arrived_at.is_not(None))
-        query = sa.select(e.location_id, e.state, e.guests, e.ends_at, came.scalar_subquery().label("arrived"))
-        return self._frame(query.where(e.starts_at >= begin, e.starts_at < end)).astype({"arrived": "Int64"})
+        came = sa.select(sa.func.count(c.invitation_id.distinct())).where(
+            c.event_id == e.source_id, c.arrived_at.is_not(None)
+        )
+        query = sa.select(
+            e.location_id, e.state, e.guests, e.ends_at, came.scalar_subquery().label("arrived")
+        )
+        return self._frame(query.where(e.starts_at >= begin, e.starts_at < end)).astype(
+            {"arrived": "Int64"}
+        )
 
     def count_others(self: Store, begin: datetime, end: datetime) -> list[tuple[int, str, int]]:
-        """Location, reason and number of check-ins without an event that arrived in [begin, end)."""
+        """Location, reason and number of check-ins without an event that arrived in [begin,
+        end).
+        """
         c = t.checkins.c
-        query = sa.select(c.location_id, sa.func.coalesce(c.reason, UNKNOWN_INVITATION).label("reason"), sa.func.count())
+        query = sa.select(
+            c.location_id,
+            sa.func.coalesce(c.reason, UNKNOWN_INVITATION).label("reason"),
+            sa.func.count(),
+        )
         query = query.where(c.event_id.is_(None), c.arrived_at >= begin, c.arrived_at < end)
         with self._read() as connection:
-            rows = connection.execute(query.group_by(c.location_id, sa.func.coalesce(c.reason, UNKNOWN_INVITATION))).all()
+            rows = connection.execute(
+                query.group_by(c.location_id, sa.func.coalesce(c.reason, UNKNOWN_INVITATION))
+            ).all()
         return [(int(row[0]), str(row[1]), int(row[2])) for row in rows]
 
 
 def forget_visitor(connection: sa.Connection, address: str, names: Mapping[str, set[str]]) -> int:
-    """Take a guest's name out of every check-in. address: lower case; names: event → names of the guest there. How many were changed.
+    """Take a guest's name out of every check-in. address: lower case; names: event → names of the
+    guest there. How many were changed.
 
-    A check-in with another address, or none, is the guest's when it belongs to one of the events and has one of the names. It stays without
-    them when it is read again.
+    A check-in with another address, or none, is the guest's when it belongs to one of the events
+    and has one of the names. It stays without them when it is read again.
     """
     c = t.checkins.c
-    whole = sa.func.trim(sa.func.coalesce(c.first_name, "") + " " + sa.func.coalesce(c.last_name, ""))
+    whole = sa.func.trim(
+        sa.func.coalesce(c.first_name, "") + " " + sa.func.coalesce(c.last_name, "")
+    )
     count = connection.execute(_take_out(c.email == address)).rowcount
     for event, called in names.items():
         full = sorted(name for name in called if " " in name)
@@ -195,7 +312,9 @@ def _ended() -> Any:
     return sa.func.coalesce(c.left_at, c.arrived_at, c.read_at, type_=t.Instant)
 
 
-def _complete(row: dict[str, Any], location_id: int, read_at: datetime, personal_since: datetime) -> dict[str, Any]:
+def _complete(
+    row: dict[str, Any], location_id: int, read_at: datetime, personal_since: datetime
+) -> dict[str, Any]:
     """A row of the table. Of an instant that is None nothing is stored."""
     instants = [row[name] for name in ("arrived_at", "left_at") if row[name] is not None]
     old = bool(instants) and max(instants) < personal_since

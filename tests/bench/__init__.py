@@ -1,1 +1,3 @@
-"""The benchmark of `just bench`: a large company, our steps, the naive script of the same job, and the best engines."""
+"""The benchmark of `just bench`: a large company, our steps, the naive script of the same job, and
+the best engines.
+"""

@@ -1,7 +1,9 @@
-"""A large company's nights, the same for the same size: canonical columns as text, and the tables of a source database.
+"""A large company's nights, the same for the same size: canonical columns as text, and the tables
+of a source database.
 
-W is 1,000,000 events with 3,000,000 guests. On night 2 one row in a hundred differs: events moved, renamed or gone, guests who came, went or
-are written otherwise, so that about four events in a hundred are touched.
+W is 1,000,000 events with 3,000,000 guests. On night 2 one row in a hundred differs: events moved,
+renamed or gone, guests who came, went or are written otherwise, so that about four events in a
+hundred are touched.
 """
 
 from __future__ import annotations
@@ -44,10 +46,13 @@ max_churn = 100_000_000
 base_url = "{essentry}"
 """
 SELECT_EVENTS = (
-    "SELECT source_event_id, name, description, starts_at, ends_at, site_key, room_key, status, host_email, host_first_name, host_last_name, "
-    "updated_at FROM events"
+    "SELECT source_event_id, name, description, starts_at, ends_at, site_key, room_key, status, "
+    "host_email, host_first_name, host_last_name, updated_at FROM events"
 )
-SELECT_GUESTS = "SELECT source_event_id, guest_id, email, first_name, last_name, company_name, language FROM guests"
+SELECT_GUESTS = (
+    "SELECT source_event_id, guest_id, email, first_name, last_name, company_name, "
+    "language FROM guests"
+)
 _WORDS = [
     "Review",
     "Besuch",
@@ -90,11 +95,17 @@ def _pick(words: list[str], numbers: np.ndarray) -> pa.Array:
 
 
 def build_night(rows: int, night: int) -> tuple[pa.Table, pa.Table]:
-    """The source's `events` and `guests` tables on night 1 or 2; instants are timestamp[us, UTC], the rest text and integers."""
+    """The source's `events` and `guests` tables on night 1 or 2; instants are timestamp[us, UTC],
+    the rest text and integers.
+    """
     rng = np.random.default_rng(20_260_104)
     number = np.arange(rows, dtype=np.int64)
     start = FIRST_DAY + (number * 7919 % (350 * 24 * 4)).astype("timedelta64[s]") * 900
-    title, host, site = rng.integers(0, 10_000, rows), rng.integers(0, 30_000, rows), rng.integers(1, SITES + 1, rows)
+    title, host, site = (
+        rng.integers(0, 10_000, rows),
+        rng.integers(0, 30_000, rows),
+        rng.integers(1, SITES + 1, rows),
+    )
     guest_event = np.repeat(number, GUESTS_AN_EVENT)
     person = rng.integers(0, max(rows, 10), rows * GUESTS_AN_EVENT)
     # an event's guests are different people
@@ -119,8 +130,14 @@ def build_night(rows: int, night: int) -> tuple[pa.Table, pa.Table]:
     events = pa.table(
         {
             "source_event_id": _text(base, number),
-            "name": pc.binary_join_element_wise(_pick(_WORDS, title), pa.array(title).cast(pa.string()), " "),
-            "description": pc.if_else(pa.array(number % 3 == 0), _text("Agenda of meeting {}\nplease bring a badge", number), None),
+            "name": pc.binary_join_element_wise(
+                _pick(_WORDS, title), pa.array(title).cast(pa.string()), " "
+            ),
+            "description": pc.if_else(
+                pa.array(number % 3 == 0),
+                _text("Agenda of meeting {}\nplease bring a badge", number),
+                None,
+            ),
             "starts_at": pa.array(start).cast(pa.timestamp("us", "UTC")),
             "ends_at": pa.array(start + np.timedelta64(3600, "s")).cast(pa.timestamp("us", "UTC")),
             "site_key": pa.array(site).cast(pa.string()),
@@ -129,7 +146,9 @@ def build_night(rows: int, night: int) -> tuple[pa.Table, pa.Table]:
             "host_email": _text("host{}@corp.example", host),
             "host_first_name": _pick(_NAMES, host * 5),
             "host_last_name": _pick(_NAMES, host * 3 + 1),
-            "updated_at": pa.array(start - np.timedelta64(86_400 * 20, "s")).cast(pa.timestamp("us", "UTC")),
+            "updated_at": pa.array(start - np.timedelta64(86_400 * 20, "s")).cast(
+                pa.timestamp("us", "UTC")
+            ),
         }
     ).filter(pa.array(~gone_event))
     guests = pa.table(
@@ -138,14 +157,18 @@ def build_night(rows: int, night: int) -> tuple[pa.Table, pa.Table]:
             "guest_id": pa.array(person),
             "email": _text("guest{}@visitor.example", person),
             "first_name": _pick(_NAMES, person),
-            "last_name": pc.binary_join_element_wise(_pick(_NAMES, surname), pa.array(surname).cast(pa.string()), "-"),
+            "last_name": pc.binary_join_element_wise(
+                _pick(_NAMES, surname), pa.array(surname).cast(pa.string()), "-"
+            ),
             "company_name": _text("Company {} GmbH", person % 5_000),
             "language": _pick(["DE", "EN", "FR", "de_CH"], person),
         }
     ).filter(pa.array(~gone_guest))
     if extra:
         events = pa.concat_tables([events, _renumber(events.slice(0, extra), base, rows)])
-        guests = pa.concat_tables([guests, _renumber(guests.filter(_among(guests, extra)), base, rows)])
+        guests = pa.concat_tables(
+            [guests, _renumber(guests.filter(_among(guests, extra)), base, rows)]
+        )
     return events, guests
 
 

@@ -1,6 +1,8 @@
-"""One contender in a process of its own: `python -m tests.bench.contenders NAME ROWS FOLDER URL` prints seconds by step and peak memory as JSON.
+"""One contender in a process of its own: `python -m tests.bench.contenders NAME ROWS FOLDER URL`
+prints seconds by step and peak memory as JSON.
 
-FOLDER holds the nights' Parquet files and, for the diffs, what the contender keeps of night 1. Reading those files is not counted, but for `extract`.
+FOLDER holds the nights' Parquet files and, for the diffs, what the contender keeps of night 1.
+Reading those files is not counted, but for `extract`.
 """
 
 from __future__ import annotations
@@ -55,52 +57,87 @@ def load_frames(folder: Path, night: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def write_config(folder: Path, url: str, essentry: str) -> Path:
     """The configuration of the company."""
-    sites = "".join(f'"{site}" = {{ location_id = {100 + site} }}\n' for site in range(1, company.SITES + 1))
+    sites = "".join(
+        f'"{site}" = {{ location_id = {100 + site} }}\n' for site in range(1, company.SITES + 1)
+    )
     (folder / "events.sql").write_text(company.SELECT_EVENTS)
     (folder / "guests.sql").write_text(company.SELECT_GUESTS)
     path = folder / "essentry-sync.toml"
-    path.write_text(company.CONFIG.format(url=url, essentry=essentry) + "[sources.rooms.sites]\n" + sites)
+    path.write_text(
+        company.CONFIG.format(url=url, essentry=essentry) + "[sources.rooms.sites]\n" + sites
+    )
     return path
 
 
 def run_divided(rows: int, folder: Path, url: str, *, night: int) -> dict[str, Any]:
-    """A night in 8 parts, or 32 at ten times W, that lie in files, from PostgreSQL; the state of the first is kept for the second."""
+    """A night in 8 parts, or 32 at ten times W, that lie in files, from PostgreSQL; the state of
+    the first is kept for the second.
+    """
     state = folder / "divided.sqlite"
     source = fill_night(rows, folder, night=night)
     return run_ours(
-        rows, folder, url, night=night, keep=state if night == 1 else None, partitions=8 if rows <= company.W else 32, source=source
+        rows,
+        folder,
+        url,
+        night=night,
+        keep=state if night == 1 else None,
+        partitions=8 if rows <= company.W else 32,
+        source=source,
     )
 
 
 def fill_night(rows: int, folder: Path, *, night: int) -> str:
-    """The URL of the PostgreSQL database of a night, made once, in a process of its own: a large one needs room."""
+    """The URL of the PostgreSQL database of a night, made once, in a process of its own: a large
+    one needs room.
+    """
     url = database_url("postgresql", rows, folder, night=night)
-    program = "import sys; from pathlib import Path; from tests.bench.contenders import fill_database; from tests.bench.company import build_night\n"
-    program += "rows, night = int(sys.argv[1]), int(sys.argv[2]); fill_database(sys.argv[3], rows, lambda: build_night(rows, night))"
+    program = (
+        "import sys; from pathlib import Path; from tests.bench.contenders import fill_database; "
+        "from tests.bench.company import build_night\n"
+    )
+    program += (
+        "rows, night = int(sys.argv[1]), int(sys.argv[2]); fill_database(sys.argv[3], rows, "
+        "lambda: build_night(rows, night))"
+    )
     subprocess.run([sys.executable, "-c", program, str(rows), str(night), url], check=True)
     return url
 
 
 def run_ours(
-    rows: int, folder: Path, url: str, *, night: int, keep: Path | None = None, partitions: int = 1, source: str | None = None
+    rows: int,
+    folder: Path,
+    url: str,
+    *,
+    night: int,
+    keep: Path | None = None,
+    partitions: int = 1,
+    source: str | None = None,
 ) -> dict[str, Any]:
-    """A night of essentry-sync to the report, without an engine; state on SQLite. The rows come as frames, or from a source's database when the
-    night is divided into files.
+    """A night of essentry-sync to the report, without an engine; state on SQLite. The rows come as
+    frames, or from a source's database when the night is divided into files.
     """
     from flows.night import steps as nightly
     from flows.sources.read import Extracted
     from schemas.config import load_config
 
-    os.environ.update({"ESSENTRY_TOKEN": "x", "ESSENTRY_AGENT_TOKEN": "00000000-0000-4000-8000-000000000000"})
+    os.environ.update(
+        {"ESSENTRY_TOKEN": "x", "ESSENTRY_AGENT_TOKEN": "00000000-0000-4000-8000-000000000000"}
+    )
     seconds: dict[str, float] = {}
     _count_steps(seconds)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         home = Path(work)
         if partitions > 1:
-            os.environ.update({"ESSENTRY_SYNC_SCALE__PARTITIONS": str(partitions), "ESSENTRY_SYNC_SCALE__FOLDER": "parts"})
+            os.environ.update(
+                {
+                    "ESSENTRY_SYNC_SCALE__PARTITIONS": str(partitions),
+                    "ESSENTRY_SYNC_SCALE__FOLDER": "parts",
+                }
+            )
         config = load_config(write_config(home, source or "sqlite:///source.sqlite", url))
         if night == 2 and source:
-            shutil.move(folder / "divided.sqlite", home / "state.sqlite")  # a copy would take minutes
+            # a copy would take minutes
+            shutil.move(folder / "divided.sqlite", home / "state.sqlite")
         elif night == 2:
             shutil.copy(folder / "ours.sqlite", home / "state.sqlite")
         clock = company.AS_OF.to_pydatetime()
@@ -125,7 +162,9 @@ def run_ours(
             with sa.create_engine(f"sqlite:///{home / 'state.sqlite'}").connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             shutil.move(home / "state.sqlite", keep)
-        counts = {name: int(result.report["counts"][name]) for name in ("create", "update", "delete")}
+        counts = {
+            name: int(result.report["counts"][name]) for name in ("create", "update", "delete")
+        }
     return {"seconds": seconds, "counts": counts, "requests": load.requests}
 
 
@@ -144,18 +183,24 @@ def _count_steps(seconds: dict[str, float]) -> None:
         setattr(module, name, counted)
 
     for module, name, step in (
-        (compare, "validate_part", "transform"), (compare, "number_guests", "transform"), (compare, "build_part", "transform"),
-        (compare, "load_known", "diff"), (compare, "_diff_parts", "diff"), (plan, "judge_plan", "guard"), (plan, "build_balance", "guard"),
+        (compare, "validate_part", "transform"), (compare, "number_guests", "transform"),
+        (compare, "build_part", "transform"),
+        (compare, "load_known", "diff"), (compare, "_diff_parts", "diff"),
+        (plan, "judge_plan", "guard"), (plan, "build_balance", "guard"),
     ):  # fmt: skip
         count(module, name, step)
 
 
 def _tell_memory(step: str) -> None:
-    sys.stderr.write(f"after {step}: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000_000:.2f} GB\n")
+    sys.stderr.write(
+        f"after {step}: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000_000:.2f} GB\n"
+    )
 
 
 def _find_nothing_again() -> None:
-    """The company's database is not there when frames come from files: the second look before a delete finds nothing."""
+    """The company's database is not there when frames come from files: the second look before a
+    delete finds nothing.
+    """
     from flows.night import apply
 
     setattr(apply, "find_still_there", lambda *_args: set())  # noqa: B010
@@ -192,9 +237,14 @@ def run_naive(rows: int, folder: Path, url: str, *, night: int) -> dict[str, Any
 
 
 def run_diff(rows: int, folder: Path, url: str, *, engine: str) -> dict[str, Any]:
-    """Both nights' source rows compared by an engine: which events were touched. Loading the files is not counted."""
+    """Both nights' source rows compared by an engine: which events were touched. Loading the files
+    is not counted.
+    """
     seconds: dict[str, float] = {}
-    one, two = ({part: pq.read_table(folder / f"{part}{night}.parquet") for part in ("events", "guests")} for night in (1, 2))
+    one, two = (
+        {part: pq.read_table(folder / f"{part}{night}.parquet") for part in ("events", "guests")}
+        for night in (1, 2)
+    )
     if engine == "duckdb":
         import duckdb
 
@@ -202,27 +252,40 @@ def run_diff(rows: int, folder: Path, url: str, *, engine: str) -> dict[str, Any
         for night, tables in ((1, one), (2, two)):
             for part, table in tables.items():
                 connection.register(f"arrow_{part}{night}", table)
-                connection.execute(f"CREATE TABLE {part}{night} AS SELECT * FROM arrow_{part}{night}")
+                connection.execute(
+                    f"CREATE TABLE {part}{night} AS SELECT * FROM arrow_{part}{night}"
+                )
         with timed(seconds, "diff"):
             touched = connection.execute(
-                "SELECT count(DISTINCT source_event_id) FROM ("
-                "(SELECT * FROM events1 EXCEPT ALL SELECT * FROM events2) UNION ALL (SELECT * FROM events2 EXCEPT ALL SELECT * FROM events1))"
+                "SELECT count(DISTINCT source_event_id) FROM ((SELECT * FROM events1 EXCEPT ALL "
+                "SELECT * FROM events2) UNION ALL (SELECT * FROM events2 EXCEPT ALL SELECT * FROM "
+                "events1))"
             ).fetchone()
             guests = connection.execute(
-                "SELECT count(DISTINCT coalesce(a.source_event_id, b.source_event_id)) FROM guests1 a FULL JOIN guests2 b "
-                "USING (source_event_id, guest_id) WHERE a IS DISTINCT FROM b"
+                "SELECT count(DISTINCT coalesce(a.source_event_id, b.source_event_id)) FROM "
+                "guests1 a FULL JOIN guests2 b USING (source_event_id, "
+                "guest_id) WHERE a IS DISTINCT FROM b"
             ).fetchone()
         counts = {"events": touched[0], "by guests": guests[0]}  # type: ignore[index]
     elif engine == "polars":
         import polars as pl
 
-        frames = [{part: pl.from_arrow(table) for part, table in tables.items()} for tables in (one, two)]
+        frames = [
+            {part: pl.from_arrow(table) for part, table in tables.items()} for tables in (one, two)
+        ]
         with timed(seconds, "diff"):
             counts = {}
-            for part, keys in (("events", ["source_event_id"]), ("guests", ["source_event_id", "guest_id"])):
-                joined = frames[0][part].join(frames[1][part], on=keys, how="full", coalesce=True, suffix="_new")  # type: ignore[union-attr]
+            for part, keys in (
+                ("events", ["source_event_id"]),
+                ("guests", ["source_event_id", "guest_id"]),
+            ):
+                joined = frames[0][part].join(
+                    frames[1][part], on=keys, how="full", coalesce=True, suffix="_new"
+                )  # type: ignore[union-attr]
                 columns = [c for c in frames[0][part].columns if c not in keys]  # type: ignore[union-attr]
-                differs = pl.any_horizontal([pl.col(c).ne_missing(pl.col(f"{c}_new")) for c in columns])
+                differs = pl.any_horizontal(
+                    [pl.col(c).ne_missing(pl.col(f"{c}_new")) for c in columns]
+                )
                 counts[part] = joined.filter(differs)["source_event_id"].n_unique()
     else:
         import datacompy
@@ -230,7 +293,11 @@ def run_diff(rows: int, folder: Path, url: str, *, engine: str) -> dict[str, Any
         left, right = (tables["events"].to_pandas() for tables in (one, two))
         with timed(seconds, "diff"):
             comparison = datacompy.PandasCompare(left, right, join_columns="source_event_id")
-            counts = {"events": len(comparison.all_mismatch()) + len(comparison.df1_unq_rows) + len(comparison.df2_unq_rows)}
+            counts = {
+                "events": len(comparison.all_mismatch())
+                + len(comparison.df1_unq_rows)
+                + len(comparison.df2_unq_rows)
+            }
     return {"seconds": seconds, "counts": counts}
 
 
@@ -239,7 +306,10 @@ def fill_database(url: str, rows: int, read: Callable[[], tuple[pa.Table, pa.Tab
     engine = sa.create_engine(url)
     name = f"{rows}"
     with engine.connect() as connection:
-        if sa.inspect(connection).has_table("filled") and connection.execute(sa.text("SELECT size FROM filled")).scalar() == name:
+        if (
+            sa.inspect(connection).has_table("filled")
+            and connection.execute(sa.text("SELECT size FROM filled")).scalar() == name
+        ):
             return
     for part, table in zip(("events", "guests"), read(), strict=True):
         if engine.dialect.name == "mysql":
@@ -257,17 +327,30 @@ def fill_database(url: str, rows: int, read: Callable[[], tuple[pa.Table, pa.Tab
 
 def read_night(folder: Path, night: int) -> tuple[pa.Table, pa.Table]:
     """The events and guests of a saved night."""
-    return pq.read_table(folder / f"events{night}.parquet"), pq.read_table(folder / f"guests{night}.parquet")
+    return pq.read_table(folder / f"events{night}.parquet"), pq.read_table(
+        folder / f"guests{night}.parquet"
+    )
 
 
 def _fill_by_rows(engine: sa.Engine, part: str, table: pa.Table) -> None:
     instants = {name: sa.DateTime() for name in ("starts_at", "ends_at", "updated_at")}
-    texts = {name: sa.String(300) for name in table.column_names if name not in instants and name != "guest_id"}
+    texts = {
+        name: sa.String(300)
+        for name in table.column_names
+        if name not in instants and name != "guest_id"
+    }
     for start in range(0, table.num_rows, 200_000):
         frame = table.slice(start, 200_000).to_pandas()
         frame = frame.assign(**{c: frame[c].dt.tz_localize(None) for c in instants if c in frame})
         types = {name: kind for name, kind in {**instants, **texts}.items() if name in frame}
-        frame.to_sql(part, engine, index=False, if_exists="replace" if start == 0 else "append", chunksize=20_000, dtype=types)
+        frame.to_sql(
+            part,
+            engine,
+            index=False,
+            if_exists="replace" if start == 0 else "append",
+            chunksize=20_000,
+            dtype=types,
+        )
 
 
 def database_url(kind: str, rows: int, folder: Path, *, night: int = 1) -> str:
@@ -276,18 +359,27 @@ def database_url(kind: str, rows: int, folder: Path, *, night: int = 1) -> str:
         return f"sqlite:///{folder / 'source.sqlite'}"
     server = POSTGRESQL if kind == "postgresql" else MARIADB
     name = f"essentry_bench_{rows}" + ("" if night == 1 else f"_{night}")
-    engine = sa.create_engine(f"{server}/postgres" if kind == "postgresql" else f"{server}/", isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(
+        f"{server}/postgres" if kind == "postgresql" else f"{server}/", isolation_level="AUTOCOMMIT"
+    )
     with engine.connect() as connection:
         there = sa.inspect(engine).get_schema_names() if kind == "mariadb" else None
         if kind == "mariadb" and name not in (there or []):
             connection.exec_driver_sql(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-        if kind == "postgresql" and not connection.execute(sa.text("SELECT 1 FROM pg_database WHERE datname = :n"), {"n": name}).scalar():
+        if (
+            kind == "postgresql"
+            and not connection.execute(
+                sa.text("SELECT 1 FROM pg_database WHERE datname = :n"), {"n": name}
+            ).scalar()
+        ):
             connection.exec_driver_sql(f"CREATE DATABASE {name}")
     return f"{server}/{name}" + ("?charset=utf8mb4" if kind == "mariadb" else "")
 
 
 def run_extract(rows: int, folder: Path, url: str, *, kind: str, way: str) -> dict[str, Any]:
-    """Both SELECTs of night 1: `ours`, `adbc` (to Arrow and pandas, nothing else) or `naive` (`pd.read_sql`)."""
+    """Both SELECTs of night 1: `ours`, `adbc` (to Arrow and pandas, nothing else) or `naive`
+    (`pd.read_sql`).
+    """
     seconds: dict[str, float] = {}
     source = database_url(kind, rows, folder)
     if way == "ours":
@@ -295,7 +387,9 @@ def run_extract(rows: int, folder: Path, url: str, *, kind: str, way: str) -> di
         from schemas.config import SourceConfig
 
         write_config(folder, source, url)
-        config = SourceConfig(url=source, events_sql="events.sql", guests_sql="guests.sql", times="utc")  # type: ignore[arg-type]
+        config = SourceConfig(
+            url=source, events_sql="events.sql", guests_sql="guests.sql", times="utc"
+        )  # type: ignore[arg-type]
         with timed(seconds, "extract"):
             read = read_source("rooms", config, root=folder)
         sizes = len(read.events), len(read.guests)
@@ -314,7 +408,10 @@ def run_extract(rows: int, folder: Path, url: str, *, kind: str, way: str) -> di
         else:
             connection = sa.create_engine(source)
         with timed(seconds, "extract"):
-            sizes = len(pd.read_sql(company.SELECT_EVENTS, connection)), len(pd.read_sql(company.SELECT_GUESTS, connection))
+            sizes = (
+                len(pd.read_sql(company.SELECT_EVENTS, connection)),
+                len(pd.read_sql(company.SELECT_GUESTS, connection)),
+            )
     return {"seconds": seconds, "counts": {"events": sizes[0], "guests": sizes[1]}}
 
 
@@ -327,13 +424,21 @@ def run_client(rows: int, folder: Path, url: str) -> dict[str, Any]:
     from schemas.config import EssentryConfig
 
     body = (
-        b'{"sourceId":"rooms-EV~2D%d","name":"Review","startsAt":"2027-01-04T07:00:00Z","endsAt":"2027-01-04T08:00:00Z","locationId":101}'
+        b'{"sourceId":"rooms-EV~2D%d","name":"Review","startsAt":"2027-01-04T07:00:00Z",'
+        b'"endsAt":"2027-01-04T08:00:00Z","locationId":101}'
     )
-    batches = [[Item(n, f"rooms-EV~2D{n}", body % n, "create", True) for n in range(s, s + 100)] for s in range(0, rows, 100)]
+    batches = [
+        [Item(n, f"rooms-EV~2D{n}", body % n, "create", True) for n in range(s, s + 100)]
+        for s in range(0, rows, 100)
+    ]
     seconds: dict[str, float] = {}
 
     async def send() -> None:
-        client = EssentryClient(EssentryConfig(base_url=url), token="x", agent_token="00000000-0000-4000-8000-000000000000")
+        client = EssentryClient(
+            EssentryConfig(base_url=url),
+            token="x",
+            agent_token="00000000-0000-4000-8000-000000000000",
+        )
         turns = iter(batches)
 
         async def work() -> None:
@@ -358,7 +463,10 @@ CONTENDERS: dict[str, Callable[..., dict[str, Any]]] = {
     "naive night 2": lambda *a: run_naive(*a, night=2),
     "naive prepared": prepare_naive,
     "client": run_client,
-    **{f"diff {engine}": (lambda *a, e=engine: run_diff(*a, engine=e)) for engine in ("duckdb", "polars", "datacompy")},
+    **{
+        f"diff {engine}": (lambda *a, e=engine: run_diff(*a, engine=e))
+        for engine in ("duckdb", "polars", "datacompy")
+    },
     **{
         f"extract {kind} {way}": (lambda *a, k=kind, w=way: run_extract(*a, kind=k, way=w))
         for kind in ("postgresql", "sqlite", "mariadb")

@@ -1,7 +1,8 @@
-"""`python -m tests.bench.librebooking [BOOKINGS]`: how long LibreBooking's SELECTs take on MariaDB, older ones against today's.
+"""`python -m tests.bench.librebooking [BOOKINGS]`: how long LibreBooking's SELECTs take on MariaDB,
+older ones against today's.
 
-Turn by turn, three rounds, on the system's own tables with their keys; the rows of every SELECT are compared first. An older SELECT is
-named by its commit, and read with `git show`.
+Turn by turn, three rounds, on the system's own tables with their keys; the rows of every SELECT are
+compared first. An older SELECT is named by its commit, and read with `git show`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ WEEKS = 52
 
 
 def make_bookings(count: int) -> Tables:
-    """`count` bookings with guests: every trap of the tests, weekly series, and a link attribute on one series in four."""
+    """`count` bookings with guests: every trap of the tests, weekly series, and a link attribute on
+    one series in four.
+    """
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     tables = librebooking.generate(seed=14, today=today, events=count)
     rng = random.Random(14)
@@ -41,8 +44,10 @@ def make_bookings(count: int) -> Tables:
     used = sorted({row["series_id"] for row in tables["reservation_instances"]})
     tables["custom_attribute_values"] += [
         {
-            "custom_attribute_value_id": 10_000_000 + number, "custom_attribute_id": rng.choice((7, 7, 8)),
-            "attribute_value": rng.choice((" ", "", f" {series} ", str(number))), "entity_id": series, "attribute_category": 1,
+            "custom_attribute_value_id": 10_000_000 + number,
+            "custom_attribute_id": rng.choice((7, 7, 8)),
+            "attribute_value": rng.choice((" ", "", f" {series} ", str(number))),
+            "entity_id": series, "attribute_category": 1,
         }
         for number, series in enumerate(rng.choices(used, k=len(used) // 4))
     ]  # fmt: skip
@@ -57,13 +62,17 @@ def insert(engine: Engine, tables: Tables) -> None:
         for table, rows in tables.items():
             if rows:
                 columns = ", ".join(f"`{column}`" for column in rows[0])
-                insert = f"INSERT INTO `{table}` ({columns}) VALUES ({', '.join(['%s'] * len(rows[0]))})"
+                insert = (
+                    f"INSERT INTO `{table}` ({columns}) VALUES ({', '.join(['%s'] * len(rows[0]))})"
+                )
                 cursor.executemany(insert, [tuple(row.values()) for row in rows])
                 cursor.execute(f"ANALYZE TABLE `{table}`")
         connection.connection.commit()
 
 
-def read(engine: Engine, select: str, params: dict[str, object]) -> tuple[float, list[dict[str, object]]]:
+def read(
+    engine: Engine, select: str, params: dict[str, object]
+) -> tuple[float, list[dict[str, object]]]:
     """Seconds until the last row was fetched, and the rows."""
     with engine.connect() as connection:
         start = time.perf_counter()
@@ -80,15 +89,21 @@ def differing(old: list[dict[str, object]], new: list[dict[str, object]]) -> int
 
 
 def main() -> int:
-    """Compare and measure. An older SELECT may differ by what was decided since: such rows are counted."""
+    """Compare and measure. An older SELECT may differ by what was decided since: such rows are
+    counted.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bookings", nargs="?", type=int, default=200_000)
-    parser.add_argument("--against", nargs="*", default=[FILED], help="commits whose SELECT is measured, too")
+    parser.add_argument(
+        "--against", nargs="*", default=[FILED], help="commits whose SELECT is measured, too"
+    )
     parser.add_argument("--explain", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     selects = {
-        commit: subprocess.run(["git", "show", f"{commit}:{EVENTS}"], capture_output=True, text=True, check=True).stdout
+        commit: subprocess.run(
+            ["git", "show", f"{commit}:{EVENTS}"], capture_output=True, text=True, check=True
+        ).stdout
         for commit in options.against
     }
     selects["today"] = Path(EVENTS).read_text(encoding="utf-8")
@@ -112,7 +127,9 @@ def main() -> int:
     for name in options.against:
         ratio = median(seconds["today"]) / median(seconds[name])
         apart = differing(rows[name], rows["today"])
-        sys.stdout.write(f"today / {name}: {ratio:.2f} of the time, {apart:,} rows differ in what both select\n")
+        sys.stdout.write(
+            f"today / {name}: {ratio:.2f} of the time, {apart:,} rows differ in what both select\n"
+        )
     return 0
 
 

@@ -1,7 +1,9 @@
-"""The same night as a careful person writes it in an afternoon: row by row, `merge(indicator=True)`, `to_sql`, one request an event.
+"""The same night as a careful person writes it in an afternoon: row by row,
+`merge(indicator=True)`, `to_sql`, one request an event.
 
-It keeps the rules that decide what is sent (addresses, ids, pending held, the delta of guests), so that it does the same job; it has no ledger, no
-guards, no second look. Used as the measure of `just bench`, nowhere else.
+It keeps the rules that decide what is sent (addresses, ids, pending held, the delta of guests), so
+that it does the same job; it has no ledger, no guards, no second look. Used as the measure of
+`just bench`, nowhere else.
 """
 
 from __future__ import annotations
@@ -19,11 +21,27 @@ import pandas as pd
 import sqlalchemy as sa
 
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-EVENT_FIELDS = ["name", "description", "starts_at", "ends_at", "location_id", "host_email", "host_first_name", "host_last_name"]
+EVENT_FIELDS = [
+    "name",
+    "description",
+    "starts_at",
+    "ends_at",
+    "location_id",
+    "host_email",
+    "host_first_name",
+    "host_last_name",
+]
 GUEST_FIELDS = ["email", "first_name", "last_name", "company_name", "language"]
 
 
-def run_night(events: pd.DataFrame, guests: pd.DataFrame, state: Path, base_url: str, *, seconds: dict[str, float]) -> dict[str, int]:
+def run_night(
+    events: pd.DataFrame,
+    guests: pd.DataFrame,
+    state: Path,
+    base_url: str,
+    *,
+    seconds: dict[str, float],
+) -> dict[str, int]:
     """One night; the number of creates, updates and deletes. `seconds` is filled by step."""
     engine = sa.create_engine(f"sqlite:///{state}")
 
@@ -36,7 +54,11 @@ def run_night(events: pd.DataFrame, guests: pd.DataFrame, state: Path, base_url:
     held = set(events.loc[events["status"] == "pending", "source_event_id"])
     events, guests = timed("transform", lambda: transform(events, guests))
     before = timed("diff", lambda: read_state(engine))
-    changes = timed("diff", lambda: compare(events, guests, *before, held)) if before else {"create": set(events["source_id"])}
+    changes = (
+        timed("diff", lambda: compare(events, guests, *before, held))
+        if before
+        else {"create": set(events["source_id"])}
+    )
     payloads = timed("payload", lambda: build_payloads(events, guests, changes))
     timed("load", lambda: send(payloads, base_url))
     timed("snapshot", lambda: save(engine, events, guests))
@@ -47,21 +69,34 @@ def transform(events: pd.DataFrame, guests: pd.DataFrame) -> tuple[pd.DataFrame,
     """Typed, checked rows with ids."""
     events = events[events["status"] == "confirmed"].copy()
     events = events[events["host_email"].apply(lambda text: bool(_ADDRESS.fullmatch(text)))]
-    events["source_id"] = events.apply(lambda row: f"rooms-{quote(row['source_event_id'], safe='')}", axis=1)
+    events["source_id"] = events.apply(
+        lambda row: f"rooms-{quote(row['source_event_id'], safe='')}", axis=1
+    )
     for column in ("starts_at", "ends_at"):
         events[column] = pd.to_datetime(events[column], utc=True).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     events["name"] = events["name"].apply(lambda text: re.sub(r"\s+", " ", text).strip())
     events["location_id"] = events["site_key"].apply(lambda key: 100 + int(key))
     guests = guests.copy()
     guests["email"] = guests["email"].apply(lambda text: text.strip().lower())
-    guests = guests[guests["email"].apply(lambda text: bool(_ADDRESS.fullmatch(text)) and not text.endswith("@corp.example"))]
+    guests = guests[
+        guests["email"].apply(
+            lambda text: bool(_ADDRESS.fullmatch(text)) and not text.endswith("@corp.example")
+        )
+    ]
     guests = guests[guests["source_event_id"].isin(set(events["source_event_id"]))].copy()
     guests["language"] = guests["language"].apply(lambda text: text[:2].upper())
     guests["invitation_id"] = guests.apply(
-        lambda row: f"rooms-{quote(row['source_event_id'], safe='')}-{quote(row['guest_id'], safe='')}", axis=1
+        lambda row: (
+            f"rooms-{quote(row['source_event_id'], safe='')}-{quote(row['guest_id'], safe='')}"
+        ),
+        axis=1,
     )
-    guests["source_id"] = guests["source_event_id"].apply(lambda key: f"rooms-{quote(key, safe='')}")
-    return events[["source_id", *EVENT_FIELDS]], guests[["source_id", "invitation_id", *GUEST_FIELDS]]
+    guests["source_id"] = guests["source_event_id"].apply(
+        lambda key: f"rooms-{quote(key, safe='')}"
+    )
+    return events[["source_id", *EVENT_FIELDS]], guests[
+        ["source_id", "invitation_id", *GUEST_FIELDS]
+    ]
 
 
 def read_state(engine: sa.Engine) -> tuple[pd.DataFrame, pd.DataFrame] | None:
@@ -72,10 +107,16 @@ def read_state(engine: sa.Engine) -> tuple[pd.DataFrame, pd.DataFrame] | None:
 
 
 def compare(
-    events: pd.DataFrame, guests: pd.DataFrame, old_events: pd.DataFrame, old_guests: pd.DataFrame, held: set[str]
+    events: pd.DataFrame,
+    guests: pd.DataFrame,
+    old_events: pd.DataFrame,
+    old_guests: pd.DataFrame,
+    held: set[str],
 ) -> dict[str, set[str]]:
     """Ids to create, update and delete."""
-    both = events.merge(old_events, on="source_id", how="outer", suffixes=("", "_old"), indicator=True)
+    both = events.merge(
+        old_events, on="source_id", how="outer", suffixes=("", "_old"), indicator=True
+    )
     create = set(both.loc[both["_merge"] == "left_only", "source_id"])
     gone = set(both.loc[both["_merge"] == "right_only", "source_id"])
     delete = {key for key in gone if key.removeprefix("rooms-") not in held}
@@ -84,7 +125,13 @@ def compare(
     for row in same.to_dict("records"):
         if any(not _equal(row[field], row[f"{field}_old"]) for field in EVENT_FIELDS):
             changed.add(row["source_id"])
-    people = guests.merge(old_guests, on=["source_id", "invitation_id"], how="outer", suffixes=("", "_old"), indicator=True)
+    people = guests.merge(
+        old_guests,
+        on=["source_id", "invitation_id"],
+        how="outer",
+        suffixes=("", "_old"),
+        indicator=True,
+    )
     changed |= set(people.loc[people["_merge"] != "both", "source_id"])
     for row in people[people["_merge"] == "both"].to_dict("records"):
         if any(not _equal(row[field], row[f"{field}_old"]) for field in GUEST_FIELDS):
@@ -96,7 +143,9 @@ def _equal(one: Any, other: Any) -> bool:
     return one == other or (pd.isna(one) and pd.isna(other))
 
 
-def build_payloads(events: pd.DataFrame, guests: pd.DataFrame, changes: dict[str, set[str]]) -> list[dict[str, Any]]:
+def build_payloads(
+    events: pd.DataFrame, guests: pd.DataFrame, changes: dict[str, set[str]]
+) -> list[dict[str, Any]]:
     """An event's JSON object each."""
     wanted = changes["create"] | changes.get("update", set())
     people: dict[str, list[dict[str, Any]]] = {}
@@ -113,21 +162,37 @@ def build_payloads(events: pd.DataFrame, guests: pd.DataFrame, changes: dict[str
         )
     bodies = []
     for event in events[events["source_id"].isin(wanted)].itertuples(index=False):
-        body = {"sourceId": event.source_id, "name": event.name, "startsAt": event.starts_at, "endsAt": event.ends_at}
+        body = {
+            "sourceId": event.source_id,
+            "name": event.name,
+            "startsAt": event.starts_at,
+            "endsAt": event.ends_at,
+        }
         body |= {"locationId": event.location_id, "invitations": people.get(event.source_id, [])}
-        body["host"] = {"email": event.host_email, "firstName": event.host_first_name, "lastName": event.host_last_name}
+        body["host"] = {
+            "email": event.host_email,
+            "firstName": event.host_first_name,
+            "lastName": event.host_last_name,
+        }
         if isinstance(event.description, str):
             body["description"] = event.description
         bodies.append(body)
-    return bodies + [{"sourceId": key, "deletedAt": "2027-01-01T02:00:00Z"} for key in sorted(changes.get("delete", set()))]
+    return bodies + [
+        {"sourceId": key, "deletedAt": "2027-01-01T02:00:00Z"}
+        for key in sorted(changes.get("delete", set()))
+    ]
 
 
 def send(payloads: list[dict[str, Any]], base_url: str) -> None:
     """One request an event."""
     token = "00000000-0000-4000-8000-000000000000"
-    with httpx.Client(headers={"Authorization": "Bearer x", "Content-Type": "application/json"}) as client:
+    with httpx.Client(
+        headers={"Authorization": "Bearer x", "Content-Type": "application/json"}
+    ) as client:
         for payload in payloads:
-            answer = client.put(f"{base_url}/events", content=json.dumps({"agentToken": token, "events": [payload]}))
+            answer = client.put(
+                f"{base_url}/events", content=json.dumps({"agentToken": token, "events": [payload]})
+            )
             answer.raise_for_status()
 
 

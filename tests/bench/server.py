@@ -1,4 +1,6 @@
-"""An essentry that accepts everything at once: what the sender costs is measured, not the server's rules. `python -m tests.bench.server PORT`."""
+"""An essentry that accepts everything at once: what the sender costs is measured, not the server's
+rules. `python -m tests.bench.server PORT`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
         events = orjson.loads(body)["events"]
         _COUNTS["requests"] += 1
         _COUNTS["events"] += len(events)
-        content = orjson.dumps({"events": [{"sourceId": event["sourceId"], "status": "SUCCESS"} for event in events]})
+        content = orjson.dumps(
+            {"events": [{"sourceId": event["sourceId"], "status": "SUCCESS"} for event in events]}
+        )
     else:
         content = orjson.dumps(_COUNTS)
     head = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]

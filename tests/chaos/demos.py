@@ -44,7 +44,10 @@ def main(count: int) -> int:
             wrong = code not in (0, 3) or silent > SILENT_SECONDS
             bad += wrong
             print(
-                f"demo {number}: {seconds:.1f} s, longest silence {silent:.1f} s, exit {code}{'  WRONG' if wrong else ''}",
+                (
+                    f"demo {number}: {seconds:.1f} s, longest silence {silent:.1f} s, "
+                    f"exit {code}{'  WRONG' if wrong else ''}"
+                ),
                 flush=True,
             )
     finally:

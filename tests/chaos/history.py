@@ -1,4 +1,6 @@
-"""One history: a company over some nights with faults in between, and what must hold after every night and at the end."""
+"""One history: a company over some nights with faults in between, and what must hold after every
+night and at the end.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,13 @@ FAULTS: dict[str, dict] = {
     "200 garbage, applied": {"kind": "garbage", "apply": True},
 }
 CONDITIONS = ["normal"] * 30 + ["no events", "no guests", "no answer"]
-ENDS = {0: "done", 2: "stopped by the state or settings", 3: "rejected or unknown left", 4: "stopped by a guard", 5: "source failed"}
+ENDS = {
+    0: "done",
+    2: "stopped by the state or settings",
+    3: "rejected or unknown left",
+    4: "stopped by a guard",
+    5: "source failed",
+}
 ENDS |= {6: "essentry did not answer", -9: "killed"}
 
 
@@ -106,7 +114,13 @@ class History:
     """A company, its configuration, and the nights it lives through."""
 
     def __init__(
-        self, seed: int, folder: Path, sandbox: SandboxServer, *, state: str = "sqlite:///state.sqlite", kills: bool = False
+        self,
+        seed: int,
+        folder: Path,
+        sandbox: SandboxServer,
+        *,
+        state: str = "sqlite:///state.sqlite",
+        kills: bool = False,
     ) -> None:
         self.seed, self.folder, self.sandbox, self.kills = seed, folder, sandbox, kills
         self.rng = random.Random(seed)
@@ -115,7 +129,9 @@ class History:
         )  # a seed repeats at any hour
         self.seen: Counter[str] = Counter()
         self.may_ask = False
-        """Whether a setting was changed and changed back, which may be asked about whenever it shows."""
+        """Whether a setting was changed and changed back, which may be asked about whenever it
+        shows.
+        """
         self.config = folder / "essentry-sync.toml"
         pick = self.rng.choice
         self.settings = {
@@ -130,13 +146,16 @@ class History:
             "state": state,
         }
         # drawn apart, so that what else a seed does stays as it was
-        divided = self.settings["invitation_ids"] == "per-event" and random.Random(f"divided {seed}").random() < 0.3
+        divided = (
+            self.settings["invitation_ids"] == "per-event"
+            and random.Random(f"divided {seed}").random() < 0.3
+        )
         self.settings["scale"] = DIVIDED if divided else ""
         self.config.write_text(CONFIG.format(**self.settings), encoding="utf-8")
         (folder / "events.sql").write_text(f"SELECT {COLUMNS} FROM events", encoding="utf-8")
         (folder / "guests.sql").write_text("SELECT * FROM guests", encoding="utf-8")
 
-    # -- nights --------------------------------------------------------------------------------------------------------
+    # -- nights ------------------------------------------------------------------------------------
 
     def live(self) -> None:
         """All nights, the clean one at the end; Broken when something does not hold."""
@@ -160,9 +179,14 @@ class History:
         code = run_night(self.config, as_of)
         if code == 4 and self.may_ask:
             code = approve_latest(self.config, as_of)
-        unclear = self.company.unclear(as_of)  # an event that moved beyond the window with its outcome unknown stays so, and is told
-        told = {problem["source_id"] for problem in self.report()["problems"]} if code == 3 else set()
-        clean = code == 0 or (code == 3 and {self.company.family(source_id) for source_id in told} <= unclear)
+        # an event that moved beyond the window with its outcome unknown stays so, and is told
+        unclear = self.company.unclear(as_of)
+        told = (
+            {problem["source_id"] for problem in self.report()["problems"]} if code == 3 else set()
+        )
+        clean = code == 0 or (
+            code == 3 and {self.company.family(source_id) for source_id in told} <= unclear
+        )
         expect(clean, f"the clean run ended with {code}: {self.report()['verdict']}")
         self.check_all()
         self._check_end(as_of)
@@ -170,7 +194,8 @@ class History:
 
     def _night(self, day: int) -> int:
         as_of, seed = self.company.now + timedelta(days=day), f"{self.seed}-{day}"
-        way = random.Random(f"way {seed}").choice(["sync", "sync", "apply"])  # drawn apart, as above
+        # drawn apart, as above
+        way = random.Random(f"way {seed}").choice(["sync", "sync", "apply"])
         self.seen[f"night: by {way}"] += 1
         with self._restarted():
             if not (self.kills and self.rng.random() < 0.7):
@@ -185,7 +210,9 @@ class History:
 
     @contextmanager
     def _restarted(self) -> Iterator[None]:
-        """Sometimes essentry restarts in the middle of the night; what it had answered is in its file."""
+        """Sometimes essentry restarts in the middle of the night; what it had answered is in its
+        file.
+        """
         if self.rng.random() >= 0.08:
             yield
             return
@@ -219,22 +246,38 @@ class History:
             self.sandbox.add_faults([rule])
             self.seen[f"fault: {kind}"] += 1
 
-    # -- what must hold ------------------------------------------------------------------------------------------------
+    # -- what must hold ----------------------------------------------------------------------------
 
     def _held(self) -> dict[str, list[Meeting]]:
         found: dict[str, list[Meeting]] = {}
         for source_id, event in self.sandbox.state()["events"].items():
-            guests = [(g.get("email") or None, g.get("firstName", ""), g.get("lastName", "")) for g in event["guests"].values()]
+            guests = [
+                (g.get("email") or None, g.get("firstName", ""), g.get("lastName", ""))
+                for g in event["guests"].values()
+            ]
             expect(len(set(guests)) == len(guests), f"{source_id} holds a guest twice")
-            meeting = (event["name"], datetime.fromisoformat(event["startsAt"]), event["locationId"], frozenset(guests))
+            meeting = (
+                event["name"],
+                datetime.fromisoformat(event["startsAt"]),
+                event["locationId"],
+                frozenset(guests),
+            )
             found.setdefault(self.company.family(source_id), []).append(meeting)
         return {family: sorted(meetings, key=repr) for family, meetings in found.items()}
 
     def _differing(self, as_of: datetime) -> set[str]:
         held, truth, unclear = self._held(), self.company.truth(), self.company.unclear(as_of)
         # what is over in essentry stays there as it was, whatever became of it since
-        over = {family for family, meetings in held.items() if all(start + timedelta(hours=1) <= as_of for _, start, *_ in meetings)}
-        return {f for f in {*held, *truth} - unclear if held.get(f) != truth.get(f) and not (f in over and f not in truth)}
+        over = {
+            family
+            for family, meetings in held.items()
+            if all(start + timedelta(hours=1) <= as_of for _, start, *_ in meetings)
+        }
+        return {
+            f
+            for f in {*held, *truth} - unclear
+            if held.get(f) != truth.get(f) and not (f in over and f not in truth)
+        }
 
     def check_all(self) -> None:
         """What must hold at any moment."""
@@ -244,51 +287,79 @@ class History:
     def _check_mails(self) -> None:
         """Nobody is cancelled who is still wanted, nobody invited more often than asked."""
         company = self.company
-        may_cancel = {(company.family(family), number) for family, number in company.may_cancel}  # linked since, they are one family
-        counts = Counter((m["kind"], company.family(m["event"]), company.read_number(m["email"])) for m in self.sandbox.mails())
+        # linked since, they are one family
+        may_cancel = {(company.family(family), number) for family, number in company.may_cancel}
+        counts = Counter(
+            (m["kind"], company.family(m["event"]), company.read_number(m["email"]))
+            for m in self.sandbox.mails()
+        )
         for (kind, family, number), count in counts.items():
             if kind == "cancelled":
-                expect((family, number) in may_cancel, f"{family}: guest {number} was cancelled though wanted")
+                expect(
+                    (family, number) in may_cancel,
+                    f"{family}: guest {number} was cancelled though wanted",
+                )
             alone = family not in company.family_of.values() and family not in company.family_of
             if kind == "invited" and alone:
                 most = company.invitations[family, number]
-                expect(count <= most, f"{family}: guest {number} was invited {count} times, wanted {most} times")
+                expect(
+                    count <= most,
+                    f"{family}: guest {number} was invited {count} times, wanted {most} times",
+                )
 
     def _check_ledger(self) -> None:
         """Nothing is in essentry that neither snapshot nor ledger knows."""
         with self._state() as state:
-            known = set(state.read_fingerprints()["source_id"]) | set(state.list_unanswered()["source_id"])
+            known = set(state.read_fingerprints()["source_id"]) | set(
+                state.list_unanswered()["source_id"]
+            )
         orphans = set(self.sandbox.state()["events"]) - known
         expect(not orphans, f"orphaned in essentry: {sorted(orphans)}")
 
     def _check_report(self, code: int, conditions: dict[str, str], as_of: datetime) -> None:
-        """Whatever differs from the truth is explained in this night's report, and so is every failure."""
+        """Whatever differs from the truth is explained in this night's report, and so is every
+        failure.
+        """
         report = self.report()
         with self._state() as state:
-            open_ids = set(state.list_unanswered()["source_id"]) | set(state.rejections()["source_id"])
+            open_ids = set(state.list_unanswered()["source_id"]) | set(
+                state.rejections()["source_id"]
+            )
         told = {problem["source_id"] for problem in report["problems"]}
-        expect(open_ids <= told, f"rejected or unknown, not in the report: {sorted(open_ids - told)}")
+        expect(
+            open_ids <= told, f"rejected or unknown, not in the report: {sorted(open_ids - told)}"
+        )
         expect(not (told and code == 0), f"exit code 0 with problems: {sorted(told)}")
         if report.get("error"):
             expect(code not in (0, 3), f"exit code {code} with the error {report['error']}")
             return
         balance = report["balance"]
-        expect(balance["rows_balanced"] and balance["snapshot_balanced"], f"rows are lost: {balance}")
+        expect(
+            balance["rows_balanced"] and balance["snapshot_balanced"], f"rows are lost: {balance}"
+        )
         failed = {source for source, condition in conditions.items() if condition == "no answer"}
-        expect(failed == set(report["failed_sources"]), f"failed sources {failed}, told {report['failed_sources']}")
+        expect(
+            failed == set(report["failed_sources"]),
+            f"failed sources {failed}, told {report['failed_sources']}",
+        )
         rejects: Counter[tuple[str, str]] = Counter()
         for group in report["quarantined"]:
             rejects[group["source"], group["part"]] += group["rows"]
         for (source, part), count in self.company.expected_rejects().items():
             if conditions[source] == "normal":
                 expect(
-                    rejects[source, part] >= count, f"{count} {part} of {source} are unreadable, the report tells {rejects[source, part]}"
+                    rejects[source, part] >= count,
+                    (
+                        f"{count} {part} of {source} are unreadable, the report tells "
+                        f"{rejects[source, part]}"
+                    ),
                 )
         if report["guards"]:
             expect(code == 4, f"a guard tripped and the exit code is {code}")
             return
         odd = {source for source, condition in conditions.items() if condition != "normal"}
-        odd |= {source for source, _ in rejects}  # its absences or removals may wait for a readable row
+        # its absences or removals may wait for a readable row
+        odd |= {source for source, _ in rejects}
         families = {self.company.family(source_id) for source_id in told}
         silent = {f for f in self._differing(as_of) - families if not self.touches(f, odd)}
         expect(not silent, f"not as the source says, and the report is silent: {sorted(silent)}")
@@ -296,37 +367,62 @@ class History:
     def touches(self, family: str, sources: set[str]) -> bool:
         """Whether a meeting has, or had, a record of these sources."""
         events = {**self.company.gone, **self.company.events}
-        members = {family, *(source_id for source_id in events if self.company.family(source_id) == family)}
+        members = {
+            family,
+            *(source_id for source_id in events if self.company.family(source_id) == family),
+        }
         return any(source_id.split("-")[0] in sources for source_id in members)
 
     def _check_end(self, as_of: datetime) -> None:
         held, truth = self._held(), self.company.truth()
         for family in sorted(self._differing(as_of)):
-            raise Broken(f"{family}: essentry holds {held.get(family)}, the truth is {truth.get(family)}")
+            raise Broken(
+                f"{family}: essentry holds {held.get(family)}, the truth is {truth.get(family)}"
+            )
         with self._state() as state:
             snapshot = state.read_fingerprints()
             left = {*state.rejections()["source_id"], *state.list_unanswered()["source_id"]}
-        left = {source_id for source_id in left if self.company.family(source_id) not in self.company.unclear(as_of)}
+        left = {
+            source_id
+            for source_id in left
+            if self.company.family(source_id) not in self.company.unclear(as_of)
+        }
         expect(not left, f"open after a clean run: {sorted(left)}")
         live = set(self.sandbox.state()["events"])
-        active, expired = (set(snapshot.loc[snapshot["state"] == s, "source_id"]) for s in ("active", "expired"))
-        unsure = {source_id for source_id in live if self.company.family(source_id) in self.company.unclear(as_of)}
-        expect(active <= live <= active | expired | unsure, f"snapshot and essentry disagree: {sorted(active ^ live)}")
+        active, expired = (
+            set(snapshot.loc[snapshot["state"] == s, "source_id"]) for s in ("active", "expired")
+        )
+        unsure = {
+            source_id
+            for source_id in live
+            if self.company.family(source_id) in self.company.unclear(as_of)
+        }
+        expect(
+            active <= live <= active | expired | unsure,
+            f"snapshot and essentry disagree: {sorted(active ^ live)}",
+        )
 
     def _state(self) -> State:
         return open_state(load_config(self.config))
 
     def report(self) -> dict:
         """The newest report."""
-        folders = sorted((self.folder / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+        folders = sorted(
+            (self.folder / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns
+        )
         report: dict = json.loads((folders[-1] / "report.json").read_text(encoding="utf-8"))
         return report
 
 
 def run_history(seed: int, sandbox: SandboxServer) -> Counter[str]:
-    """Live one history. Every fifth keeps its state in PostgreSQL, every third is killed on the way. Returns what happened in it."""
+    """Live one history. Every fifth keeps its state in PostgreSQL, every third is killed on the
+    way. Returns what happened in it.
+    """
     sandbox.reset()
-    os.environ["ESSENTRY_TOKEN"], os.environ["ESSENTRY_AGENT_TOKEN"] = sandbox.token, sandbox.agent_token
+    os.environ["ESSENTRY_TOKEN"], os.environ["ESSENTRY_AGENT_TOKEN"] = (
+        sandbox.token,
+        sandbox.agent_token,
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         postgres, kills = seed % 5 == 3, seed % 3 == 1
@@ -335,7 +431,9 @@ def run_history(seed: int, sandbox: SandboxServer) -> Counter[str]:
             history.live()
         else:
             with database("postgresql", folder) as engine:
-                url = engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+                url = engine.url.set(drivername="postgresql+psycopg").render_as_string(
+                    hide_password=False
+                )
                 history = History(seed, folder, sandbox, state=url, kills=kills)
                 history.live()
         history.seen[f"state on {'PostgreSQL' if postgres else 'SQLite'}"] += 1

@@ -1,4 +1,6 @@
-"""One night of the job, in this process or in one of its own that is killed on the way. Patches are the tests' alone."""
+"""One night of the job, in this process or in one of its own that is killed on the way. Patches are
+the tests' alone.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +51,19 @@ STEPS: dict[str, tuple[Any, str]] = {
     "release the lease": (State, "release_lease"),
     "commit": (DefaultDialect, "do_commit"),
 }
-"""Steps of a night, as the function that takes each: a process can be killed just before or just after."""
+"""Steps of a night, as the function that takes each: a process can be killed just before or just
+after.
+"""
 
 
 def run_night(config: Path, as_of: datetime, *, seed: str = "", way: str = "sync") -> int:
-    """One night without the engine, with short waits between tries; its exit code. way: `sync`, or `apply` after a `plan`."""
+    """One night without the engine, with short waits between tries; its exit code. way: `sync`, or
+    `apply` after a `plan`.
+    """
     random.seed(seed)  # the client's waits
-    with patch.object(apply, "EssentryClient", functools.partial(EssentryClient, backoff_seconds=0.02)):
+    with patch.object(
+        apply, "EssentryClient", functools.partial(EssentryClient, backoff_seconds=0.02)
+    ):
         try:
             if way == "apply":
                 planned = nightly.run_plan(load_config(config), as_of=as_of)
@@ -77,7 +85,9 @@ def approve_latest(config: Path, as_of: datetime) -> int:
     with open_state(load_config(config)) as state:
         plan_id = state.load_plan("latest")[0]["plan_id"]
         state.approve_plan(plan_id, by="anna", reason="read", now=datetime.now(UTC))
-    with patch.object(apply, "EssentryClient", functools.partial(EssentryClient, backoff_seconds=0.02)):
+    with patch.object(
+        apply, "EssentryClient", functools.partial(EssentryClient, backoff_seconds=0.02)
+    ):
         try:
             return nightly.run_apply(load_config(config), plan_id, as_of=as_of).exit_code
         except SyncError as error:
@@ -117,7 +127,9 @@ def _count_steps(config: Path, as_of: datetime, answer: Path) -> None:
     answer.write_text(json.dumps(counts), encoding="utf-8")
 
 
-def _die_on_the_way(config: Path, as_of: datetime, seed: str, point: str, nth: int, way: str) -> None:
+def _die_on_the_way(
+    config: Path, as_of: datetime, seed: str, point: str, nth: int, way: str
+) -> None:
     when, step = point.split(" ", 1)
     left = nth
 
@@ -142,15 +154,21 @@ def _run_process(target: Callable[..., None], *arguments: Any) -> int:
 
 
 def count_steps(config: Path, as_of: datetime) -> dict[str, int]:
-    """How often each step of STEPS is taken in a night, before and after; the night is lived in a process of its own."""
+    """How often each step of STEPS is taken in a night, before and after; the night is lived in a
+    process of its own.
+    """
     answer = config.with_name("steps.json")
     assert _run_process(_count_steps, config, as_of, answer) == 0
     counted: dict[str, int] = json.loads(answer.read_text(encoding="utf-8"))
     return counted
 
 
-def kill_night(config: Path, as_of: datetime, point: str, nth: int, *, seed: str = "", way: str = "sync") -> int:
-    """A night in a process that dies of SIGKILL at the nth `point` ("before PUT"); -9, or the exit code when it never came there."""
+def kill_night(
+    config: Path, as_of: datetime, point: str, nth: int, *, seed: str = "", way: str = "sync"
+) -> int:
+    """A night in a process that dies of SIGKILL at the nth `point` ("before PUT"); -9, or the exit
+    code when it never came there.
+    """
     return _run_process(_die_on_the_way, config, as_of, seed, point, nth, way)
 
 

@@ -1,4 +1,6 @@
-"""The command line in processes of its own, forked from one that has imported everything: real processes, without a second's start each."""
+"""The command line in processes of its own, forked from one that has imported everything: real
+processes, without a second's start each.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from typing import Any
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["tests.chaos.night", "flows.commands.main", "flows.commands.terminal", "adbc_driver_sqlite.dbapi", "pandera.pandas"]
+    [
+        "tests.chaos.night",
+        "flows.commands.main",
+        "flows.commands.terminal",
+        "adbc_driver_sqlite.dbapi",
+        "pandera.pandas",
+    ]
 )
 
 
@@ -44,7 +52,9 @@ class Command:
         """Wait for its end."""
         self.process.join(seconds)
         assert self.process.exitcode is not None, "the command did not end"
-        out, err = ((Path(self.folder.name) / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        out, err = (
+            (Path(self.folder.name) / name).read_text(encoding="utf-8") for name in ("out", "err")
+        )
         self.folder.cleanup()
         assert "Traceback" not in out + err, err
         return Done(self.process.exitcode, out, err)
@@ -58,14 +68,22 @@ class Command:
             self.process.join()
 
 
-def start_process(target: Callable[..., None], *arguments: Any, environment: Mapping[str, str] | None = None) -> Any:
-    """Call `target` in a process that has this one's environment of now, and not that in which the first one was started; `environment` adds."""
-    process = context.Process(target=_enter, args=({**os.environ, **(environment or {})}, target, arguments))
+def start_process(
+    target: Callable[..., None], *arguments: Any, environment: Mapping[str, str] | None = None
+) -> Any:
+    """Call `target` in a process that has this one's environment of now, and not that in which the
+    first one was started; `environment` adds.
+    """
+    process = context.Process(
+        target=_enter, args=({**os.environ, **(environment or {})}, target, arguments)
+    )
     process.start()
     return process
 
 
-def _enter(environment: dict[str, str], target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _enter(
+    environment: dict[str, str], target: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
     target(*arguments)
@@ -82,13 +100,23 @@ def _run_main(arguments: tuple[str, ...], folder: str, before: Callable[[], None
     main(list(arguments))
 
 
-def start_command(*arguments: str, environment: Mapping[str, str] | None = None, before: Callable[[], None] | None = None) -> Command:
+def start_command(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> Command:
     """Start `essentry-sync …`. before: called in the new process first (limits, shorter waits)."""
     folder = tempfile.TemporaryDirectory()
-    return Command(start_process(_run_main, arguments, folder.name, before, environment=environment), folder)
+    return Command(
+        start_process(_run_main, arguments, folder.name, before, environment=environment), folder
+    )
 
 
-def run_command(*arguments: str, environment: Mapping[str, str] | None = None, before: Callable[[], None] | None = None) -> Done:
+def run_command(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> Done:
     """Run `essentry-sync …` to its end."""
     with start_command(*arguments, environment=environment, before=before) as command:
         return command.wait()

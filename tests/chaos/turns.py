@@ -1,6 +1,8 @@
-"""Turns of a history's life: new keys, a changed setting, a pilot, a restored state, ids taken over, a value taken away.
+"""Turns of a history's life: new keys, a changed setting, a pilot, a restored state, ids taken
+over, a value taken away.
 
-Each is lived in nights of its own between two days, and has promises of its own, judged by what essentry and its mails show.
+Each is lived in nights of its own between two days, and has promises of its own, judged by what
+essentry and its mails show.
 """
 
 from __future__ import annotations
@@ -56,7 +58,12 @@ class Turn:
         self.company.write(self.history.folder, {})
         if faults:
             self.history.add_faults()
-        code = run_night(self.history.config, self.as_of, seed=str(self.as_of), way=self.rng.choice(["sync", "apply"]))
+        code = run_night(
+            self.history.config,
+            self.as_of,
+            seed=str(self.as_of),
+            way=self.rng.choice(["sync", "apply"]),
+        )
         self.history.sandbox.clear_faults()
         return code
 
@@ -79,7 +86,11 @@ class Turn:
 
     def mails(self, *kinds: str) -> list[dict[str, Any]]:
         """What the turn has mailed."""
-        return [mail for mail in self.history.sandbox.mails()[self.mails_seen :] if mail["kind"] in kinds]
+        return [
+            mail
+            for mail in self.history.sandbox.mails()[self.mails_seen :]
+            if mail["kind"] in kinds
+        ]
 
     def require(self, holds: object, words: str) -> None:
         """Raise AssertionError with the words unless it holds."""
@@ -94,19 +105,34 @@ class Turn:
         config.write_text(text.replace(old, new), encoding="utf-8")
 
     def settled(self) -> list[Event]:
-        """Coming events that stand alone, are readable, and are in essentry exactly as the company has them."""
+        """Coming events that stand alone, are readable, and are in essentry exactly as the company
+        has them.
+        """
         held = self.history.sandbox.state()["events"]
         families = set(self.company.family_of) | set(self.company.family_of.values())
         found = []
         for event in self.company.events.values():
             mine = held.get(event.id)
-            if mine is None or event.id in families or event.key == "0" or event.broken or event.bad_guests or event.link:
+            if (
+                mine is None
+                or event.id in families
+                or event.key == "0"
+                or event.broken
+                or event.bad_guests
+                or event.link
+            ):
                 continue
             if event.status != "confirmed" or not event.guests or event.start <= self.as_of:
                 continue
             people = sorted(str(self.company.people[n].shown) for n in event.guests)
-            there = sorted(str((g.get("email") or None, g.get("firstName", ""), g.get("lastName", ""))) for g in mine["guests"].values())
-            place = mine["locationId"] == LOCATIONS[event.site] and datetime.fromisoformat(mine["startsAt"]) == event.start
+            there = sorted(
+                str((g.get("email") or None, g.get("firstName", ""), g.get("lastName", "")))
+                for g in mine["guests"].values()
+            )
+            place = (
+                mine["locationId"] == LOCATIONS[event.site]
+                and datetime.fromisoformat(mine["startsAt"]) == event.start
+            )
             if place and mine["name"] == event.name and people == there:
                 found.append(event)
         contents = Counter(_content(event) for event in found)
@@ -120,7 +146,12 @@ def _content(event: Event) -> tuple:
 def rekey(turn: Turn) -> bool:
     """Rows deleted and written anew under other keys: nobody is mailed on that account."""
     unreadable = {event.source for event in turn.company.events.values() if event.broken == "key"}
-    left = {event.source for event in turn.company.events.values() for how in event.bad_guests.values() if how == "lose guest's event"}
+    left = {
+        event.source
+        for event in turn.company.events.values()
+        for how in event.bad_guests.values()
+        if how == "lose guest's event"
+    }
     some = [event for event in turn.settled() if event.source not in unreadable | left]
     if not some:
         return False
@@ -134,12 +165,16 @@ def rekey(turn: Turn) -> bool:
         turn.require(code in (0, 3, 6), f"a night after new keys ended with {code}")
         mailed = {mail["event"] for mail in turn.mails("invited", "cancelled")} & ids
         turn.require(not mailed, f"new keys mailed for {sorted(mailed)}")
-        turn.require(ids <= set(turn.history.sandbox.state()["events"]), "an event with a new key is gone")
+        turn.require(
+            ids <= set(turn.history.sandbox.state()["events"]), "an event with a new key is gone"
+        )
     return True
 
 
 def change_policy(turn: Turn) -> bool:
-    """A typing error in the domains of employees: asked about while its effect shows, and forgotten when it is mended."""
+    """A typing error in the domains of employees: asked about while its effect shows, and forgotten
+    when it is mended.
+    """
     if not any(turn.company.people[n].email for event in turn.settled() for n in event.guests):
         return False
     typed = 'internal_domains = ["out.example"]\n'
@@ -155,12 +190,15 @@ def change_policy(turn: Turn) -> bool:
 
 def pilot(turn: Turn) -> bool:
     """Only one source sends; what the other changes waits and is not lost."""
-    turn.history.may_ask = True  # whether the end of the pilot is noticed depends on what it left out
+    # whether the end of the pilot is noticed depends on what it left out
+    turn.history.may_ask = True
     turn.set("[report]", '[pilot]\nsources = ["hr"]\n[report]')
     turn.company.change(turn.rng.randint(2, 6))
     code = turn.send()
     turn.require(code in (0, 3), f"a night of the pilot ended with {code}")
-    families = {turn.company.family(mail["event"]) for mail in turn.mails("invited", "cancelled", "updated")}
+    families = {
+        turn.company.family(mail["event"]) for mail in turn.mails("invited", "cancelled", "updated")
+    }
     others = sorted(family for family in families if not turn.history.touches(family, {"hr"}))
     turn.require(not others, f"mailed outside of the pilot: {others}")
     turn.set('[pilot]\nsources = ["hr"]\n', "")
@@ -170,7 +208,9 @@ def pilot(turn: Turn) -> bool:
 
 
 def restore(turn: Turn) -> bool:
-    """The state is put back to an older copy, and is told so; what went on in between is neither lost nor mailed twice."""
+    """The state is put back to an older copy, and is told so; what went on in between is neither
+    lost nor mailed twice.
+    """
     if not turn.history.settings["state"].startswith("sqlite"):
         return False
     path = turn.history.folder / "state.sqlite"
@@ -196,8 +236,17 @@ def adopt(turn: Turn) -> bool:
     if turn.history.settings["invitation_ids"] == "shared":
         return False  # a contact has one id for all meetings, and may be known already
     company.next += 1
-    numbers = turn.rng.sample([person.number for person in company.people if person.kind == "keyed"], 2)
-    event = company.add(Event("rooms", str(company.next), company.now + timedelta(days=50, hours=company.next), guests=set(numbers)))
+    numbers = turn.rng.sample(
+        [person.number for person in company.people if person.kind == "keyed"], 2
+    )
+    event = company.add(
+        Event(
+            "rooms",
+            str(company.next),
+            company.now + timedelta(days=50, hours=company.next),
+            guests=set(numbers),
+        )
+    )
     old = f"old/{event.key}"
     company.alias[old] = event.id
     people = [
@@ -206,23 +255,33 @@ def adopt(turn: Turn) -> bool:
         for email, first, last in [company.people[n].shown]
     ]
     body = {
-        "sourceId": old, "name": "Old title", "startsAt": event.start.isoformat(), "endsAt": event.end.isoformat(), "locationId": 11,
+        "sourceId": old, "name": "Old title", "startsAt": event.start.isoformat(),
+        "endsAt": event.end.isoformat(), "locationId": 11,
         "host": {"email": HOST}, "invitations": people,
     }  # fmt: skip
     headers = {"Authorization": f"Bearer {sandbox.token}"}
-    httpx.put(f"{sandbox.base_url}/events", json={"agentToken": sandbox.agent_token, "events": [body]}, headers=headers).raise_for_status()
+    httpx.put(
+        f"{sandbox.base_url}/events",
+        json={"agentToken": sandbox.agent_token, "events": [body]},
+        headers=headers,
+    ).raise_for_status()
     company.write(turn.history.folder, {})
     guests = {f"g{n}": f"inv/{event.key}/{n}" for n in event.guests}
     lines = [f"rooms,{event.key},{old},{key},{invitation}" for key, invitation in guests.items()]
     file = turn.history.folder / "ids.csv"
-    file.write_text("source,source_event_id,event_id,guest,invitation_id\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    file.write_text(
+        "source,source_event_id,event_id,guest,invitation_id\n" + "\n".join(lines) + "\n",
+        encoding="utf-8",
+    )
     adopt_events(load_config(turn.history.config), file, write=True)
     turn.mails_seen = len(sandbox.mails())
     for faults in (True, False):
         code = turn.night(faults=faults)
         turn.require(code in (0, 3, 6), f"a night after a take-over ended with {code}")
         turn.require(
-            not turn.mails("invited", "cancelled") or old not in {m["event"] for m in turn.mails("invited", "cancelled")}, "invited again"
+            not turn.mails("invited", "cancelled")
+            or old not in {m["event"] for m in turn.mails("invited", "cancelled")},
+            "invited again",
         )
     turn.require(event.id not in sandbox.state()["events"], "the meeting was created a second time")
     return True
@@ -242,10 +301,18 @@ def withdraw(turn: Turn) -> bool:
     turn.send(faults=True)
     code = turn.send()
     turn.require(code in (0, 3), f"a night without descriptions ended with {code}")
-    told = {mark["source_id"] for mark in turn.history.report()["uncleared"]} | {p["source_id"] for p in turn.history.report()["problems"]}
+    told = {mark["source_id"] for mark in turn.history.report()["uncleared"]} | {
+        p["source_id"] for p in turn.history.report()["problems"]
+    }
     held = turn.history.sandbox.state()["events"]
-    silent = [event.id for event in some if (held[event.id].get("description") or None) != event.told and event.id not in told]
-    turn.require(not silent, f"a description stands in essentry, and the report is silent: {silent}")
+    silent = [
+        event.id
+        for event in some
+        if (held[event.id].get("description") or None) != event.told and event.id not in told
+    ]
+    turn.require(
+        not silent, f"a description stands in essentry, and the report is silent: {silent}"
+    )
     return True
 
 

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Forwards each connection to `url`'s server. `hang()`: nothing comes through any more; `die()`: nobody listens."""
+    """Forwards each connection to `url`'s server. `hang()`: nothing comes through any more;
+    `die()`: nobody listens.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -27,11 +29,18 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.die()
 
     def hang(self) -> None:
-        """What is asked from now on has no answer; connections stay open, and new ones are taken."""
+        """What is asked from now on has no answer; connections stay open, and new ones are
+        taken.
+        """
         self.open.clear()
 
     def die(self) -> None:

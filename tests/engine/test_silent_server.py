@@ -1,4 +1,6 @@
-"""A Prefect server that hangs or dies in the middle of a night: essentry gets everything, and the run ends soon, with a report."""
+"""A Prefect server that hangs or dies in the middle of a night: essentry gets everything, and the
+run ends soon, with a report.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,14 @@ MEETINGS = {str(number): [f"guest{number}@out.example"] for number in range(40)}
 def sync(company: Company, url: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "flows", "sync", "--config", str(company.path)]
     with (company.folder / "out").open("wb") as out:
-        running = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PREFECT_API_URL": url}, stdout=out, stderr=out, text=True)
+        running = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"PREFECT_API_URL": url},
+            stdout=out,
+            stderr=out,
+            text=True,
+        )
     try:
         yield running
     finally:
@@ -54,7 +63,9 @@ def slow(company: Company) -> Company:
 
 @pytest.mark.share(2)
 @pytest.mark.parametrize("what", ["hang", "die"])
-def test_a_server_that_fails_in_mid_run_holds_up_neither_sending_nor_report(what, slow, prefect_server):
+def test_a_server_that_fails_in_mid_run_holds_up_neither_sending_nor_report(
+    what, slow, prefect_server
+):
     with Proxy(prefect_server) as proxy, sync(slow, proxy.url) as running:
         wait_until(lambda: slow.sandbox.requests()["puts"] >= 2, running)
         getattr(proxy, what)()

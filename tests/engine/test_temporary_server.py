@@ -1,4 +1,6 @@
-"""A temporary Prefect server: asked for by Prefect's own setting; it ends with its process, and one that does not start holds up no night."""
+"""A temporary Prefect server: asked for by Prefect's own setting; it ends with its process, and one
+that does not start holds up no night.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,11 @@ def nowhere(tmp_path, monkeypatch):
     ("file", "text", "asked"),
     [
         ("home/profiles.toml", 'active = "ephemeral"\n[profiles.ephemeral]\n', False),
-        ("home/profiles.toml", 'active = "here"\n[profiles.here]\nPREFECT_API_URL = "http://h/api"', True),
+        (
+            "home/profiles.toml",
+            'active = "here"\n[profiles.here]\nPREFECT_API_URL = "http://h/api"',
+            True,
+        ),
         ("prefect.toml", '[api]\nurl = "http://h/api"', True),
         ("prefect.toml", "[logging]\nlevel = 'INFO'", False),
         ("pyproject.toml", "[project]\nurls = {}", False),
@@ -135,7 +141,9 @@ def test_prefect_is_asked_only_where_something_may_name_a_server(file, text, ask
         assert "prefect" not in sys.modules
 
 
-@pytest.mark.parametrize(("value", "wanted"), [("true", True), ("1", True), ("false", False), ("", False)])
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("true", True), ("1", True), ("false", False), ("", False)]
+)
 def test_prefects_own_setting_asks_for_a_temporary_server(value, wanted, nowhere, monkeypatch):
     monkeypatch.setenv("PREFECT_SERVER_EPHEMERAL_ENABLED", value)
     assert wants_temporary_server() is wanted

@@ -46,7 +46,9 @@ def test_a_source_that_stays_away_ends_the_night_with_a_report(company):
 def waiting_night(company, act):
     """One night whose plan waits for two minutes at most; `act` in another thread once it waits."""
     company.path.write_text(
-        company.path.read_text().replace("approve_first_run = false", "approve_first_run = true\napproval_wait_minutes = 2")
+        company.path.read_text().replace(
+            "approve_first_run = false", "approve_first_run = true\napproval_wait_minutes = 2"
+        )
     )
     company.write({"1": ["ada@out.example"]})
     failures = []
@@ -78,7 +80,9 @@ def waiting_night(company, act):
 
 def test_s17_it_waits_without_the_lease_and_sends_what_was_approved(company):
     def approve(state):
-        assert state.approve_plan(state.load_plan("latest")[0]["plan_id"], by="anna", reason="read", now=company.now)
+        assert state.approve_plan(
+            state.load_plan("latest")[0]["plan_id"], by="anna", reason="read", now=company.now
+        )
 
     result = waiting_night(company, approve)
     assert (result.exit_code, result.report["run"]["kind"]) == (0, "apply")
@@ -96,7 +100,11 @@ def test_a_plan_that_another_run_replaced_ends_the_wait(company):
 
 def test_nobody_answers(company):
     text = company.path.read_text()
-    company.path.write_text(text.replace("approve_first_run = false", "approve_first_run = true\napproval_wait_minutes = 0.01"))
+    company.path.write_text(
+        text.replace(
+            "approve_first_run = false", "approve_first_run = true\napproval_wait_minutes = 0.01"
+        )
+    )
     company.write({"1": ["ada@out.example"]})
     result = whole.run_whole_night(company.config(), as_of=company.now)
     assert (result.exit_code, company.held()) == (4, {})

@@ -1,4 +1,6 @@
-"""A small firm beside a real sandbox for tests of whole nights, a caller of a sandbox for the tests of that, and a state store on each database."""
+"""A small firm beside a real sandbox for tests of whole nights, a caller of a sandbox for the tests
+of that, and a state store on each database.
+"""
 
 from __future__ import annotations
 

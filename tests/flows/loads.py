@@ -20,7 +20,9 @@ NOW = datetime(2026, 11, 24, 0, 18, tzinfo=UTC)
 
 
 class MemoryLedger:
-    """Rows by seq. Insists on one thread, on marking before recording, and on marking before essentry has the event."""
+    """Rows by seq. Insists on one thread, on marking before recording, and on marking before
+    essentry has the event.
+    """
 
     def __init__(self, sandbox: SandboxServer | None = None) -> None:
         self.states: dict[int, str] = {}
@@ -30,7 +32,15 @@ class MemoryLedger:
         self.threads: set[int] = set()
         self.sandbox = sandbox
 
-    def write_down(self, plan_id: str, sending: Sequence[int], outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> None:
+    def write_down(
+        self,
+        plan_id: str,
+        sending: Sequence[int],
+        outcomes: Sequence[Outcome],
+        *,
+        run_id: str,
+        now: datetime,
+    ) -> None:
         """All or nothing: what was there before comes back when a part fails."""
         before = dict(self.states), dict(self.codes), list(self.marks)
         try:
@@ -44,7 +54,9 @@ class MemoryLedger:
             raise
         self.writes += 1
 
-    def mark_sending(self, plan_id: str, seqs: Sequence[int], *, run_id: str, now: datetime) -> None:
+    def mark_sending(
+        self, plan_id: str, seqs: Sequence[int], *, run_id: str, now: datetime
+    ) -> None:
         assert (plan_id, run_id, now) == ("plan-1", "run-1", NOW)
         assert not set(seqs) & self.states.keys(), "sent twice"
         if self.sandbox is not None:
@@ -53,7 +65,9 @@ class MemoryLedger:
         self.marks.append(list(seqs))
         self.states |= dict.fromkeys(seqs, "sending")
 
-    def record_outcomes(self, plan_id: str, outcomes: Sequence[Outcome], *, run_id: str, now: datetime) -> None:
+    def record_outcomes(
+        self, plan_id: str, outcomes: Sequence[Outcome], *, run_id: str, now: datetime
+    ) -> None:
         assert (plan_id, run_id, now) == ("plan-1", "run-1", NOW)
         self.threads.add(threading.get_ident())
         for outcome in outcomes:
@@ -69,7 +83,13 @@ class MemoryLedger:
 
 
 def make_config(url: str, **options: Any) -> EssentryConfig:
-    defaults = {"base_url": url, "batch_events": 10, "concurrency": 3, "timeout_seconds": 0.5, "retry_budget_seconds": 2}
+    defaults = {
+        "base_url": url,
+        "batch_events": 10,
+        "concurrency": 3,
+        "timeout_seconds": 0.5,
+        "retry_budget_seconds": 2,
+    }
     return EssentryConfig(**(defaults | options))
 
 
@@ -77,7 +97,14 @@ def make_client(config: EssentryConfig, *, token: str = "sandbox-token") -> Esse
     return EssentryClient(config, token=token, agent_token=AGENT, backoff_seconds=0.02)
 
 
-def send(config: EssentryConfig, ledger: Any, changes: Any, *, token: str = "sandbox-token", **options: Any) -> LoadResult:
+def send(
+    config: EssentryConfig,
+    ledger: Any,
+    changes: Any,
+    *,
+    token: str = "sandbox-token",
+    **options: Any,
+) -> LoadResult:
     return send_changes(
         changes,
         client=make_client(config, token=token),

@@ -21,7 +21,9 @@ class Caller:
         self.server = server
         self.http = httpx.Client(headers={"Authorization": f"Bearer {server.token}"}, timeout=10)
 
-    def send(self, *events: dict[str, Any], ignore_missing: bool = False, **more: Any) -> httpx.Response:
+    def send(
+        self, *events: dict[str, Any], ignore_missing: bool = False, **more: Any
+    ) -> httpx.Response:
         body = {"agentToken": self.server.agent_token, "events": list(events)} | more
         params = {"ignoreMissingInvitations": "true"} if ignore_missing else {}
         return self.http.put(f"{self.server.base_url}/events", json=body, params=params)
@@ -34,7 +36,11 @@ class Caller:
         return [row["status"] for row in answer]
 
     def mails(self, *, after: int = 0) -> list[tuple[str, str, str | None]]:
-        return [(m["kind"], m["event"], m["invitation"]) for m in self.server.mails() if m["request"] > after]
+        return [
+            (m["kind"], m["event"], m["invitation"])
+            for m in self.server.mails()
+            if m["request"] > after
+        ]
 
     def event(self, source_id: str = "a") -> dict[str, Any]:
         found: dict[str, Any] = self.server.state()["events"][source_id]
@@ -42,12 +48,21 @@ class Caller:
 
     def get(self, path: str, **params: Any) -> httpx.Response:
         """A reading call; without bounds of its own it asks for all times."""
-        always = {"endsAfter": "2000-01-01T00:00:00Z", "beginsBefore": "2100-01-01T00:00:00Z"} if path.endswith("/invitations") else {}
+        always = (
+            {"endsAfter": "2000-01-01T00:00:00Z", "beginsBefore": "2100-01-01T00:00:00Z"}
+            if path.endswith("/invitations")
+            else {}
+        )
         return self.http.get(self.server.base_url + path, params=always | params)
 
 
 def guest(source_id: str = "g", **more: Any) -> dict[str, Any]:
-    return {"sourceId": source_id, "email": f"{source_id}@guest.example", "firstName": "G", "lastName": source_id} | more
+    return {
+        "sourceId": source_id,
+        "email": f"{source_id}@guest.example",
+        "firstName": "G",
+        "lastName": source_id,
+    } | more
 
 
 def event(source_id: str = "a", *guests: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""A company of a few meetings in one SQLite file, for tests whose subject is not the size of a night."""
+"""A company of a few meetings in one SQLite file, for tests whose subject is not the size of a
+night.
+"""
 
 from __future__ import annotations
 
@@ -41,26 +43,51 @@ class Company:
     Guests have no key of their own in this source, so their ids are numbers of the state store.
     """
 
-    def __init__(self, folder: Path, sandbox: SandboxServer, *, extra: str = "", timeout: float = 5, budget: float = 5) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sandbox: SandboxServer,
+        *,
+        extra: str = "",
+        timeout: float = 5,
+        budget: float = 5,
+    ) -> None:
         self.folder, self.sandbox = folder, sandbox
         self.now = datetime.now(UTC).replace(microsecond=0)  # the clock of its nights
         self.path = folder / "essentry-sync.toml"
-        self.path.write_text(CONFIG.format(url=sandbox.base_url, timeout=timeout, budget=budget) + extra)
+        self.path.write_text(
+            CONFIG.format(url=sandbox.base_url, timeout=timeout, budget=budget) + extra
+        )
         (folder / "events.sql").write_text("SELECT * FROM events")
         (folder / "guests.sql").write_text("SELECT * FROM guests")
 
-    def write(self, meetings: dict[str, list[str]], *, name: str = "Meeting", days: int = 60) -> None:
+    def write(
+        self, meetings: dict[str, list[str]], *, name: str = "Meeting", days: int = 60
+    ) -> None:
         """The source as the next night finds it."""
         path = self.folder / "source.sqlite"
         path.unlink(missing_ok=True)
         start = self.now + timedelta(days=days)
         with sqlite3.connect(path) as connection:
-            connection.execute("CREATE TABLE events (source_event_id, name, starts_at, ends_at, site_key, host_email)")
+            connection.execute(
+                "CREATE TABLE events (source_event_id, name, starts_at, ends_at, site_key, "
+                "host_email)"
+            )
             connection.execute("CREATE TABLE guests (source_event_id, email, last_name)")
             for key, guests in meetings.items():
-                row = (key, f"{name} {key}", start.isoformat(), (start + timedelta(hours=1)).isoformat(), "1", "host@corp.example")
+                row = (
+                    key,
+                    f"{name} {key}",
+                    start.isoformat(),
+                    (start + timedelta(hours=1)).isoformat(),
+                    "1",
+                    "host@corp.example",
+                )
                 connection.execute("INSERT INTO events VALUES (?,?,?,?,?,?)", row)
-                connection.executemany("INSERT INTO guests VALUES (?,?,?)", [(key, guest, guest[:1].upper()) for guest in guests])
+                connection.executemany(
+                    "INSERT INTO guests VALUES (?,?,?)",
+                    [(key, guest, guest[:1].upper()) for guest in guests],
+                )
         connection.close()
 
     def config(self) -> Config:
@@ -80,4 +107,7 @@ class Company:
     def held(self) -> dict[str, list[str]]:
         """What the sandbox holds now, in the form of `write`."""
         events = self.sandbox.state()["events"]
-        return {key.removeprefix("rooms-"): sorted(g["email"] for g in e["guests"].values()) for key, e in events.items()}
+        return {
+            key.removeprefix("rooms-"): sorted(g["email"] for g in e["guests"].values())
+            for key, e in events.items()
+        }

@@ -1,4 +1,6 @@
-"""Events that another integration created: taken over by their ids, then whole nights in which nobody is cancelled or invited again."""
+"""Events that another integration created: taken over by their ids, then whole nights in which
+nobody is cancelled or invited again.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +20,57 @@ HEAD = "source,source_event_id,event_id,guest,invitation_id\n"
 FILE = HEAD + "rooms,a,old/17,x,inv-1\nrooms,a,old/17,Y@out.example,inv-2\nrooms,b,old/18,x,inv-3\n"
 
 
-def create_as_older_integration(sandbox: SandboxServer, firm: Firm, ids: dict[str, tuple[str, dict[str, str]]]) -> None:
-    """Events in essentry under ids of another integration: meeting → (event id, guest → invitation id)."""
+def create_as_older_integration(
+    sandbox: SandboxServer, firm: Firm, ids: dict[str, tuple[str, dict[str, str]]]
+) -> None:
+    """Events in essentry under ids of another integration: meeting → (event id, guest → invitation
+    id).
+    """
     events = []
     for key, (event_id, guests) in ids.items():
         meeting = firm.meetings["rooms"][key]
-        people = [{"sourceId": inv, "email": meeting["guests"][g], "firstName": "F", "lastName": g.upper()} for g, inv in guests.items()]
+        people = [
+            {
+                "sourceId": inv,
+                "email": meeting["guests"][g],
+                "firstName": "F",
+                "lastName": g.upper(),
+            }
+            for g, inv in guests.items()
+        ]
         end = meeting["start"] + timedelta(minutes=59)
-        plain = {"sourceId": event_id, "name": "Old title", "startsAt": meeting["start"].isoformat(), "endsAt": end.isoformat()}
-        events.append(plain | {"locationId": 11, "host": {"email": "host@corp.example"}, "invitations": people})
+        plain = {
+            "sourceId": event_id,
+            "name": "Old title",
+            "startsAt": meeting["start"].isoformat(),
+            "endsAt": end.isoformat(),
+        }
+        events.append(
+            plain
+            | {"locationId": 11, "host": {"email": "host@corp.example"}, "invitations": people}
+        )
     headers = {"Authorization": f"Bearer {sandbox.token}"}
-    answer = httpx.put(f"{sandbox.base_url}/events", json={"agentToken": sandbox.agent_token, "events": events}, headers=headers)
+    answer = httpx.put(
+        f"{sandbox.base_url}/events",
+        json={"agentToken": sandbox.agent_token, "events": events},
+        headers=headers,
+    )
     assert {event["status"] for event in answer.json()["events"]} == {"SUCCESS"}
 
 
 @pytest.fixture
 def older(firm: Firm) -> Firm:
-    """Two meetings with three invitations that essentry has from another integration, and one meeting that is new."""
+    """Two meetings with three invitations that essentry has from another integration, and one
+    meeting that is new.
+    """
     firm.book("a", "x", "y")
     firm.book("b", "x")
     firm.book("c", "z")
-    create_as_older_integration(firm.sandbox, firm, {"a": ("old/17", {"x": "inv-1", "y": "inv-2"}), "b": ("old/18", {"x": "inv-3"})})
+    create_as_older_integration(
+        firm.sandbox,
+        firm,
+        {"a": ("old/17", {"x": "inv-1", "y": "inv-2"}), "b": ("old/18", {"x": "inv-3"})},
+    )
     firm.write()
     return firm
 
@@ -57,7 +89,11 @@ def test_s18_adopted_events_keep_their_ids_and_nobody_is_invited_again(older: Fi
     night = older.night()
     assert night.exit_code == 0
     assert night.report["counts"]["update"] == 2
-    assert older.held() == {"old/17": {"inv-1", "inv-2"}, "old/18": {"inv-3"}, "rooms-c": {"rooms-c-z"}}
+    assert older.held() == {
+        "old/17": {"inv-1", "inv-2"},
+        "old/18": {"inv-3"},
+        "rooms-c": {"rooms-c-z"},
+    }
     assert older.sandbox.state()["events"]["old/17"]["name"] == "Visit a"
     mails = older.mails() - before
     assert (mails["cancelled"], mails["invited"]) == (0, 1)  # the new meeting's guest
@@ -109,7 +145,15 @@ def test_adopt_writes_nothing_unless_told_to(older: Firm) -> None:
 
 
 def test_adopt_reads_json_and_names_guests_that_are_missing(older: Firm) -> None:
-    rows = [{"source": "rooms", "source_event_id": "a", "event_id": "old/17", "guest": "x", "invitation_id": "inv-1"}]
+    rows = [
+        {
+            "source": "rooms",
+            "source_event_id": "a",
+            "event_id": "old/17",
+            "guest": "x",
+            "invitation_id": "inv-1",
+        }
+    ]
     told = adopt(older, json.dumps(rows), name="ids.json")
     assert told[0].startswith("1 event and 1 invitation ")
     assert "1 guest of these events not in the file" in told[1]
@@ -137,15 +181,26 @@ def test_adopted_event_that_is_not_due_keeps_its_id_for_later(older: Firm) -> No
         (HEAD + "hr,a,old/1,,\n", "line 2: there is no source 'hr'"),
         (HEAD + "rooms,a,old/1,x,\n", "line 2: guest and invitation_id belong together"),
         (HEAD + "rooms,a,old/1,nobody,inv-1\n", "line 2: rooms shows no such guest"),
-        (HEAD + "rooms,a,old/1,x,inv-1\nrooms,a,old/1,y,inv-1\n", "line 3: the guest or the invitation_id occurs twice"),
-        (HEAD + "rooms,a,old/1,,\nrooms,a,old/2,,\n", "line 3: the event 'a' is taken over as 'old/1'"),
-        (HEAD + "rooms,a,old/1,,\nrooms,b,old/1,,\n", "line 3: event_id 'old/1' is given to two events"),
+        (
+            HEAD + "rooms,a,old/1,x,inv-1\nrooms,a,old/1,y,inv-1\n",
+            "line 3: the guest or the invitation_id occurs twice",
+        ),
+        (
+            HEAD + "rooms,a,old/1,,\nrooms,a,old/2,,\n",
+            "line 3: the event 'a' is taken over as 'old/1'",
+        ),
+        (
+            HEAD + "rooms,a,old/1,,\nrooms,b,old/1,,\n",
+            "line 3: event_id 'old/1' is given to two events",
+        ),
         (HEAD + "rooms,a,rooms-b,,\n", "line 2: event_id 'rooms-b' is the id of another record"),
         (HEAD + "rooms,a,old\u200b1,,\n", "line 2: event_id must be printable"),
         ("source,source_event_id,event_id,gast\nrooms,a,old/1,x\n", "unknown column 'gast'"),
     ],
 )
-def test_adopt_refuses_what_does_not_fit_and_keeps_nothing(older: Firm, text: str, words: str) -> None:
+def test_adopt_refuses_what_does_not_fit_and_keeps_nothing(
+    older: Firm, text: str, words: str
+) -> None:
     with pytest.raises(ConfigurationError) as refused:
         adopt(older, text)
     assert words in str(refused.value)
@@ -161,7 +216,9 @@ def test_adopt_refuses_events_that_essentry_sync_created(firm: Firm) -> None:
 
 
 def test_adopt_and_rename_as_commands(company) -> None:
-    """Guests without a key of their own are named by their address; then the source gets another name."""
+    """Guests without a key of their own are named by their address; then the source gets another
+    name.
+    """
 
     def command(*arguments: str) -> tuple[int, str]:
         done = run(*arguments, "--config", str(company.path))
@@ -169,22 +226,30 @@ def test_adopt_and_rename_as_commands(company) -> None:
 
     company.write({"1": ["ada@out.example", "bob@out.example"]})
     file = company.folder / "ids.csv"
-    file.write_text(HEAD + "rooms,1,old/1,Ada@out.example,inv-ada\nrooms,1,old/1,nobody@out.example,inv\n")
+    file.write_text(
+        HEAD + "rooms,1,old/1,Ada@out.example,inv-ada\nrooms,1,old/1,nobody@out.example,inv\n"
+    )
     code, told = command("adopt", str(file))
     assert (code, "line 3" in told) == (2, True)
-    file.write_text(HEAD + "rooms,1,old/1,Ada@out.example,inv-ada\nrooms,1,old/1,bob@out.example,inv-bob\n")
+    file.write_text(
+        HEAD + "rooms,1,old/1,Ada@out.example,inv-ada\nrooms,1,old/1,bob@out.example,inv-bob\n"
+    )
     assert "nothing was written: give --yes" in command("adopt", str(file))[1]
     assert command("adopt", str(file), "--yes")[0] == 0
     assert company.night().exit_code == 0
     events = company.sandbox.state()["events"]
-    assert {key: set(event["guests"]) for key, event in events.items()} == {"old/1": {"inv-ada", "inv-bob"}}
+    assert {key: set(event["guests"]) for key, event in events.items()} == {
+        "old/1": {"inv-ada", "inv-bob"}
+    }
 
     text = company.path.read_text()
     company.path.write_text(text.replace("[sources.rooms", "[sources.places"))
     code, told = command("rename", "rooms", "places")
     assert (code, 'id_prefix = "rooms"' in told) == (2, True)
     company.path.write_text(
-        text.replace("[sources.rooms", "[sources.places").replace("[sources.places]", '[sources.places]\nid_prefix = "rooms"')
+        text.replace("[sources.rooms", "[sources.places").replace(
+            "[sources.places]", '[sources.places]\nid_prefix = "rooms"'
+        )
     )
     assert command("rename", "rooms", "places") == (
         0,

@@ -1,4 +1,6 @@
-"""Prefect's automations on a real server: a webhook hears of a failed run, of one that waits, and of one that did not happen."""
+"""Prefect's automations on a real server: a webhook hears of a failed run, of one that waits, and
+of one that did not happen.
+"""
 
 import json
 import threading
@@ -37,7 +39,9 @@ def chat():
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     CustomWebhookNotificationBlock(
-        name="operations", url=f"http://127.0.0.1:{server.server_port}/hook", json_data={"text": "{{subject}}: {{body}}"}
+        name="operations",
+        url=f"http://127.0.0.1:{server.server_port}/hook",
+        json_data={"text": "{{subject}}: {{body}}"},
     ).save("operations", overwrite=True)
     yield handler.heard
     server.shutdown()
@@ -54,11 +58,18 @@ def wait_until_heard(heard: list[dict], words: str) -> str:
 
 def test_a_webhook_hears_of_failed_waiting_and_missing_runs(company, chat, monkeypatch):
     names = set_up_alerts("custom-webhook/operations", max_age=timedelta(seconds=12))
-    assert names == ["essentry-sync: failed", "essentry-sync: waiting for approval", "essentry-sync: late"]
+    assert names == [
+        "essentry-sync: failed",
+        "essentry-sync: waiting for approval",
+        "essentry-sync: late",
+    ]
     path = str(company.path)
     assert sync(path, return_state=True).is_failed()  # there is no database yet
     failed = wait_until_heard(chat, "essentry-sync failed: ")
-    assert failed.startswith(f"essentry-sync failed: sync {path} ended as Failed: stopped: source rooms: there is no database file")
+    assert failed.startswith(
+        f"essentry-sync failed: sync {path} ended as Failed: stopped: source rooms: "
+        "there is no database file"
+    )
 
     company.write({"1": ["ada@out.example"]})
     monkeypatch.setenv("ESSENTRY_SYNC_GUARDS__APPROVE_FIRST_RUN", "true")
@@ -68,9 +79,12 @@ def test_a_webhook_hears_of_failed_waiting_and_missing_runs(company, chat, monke
     assert "ada@out.example" not in waiting
     late = wait_until_heard(chat, "essentry-sync did not run")
     assert "No sync has ended well for 0.00333333 hours" in late
-    set_up_alerts("custom-webhook/operations", max_age=timedelta(hours=26))  # replaces them: no second notification, and no late one
+    # replaces them: no second notification, and no late one
+    set_up_alerts("custom-webhook/operations", max_age=timedelta(hours=26))
 
 
 def test_an_unknown_block_is_one_message():
-    with pytest.raises(ConfigurationError, match=r"no block slack-webhook/nobody: `prefect block ls`"):
+    with pytest.raises(
+        ConfigurationError, match=r"no block slack-webhook/nobody: `prefect block ls`"
+    ):
         set_up_alerts("slack-webhook/nobody", max_age=timedelta(hours=26))

@@ -1,4 +1,6 @@
-"""Every answer that may come, as a table: what becomes of the events, of the request, and of the load. Unknown stays unknown (S8, S11, S25)."""
+"""Every answer that may come, as a table: what becomes of the events, of the request, and of the
+load. Unknown stays unknown (S8, S11, S25).
+"""
 
 from __future__ import annotations
 
@@ -29,19 +31,69 @@ def statuses(*rows: tuple[str, str]) -> bytes:
 
 GOOD = statuses(("rooms-0", "SUCCESS"), ("rooms-1", "SUCCESS"))
 
-# what the server answers each time: status line, content type, body; the states of two creates; whether all sending stops; whether it is tried again
+# what the server answers each time: status line, content type, body; the states of two creates;
+# whether all sending stops; whether it is tried again
 Row = tuple[str, str, bytes, list[str], bool, bool]
 OK: list[Row] = [
     ("200 OK", JSON, GOOD, ["confirmed", "confirmed"], False, False),
     ("200 OK", PLAIN, GOOD, ["confirmed", "confirmed"], False, False),
-    ("200 OK", JSON, statuses(("rooms-1", "SUCCESS"), ("rooms-0", "ERROR_X")), ["rejected", "confirmed"], False, False),
+    (
+        "200 OK",
+        JSON,
+        statuses(("rooms-1", "SUCCESS"), ("rooms-0", "ERROR_X")),
+        ["rejected", "confirmed"],
+        False,
+        False,
+    ),
     ("200 OK", JSON, statuses(("rooms-0", "SUCCESS")), ["confirmed", "unknown"], False, False),
-    ("200 OK", JSON, statuses(("rooms-0", "SUCCESS"), ("rooms-1", "PENDING")), ["confirmed", "unknown"], False, False),
-    ("200 OK", JSON, statuses(("rooms-0", "SUCCESS"), ("rooms-1", "success")), ["confirmed", "unknown"], False, False),
-    ("200 OK", JSON, statuses(("ROOMS-0", "SUCCESS"), ("rooms-1 ", "SUCCESS")), ["unknown", "unknown"], False, False),
-    ("200 OK", JSON, statuses(("rooms-0", "SUCCESS"), ("rooms-0", "SUCCESS")), ["confirmed", "unknown"], False, False),
-    ("200 OK", JSON, statuses(("rooms-0", "SUCCESS"), ("rooms-0", "ERROR_X")), ["unknown", "unknown"], False, False),
-    ("200 OK", JSON, statuses(("rooms-0", "SUCCESS"), ("x-9", "ERROR_X"), ("rooms-1", "SUCCESS")), ["confirmed"] * 2, False, False),
+    (
+        "200 OK",
+        JSON,
+        statuses(("rooms-0", "SUCCESS"), ("rooms-1", "PENDING")),
+        ["confirmed", "unknown"],
+        False,
+        False,
+    ),
+    (
+        "200 OK",
+        JSON,
+        statuses(("rooms-0", "SUCCESS"), ("rooms-1", "success")),
+        ["confirmed", "unknown"],
+        False,
+        False,
+    ),
+    (
+        "200 OK",
+        JSON,
+        statuses(("ROOMS-0", "SUCCESS"), ("rooms-1 ", "SUCCESS")),
+        ["unknown", "unknown"],
+        False,
+        False,
+    ),
+    (
+        "200 OK",
+        JSON,
+        statuses(("rooms-0", "SUCCESS"), ("rooms-0", "SUCCESS")),
+        ["confirmed", "unknown"],
+        False,
+        False,
+    ),
+    (
+        "200 OK",
+        JSON,
+        statuses(("rooms-0", "SUCCESS"), ("rooms-0", "ERROR_X")),
+        ["unknown", "unknown"],
+        False,
+        False,
+    ),
+    (
+        "200 OK",
+        JSON,
+        statuses(("rooms-0", "SUCCESS"), ("x-9", "ERROR_X"), ("rooms-1", "SUCCESS")),
+        ["confirmed"] * 2,
+        False,
+        False,
+    ),
     ("200 OK", JSON, statuses(), ["unknown", "unknown"], False, False),
     ("200 OK", JSON, b"", ["unknown", "unknown"], False, False),
     ("200 OK", JSON, b"[]", ["unknown", "unknown"], False, False),
@@ -58,13 +110,29 @@ OTHER_2XX: list[Row] = [
     for body in ((b"",) if status in (204, 205) else (b"", GOOD))
 ]
 REDIRECTS: list[Row] = [
-    *((f"{status} Moved", HTML, PAGE, ["planned", "planned"], True, False) for status in (301, 302, 307, 308)),
-    *((f"{status} Odd", HTML, b"" if status == 304 else PAGE, ["unknown"] * 2, True, False) for status in (300, 303, 304, 305, 399)),
+    *(
+        (f"{status} Moved", HTML, PAGE, ["planned", "planned"], True, False)
+        for status in (301, 302, 307, 308)
+    ),
+    *(
+        (f"{status} Odd", HTML, b"" if status == 304 else PAGE, ["unknown"] * 2, True, False)
+        for status in (300, 303, 304, 305, 399)
+    ),
 ]
 REFUSED: list[Row] = [
-    *((f"{status} No", kind, b"no", ["rejected"] * 2, False, False) for status in (400, 413, 422) for kind in (PLAIN, HTML, JSON)),
-    *((f"{status} No", JSON, b'{"message":"no"}', ["rejected"] * 2, False, False) for status in (409, 412, 423, 424)),
-    *((f"{status} No", HTML, PAGE, ["unknown"] * 2, False, True) for status in (409, 412, 423, 424)),
+    *(
+        (f"{status} No", kind, b"no", ["rejected"] * 2, False, False)
+        for status in (400, 413, 422)
+        for kind in (PLAIN, HTML, JSON)
+    ),
+    *(
+        (f"{status} No", JSON, b'{"message":"no"}', ["rejected"] * 2, False, False)
+        for status in (409, 412, 423, 424)
+    ),
+    *(
+        (f"{status} No", HTML, PAGE, ["unknown"] * 2, False, True)
+        for status in (409, 412, 423, 424)
+    ),
 ]
 EVERYBODY: list[Row] = [
     *(
@@ -84,13 +152,44 @@ EVERYBODY: list[Row] = [
             (HTML, PAGE),
         )
     ),
-    *((f"{status} No", PLAIN, b"no", ["planned"] * 2, True, False) for status in (402, 411, 414, 415, 417, 421, 426, 428, 431, 451)),
+    *(
+        (f"{status} No", PLAIN, b"no", ["planned"] * 2, True, False)
+        for status in (402, 411, 414, 415, 417, 421, 426, 428, 431, 451)
+    ),
     # one that names events is about them
-    *((f"{status} No", JSON, statuses(("rooms-0", "ERROR_X")), ["rejected"] * 2, False, False) for status in (404, 410)),
+    *(
+        (f"{status} No", JSON, statuses(("rooms-0", "ERROR_X")), ["rejected"] * 2, False, False)
+        for status in (404, 410)
+    ),
 ]
 AGAIN: list[Row] = [
     (f"{status} Odd", kind, body, ["unknown", "unknown"], False, True)
-    for status in (406, 408, 418, 420, 425, 429, 444, 449, 460, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 522, 599, 600, 799)
+    for status in (
+        406,
+        408,
+        418,
+        420,
+        425,
+        429,
+        444,
+        449,
+        460,
+        499,
+        500,
+        501,
+        502,
+        503,
+        504,
+        505,
+        507,
+        508,
+        511,
+        520,
+        522,
+        599,
+        600,
+        799,
+    )
     for kind, body in ((PLAIN, b"no"), (HTML, PAGE))
 ]
 TABLE = [*OK, *OTHER_2XX, *REDIRECTS, *REFUSED, *EVERYBODY, *AGAIN]
@@ -114,7 +213,9 @@ def send(
 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v2"
-        config = EssentryConfig(base_url=url, timeout_seconds=0.5, retry_budget_seconds=budget, **options)  # type: ignore[arg-type]
+        config = EssentryConfig(
+            base_url=url, timeout_seconds=0.5, retry_budget_seconds=budget, **options
+        )  # type: ignore[arg-type]
         client = EssentryClient(config, token="t", agent_token=AGENT, backoff_seconds=0.01)
         async with client:
             outcomes = await client.put_events(items)
@@ -128,10 +229,14 @@ def answer(status: str, kind: str, body: bytes) -> bytes:
     return http_answer(status, body, f"Content-Type: {kind}")
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0][:3]}-{row[1].split('/')[1]}-{row[2][:24].decode()}")
+@pytest.mark.parametrize(
+    "row", TABLE, ids=lambda row: f"{row[0][:3]}-{row[1].split('/')[1]}-{row[2][:24].decode()}"
+)
 def test_s11_every_answer_has_its_meaning(row: Row) -> None:
     status, kind, body, expected, stops, again = row
-    outcomes, client = send([answer(status, kind, body)], make_items(2), budget=0.3 if again else 0.05)
+    outcomes, client = send(
+        [answer(status, kind, body)], make_items(2), budget=0.3 if again else 0.05
+    )
     assert [o.state for o in outcomes] == expected
     assert (client.failure is not None) is stops
     assert (client.retries > 0) is again
@@ -140,14 +245,20 @@ def test_s11_every_answer_has_its_meaning(row: Row) -> None:
         assert "essentry.base_url" in str(client.failure) or "ESSENTRY_TOKEN" in str(client.failure)
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0][:3]}-{row[1].split('/')[1]}-{row[2][:24].decode()}")
+@pytest.mark.parametrize(
+    "row", TABLE, ids=lambda row: f"{row[0][:3]}-{row[1].split('/')[1]}-{row[2][:24].decode()}"
+)
 def test_s08_after_a_lost_answer_nothing_but_success_is_sure(row: Row) -> None:
     status, kind, body, expected, stops, _ = row
     outcomes, client = send([b"", answer(status, kind, body)], make_items(2), budget=0.3)
-    assert [o.state for o in outcomes] == ["confirmed" if state == "confirmed" else "unknown" for state in expected]
+    assert [o.state for o in outcomes] == [
+        "confirmed" if state == "confirmed" else "unknown" for state in expected
+    ]
     assert (client.failure is not None) is stops
     refused = [o for o, state in zip(outcomes, expected, strict=True) if state == "rejected"]
-    assert all(o.code == REFUSED_AFTER_LOSS and "may have been applied" in str(o.message) for o in refused)
+    assert all(
+        o.code == REFUSED_AFTER_LOSS and "may have been applied" in str(o.message) for o in refused
+    )
 
 
 def test_every_status_has_exactly_one_meaning_and_what_is_not_named_is_not_sure() -> None:
@@ -160,17 +271,31 @@ def test_every_status_has_exactly_one_meaning_and_what_is_not_named_is_not_sure(
 
 
 BROKEN = {
-    "gzip that is none": http_answer("200 OK", b"no gzip at all", "Content-Encoding: gzip", "Content-Type: application/json"),
-    "gzip cut off": http_answer("200 OK", gzip.compress(GOOD)[:-12], "Content-Encoding: gzip", "Content-Type: application/json"),
-    "an encoding that nobody knows": http_answer("200 OK", b"\x28\xb5\x2f\xfd", "Content-Encoding: zstd", "Content-Type: application/json"),
+    "gzip that is none": http_answer(
+        "200 OK", b"no gzip at all", "Content-Encoding: gzip", "Content-Type: application/json"
+    ),
+    "gzip cut off": http_answer(
+        "200 OK",
+        gzip.compress(GOOD)[:-12],
+        "Content-Encoding: gzip",
+        "Content-Type: application/json",
+    ),
+    "an encoding that nobody knows": http_answer(
+        "200 OK", b"\x28\xb5\x2f\xfd", "Content-Encoding: zstd", "Content-Type: application/json"
+    ),
     "cut off": http_answer("200 OK", GOOD)[:-4],
     "cut off in the header": b"HTTP/1.1 200 OK\r\nContent-Le",
     "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
     "nothing": b"",
-    "no length, closed in the middle": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + GOOD[:-4],
+    "no length, closed in the middle": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+    + GOOD[:-4],
     "a chunk cut off": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{",
-    "bytes that are no UTF-8": http_answer("200 OK", GOOD[:-2] + b"\xff}", "Content-Type: application/json"),
-    "switching protocols": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+    "bytes that are no UTF-8": http_answer(
+        "200 OK", GOOD[:-2] + b"\xff}", "Content-Type: application/json"
+    ),
+    "switching protocols": (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
+    ),
 }
 
 
@@ -188,23 +313,36 @@ def test_an_early_hint_before_the_answer_changes_nothing() -> None:
 
 
 def test_a_sound_gzip_is_read() -> None:
-    body = http_answer("200 OK", gzip.compress(GOOD), "Content-Encoding: gzip", "Content-Type: application/json")
+    body = http_answer(
+        "200 OK", gzip.compress(GOOD), "Content-Encoding: gzip", "Content-Type: application/json"
+    )
     assert [o.state for o in send([body], make_items(2))[0]] == ["confirmed", "confirmed"]
 
 
-def test_s08_a_delete_that_is_done_after_a_lost_answer_is_confirmed_and_another_refusal_is_unknown() -> None:
+def test_s08_a_delete_done_after_a_lost_answer_is_confirmed_another_refusal_is_unknown() -> None:
     for code, state in (("ERROR_EVENT_DELETED", "confirmed"), ("ERROR_LOCKED", "unknown")):
-        outcomes, _ = send([b"", answer("200 OK", JSON, statuses(("rooms-0", code)))], [make_item(0, action="delete")], budget=0.3)
+        outcomes, _ = send(
+            [b"", answer("200 OK", JSON, statuses(("rooms-0", code)))],
+            [make_item(0, action="delete")],
+            budget=0.3,
+        )
         assert [o.state for o in outcomes] == [state]
 
 
 def test_s08_a_refusal_by_halves_after_a_lost_answer_is_unknown_for_the_refused_alone() -> None:
     no = answer("400 Bad", JSON, b"no")
     outcomes, _ = send([b"", no, no, answer("200 OK", JSON, GOOD)], make_items(2), budget=0.5)
-    assert [(o.state, o.code) for o in outcomes] == [("unknown", REFUSED_AFTER_LOSS), ("confirmed", None)]
+    assert [(o.state, o.code) for o in outcomes] == [
+        ("unknown", REFUSED_AFTER_LOSS),
+        ("confirmed", None),
+    ]
 
 
 def test_a_page_of_html_that_passes_is_no_wrong_address() -> None:
-    outcomes, client = send([answer("404 Not Found", HTML, PAGE), answer("200 OK", JSON, GOOD)], make_items(2), budget=0.5)
+    outcomes, client = send(
+        [answer("404 Not Found", HTML, PAGE), answer("200 OK", JSON, GOOD)],
+        make_items(2),
+        budget=0.5,
+    )
     assert [o.state for o in outcomes] == ["confirmed", "confirmed"]
     assert client.failure is None

@@ -29,13 +29,23 @@ def test_a_night_leaves_report_rejects_link_and_progress_and_names_nobody(demo_n
     result = run_sync(load_config(path), as_of=AS_OF)
     run_id = result.report["run"]["run_id"]
     shown = artifacts_of(run_id)
-    assert set(shown) == {"essentry-sync-report", "essentry-sync-rejects", "essentry-sync-page", "essentry-sync-progress"}
+    assert set(shown) == {
+        "essentry-sync-report",
+        "essentry-sync-rejects",
+        "essentry-sync-page",
+        "essentry-sync-progress",
+    }
     assert shown["essentry-sync-progress"].data == 100.0
-    assert f"https://reports.corp.example/essentry/{run_id}/report.html" in shown["essentry-sync-page"].data
+    assert (
+        f"https://reports.corp.example/essentry/{run_id}/report.html"
+        in shown["essentry-sync-page"].data
+    )
     assert "Quarantined rows" in shown["essentry-sync-report"].data
     assert "room and site are not mapped" in str(shown["essentry-sync-rejects"].data)
     text = " ".join(str(artifact.data) for artifact in shown.values())
-    assert [address for address in re.findall(r"[^\s\"'`|]+@[^\s\"'`|]+", text) if "…@" not in address] == []
+    assert [
+        address for address in re.findall(r"[^\s\"'`|]+@[^\s\"'`|]+", text) if "…@" not in address
+    ] == []
 
 
 def test_an_artifact_that_cannot_be_stored_does_not_end_the_night(company, monkeypatch):
@@ -43,7 +53,12 @@ def test_an_artifact_that_cannot_be_stored_does_not_end_the_night(company, monke
     def broken(*arguments, **options):
         raise ConnectionError("the server is away")
 
-    for name in ("create_markdown_artifact", "create_table_artifact", "create_link_artifact", "create_progress_artifact"):
+    for name in (
+        "create_markdown_artifact",
+        "create_table_artifact",
+        "create_link_artifact",
+        "create_progress_artifact",
+    ):
         monkeypatch.setattr(artifacts, name, broken)
     company.write({"1": ["ada@out.example"]})
     result = run_sync(company.config(), as_of=company.now)
@@ -54,7 +69,11 @@ def test_an_artifact_that_cannot_be_stored_does_not_end_the_night(company, monke
 def test_progress_is_told_every_few_seconds_and_at_the_end(monkeypatch):
     told, clock = [], iter([0.0, 0.5, 3.0, 3.5, 3.6])
     monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *a, **o: "id")
-    monkeypatch.setattr(artifacts, "update_progress_artifact", lambda artifact, progress, description: told.append((progress, description)))
+    monkeypatch.setattr(
+        artifacts,
+        "update_progress_artifact",
+        lambda artifact, progress, description: told.append((progress, description)),
+    )
     passed = []
     progress = artifacts.LoadProgress(lambda *call: passed.append(call), clock=lambda: next(clock))
     for done in (10, 20, 30, 40):

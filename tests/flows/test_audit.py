@@ -1,4 +1,6 @@
-"""What essentry holds is compared with what it confirmed: whole lives on the sandbox, changed by hand and lost. Reading mails nobody."""
+"""What essentry holds is compared with what it confirmed: whole lives on the sandbox, changed by
+hand and lost. Reading mails nobody.
+"""
 
 from __future__ import annotations
 
@@ -74,14 +76,22 @@ def test_essentry_as_it_was_confirmed_is_told_as_such(firm: Firm, look: Look) ->
         assert "5 events compared: 0 missing events" in last["summary_json"]
 
 
-def test_each_thing_that_went_wrong_is_found_and_only_the_lost_event_heals_by_itself(firm: Firm, look: Look) -> None:
+def test_each_thing_that_went_wrong_is_found_and_only_the_lost_event_heals_by_itself(
+    firm: Firm, look: Look
+) -> None:
     grow(firm)
     firm.sandbox.edit("remove_guest", event="rooms-a", guest="rooms-a-ann")
     firm.sandbox.edit("change", event="rooms-b", name="Another title")
     firm.sandbox.edit("remove_guest", event="rooms-c", guest="rooms-c-col")
     firm.sandbox.edit("lose", event="rooms-e")
-    own = {"startsAt": START.isoformat(), "endsAt": (START + timedelta(hours=1)).isoformat(), "locationId": 11}
-    firm.sandbox.edit("add", event="own", guests=[{"email": "walk@in.example"}, {"lastName": "Nameless"}], **own)
+    own = {
+        "startsAt": START.isoformat(),
+        "endsAt": (START + timedelta(hours=1)).isoformat(),
+        "locationId": 11,
+    }
+    firm.sandbox.edit(
+        "add", event="own", guests=[{"email": "walk@in.example"}, {"lastName": "Nameless"}], **own
+    )
     firm.new_mails()
 
     first = look()
@@ -100,10 +110,16 @@ def test_each_thing_that_went_wrong_is_found_and_only_the_lost_event_heals_by_it
 
     night = firm.night()
     assert night.exit_code == 0, night.report["problems"]
-    assert firm.new_mails() == [("invited", "rooms-e", f"rooms-e-{who}", f"{who}@out.example") for who in ("eli", "eve")]
+    assert firm.new_mails() == [
+        ("invited", "rooms-e", f"rooms-e-{who}", f"{who}@out.example") for who in ("eli", "eve")
+    ]
     held = firm.held()
     assert held["rooms-e"] == {"rooms-e-eve", "rooms-e-eli"}
-    assert (held["rooms-a"], held["rooms-c"], len(held["own"])) == ({"rooms-a-art"}, {"rooms-c-cat"}, 2)
+    assert (held["rooms-a"], held["rooms-c"], len(held["own"])) == (
+        {"rooms-a-art"},
+        {"rooms-c-cat"},
+        2,
+    )
 
     third = look()
     assert told(third) == told(second) - {("missing event", "rooms-e", "")}
@@ -121,7 +137,10 @@ def test_a_single_invitation_is_sent_again_when_somebody_chooses_it(firm: Firm, 
     assert done.marked == ["rooms-a-ann", "rooms-b-ben"]
     assert firm.night().exit_code == 0
     mails = firm.new_mails()
-    assert {mail[:3] for mail in mails} == {("invited", "rooms-a", "rooms-a-ann"), ("invited", "rooms-b", "rooms-b-ben")}
+    assert {mail[:3] for mail in mails} == {
+        ("invited", "rooms-a", "rooms-a-ann"),
+        ("invited", "rooms-b", "rooms-b-ben"),
+    }
     assert firm.held()["rooms-b"] == {"rooms-b-bea", "rooms-b-ben"}
     assert told(look()) == {("missing invitation", "rooms-b-bob", "")}
 
@@ -138,7 +157,9 @@ def test_what_is_chosen_must_be_missing_and_need_not_be_seen_twice(firm: Firm, l
     assert (done.exit_code, done.marked) == (3, ["rooms-a-ann"])
 
 
-def test_of_one_guest_a_lost_event_and_a_removed_guest_look_alike_so_nobody_is_invited_again(firm: Firm, look: Look) -> None:
+def test_of_one_guest_a_lost_event_and_a_removed_guest_look_alike_so_nobody_is_invited_again(
+    firm: Firm, look: Look
+) -> None:
     grow(firm)
     firm.sandbox.edit("remove_guest", event="rooms-d", guest="rooms-d-dan")
     look()
@@ -167,7 +188,9 @@ def test_a_guard_holds_what_heals_as_anything_else(firm: Firm, look: Look) -> No
     assert firm.held()["rooms-b"] == {"rooms-b-bob", "rooms-b-bea", "rooms-b-ben"}
 
 
-def test_more_lost_events_than_are_healed_and_an_essentry_that_lists_nothing_are_left_to_a_person(firm: Firm, look: Look) -> None:
+def test_more_lost_events_than_are_healed_and_an_essentry_that_lists_nothing_are_left_to_a_person(
+    firm: Firm, look: Look
+) -> None:
     grow(firm)
     firm.sections["audit"] = {"seen": 1, "heal_events": 1}
     for key in "ab":
@@ -192,8 +215,13 @@ def test_healing_can_be_switched_off_and_drift_told_at_once(firm: Firm, look: Lo
     assert (done.exit_code, told(done), done.marked) == (3, {("missing event", "rooms-a", "")}, [])
 
 
-def test_two_guests_behind_one_address_are_told_apart_by_name_or_counted(firm: Firm, look: Look) -> None:
-    home = {name: {"email": "family@out.example", "first_name": name, "last_name": "Fox"} for name in ("fay", "fred")}
+def test_two_guests_behind_one_address_are_told_apart_by_name_or_counted(
+    firm: Firm, look: Look
+) -> None:
+    home = {
+        name: {"email": "family@out.example", "first_name": name, "last_name": "Fox"}
+        for name in ("fay", "fred")
+    }
     firm.book("one", guests=home)
     firm.book("two", guests=home)
     firm.night()
@@ -222,7 +250,9 @@ def test_a_corrected_guest_is_different_and_not_missing(firm: Firm, look: Look) 
 
 
 @pytest.mark.parametrize("days", [3, 400])
-def test_a_moved_event_is_different_and_is_not_sent_again(firm: Firm, look: Look, days: int) -> None:
+def test_a_moved_event_is_different_and_is_not_sent_again(
+    firm: Firm, look: Look, days: int
+) -> None:
     grow(firm)
     firm.sections["audit"] = {"seen": 1}
     at = START + timedelta(days=days)
@@ -230,13 +260,20 @@ def test_a_moved_event_is_different_and_is_not_sent_again(firm: Firm, look: Look
     firm.sandbox.edit("change", event="rooms-a", locationId=12, **times)
     firm.sandbox.edit("change", event="rooms-b", endsAt=(START + timedelta(hours=9)).isoformat())
     done = look()
-    assert told(done) == {("different", "rooms-a", "location, start, end"), ("different", "rooms-b", "end")}
+    assert told(done) == {
+        ("different", "rooms-a", "location, start, end"),
+        ("different", "rooms-b", "end"),
+    }
     assert not done.audit.unknown
     assert not done.marked
 
 
-def test_the_same_people_elsewhere_are_no_proof_and_nothing_is_guessed(firm: Firm, look: Look) -> None:
-    """The event is lost, and its guests come to another meeting that somebody made by hand: moved and renamed, or not?"""
+def test_the_same_people_elsewhere_are_no_proof_and_nothing_is_guessed(
+    firm: Firm, look: Look
+) -> None:
+    """The event is lost, and its guests come to another meeting that somebody made by hand: moved
+    and renamed, or not?
+    """
     grow(firm)
     firm.sections["audit"] = {"seen": 1}
     firm.sandbox.edit("lose", event="rooms-a")
@@ -248,7 +285,9 @@ def test_the_same_people_elsewhere_are_no_proof_and_nothing_is_guessed(firm: Fir
     assert (done.exit_code, done.told, done.marked, done.audit.ambiguous_events) == (0, [], [], 1)
 
 
-def test_meetings_of_one_guest_at_one_time_are_told_apart_by_title_or_counted(firm: Firm, look: Look) -> None:
+def test_meetings_of_one_guest_at_one_time_are_told_apart_by_title_or_counted(
+    firm: Firm, look: Look
+) -> None:
     for key, name in (("p", "Plan"), ("q", "Quiz"), ("x", "Same"), ("y", "Same")):
         firm.book(key, name=name, start=START, guests={"z": "zoe@out.example"})
     firm.night()
@@ -261,7 +300,9 @@ def test_meetings_of_one_guest_at_one_time_are_told_apart_by_title_or_counted(fi
     assert done.audit.ambiguous_events == 2
 
 
-def test_a_finding_that_a_run_has_sent_meanwhile_is_none(firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finding_that_a_run_has_sent_meanwhile_is_none(
+    firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The night changes an event between the reading and the telling."""
     from flows.operations import audit as operation
 
@@ -292,7 +333,9 @@ def test_a_run_at_work_is_not_disturbed(firm: Firm, look: Look) -> None:
     assert look().marked == ["rooms-a"]
 
 
-def test_a_plan_that_waits_goes_on_without_what_heals_and_is_superseded_with_it(firm: Firm, look: Look) -> None:
+def test_a_plan_that_waits_goes_on_without_what_heals_and_is_superseded_with_it(
+    firm: Firm, look: Look
+) -> None:
     grow(firm)
     firm.sections["audit"] = {"seen": 1}
     firm.book("f", "fox")
@@ -309,7 +352,9 @@ def test_a_plan_that_waits_goes_on_without_what_heals_and_is_superseded_with_it(
     assert firm.plan_of(waits)[0]["status"] == "superseded"
 
 
-def test_an_essentry_that_cannot_be_read_to_its_end_is_no_audit(firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_essentry_that_cannot_be_read_to_its_end_is_no_audit(
+    firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
     grow(firm)
     firm.sandbox.edit("lose", event="rooms-a")
     firm.sandbox.add_faults([{"kind": "garbage", "on": "get"}])
@@ -320,14 +365,18 @@ def test_an_essentry_that_cannot_be_read_to_its_end_is_no_audit(firm: Firm, look
         assert state.runs().iloc[-1]["status"] == "failed"
 
 
-def test_an_audit_of_another_account_is_refused(firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_audit_of_another_account_is_refused(
+    firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
     grow(firm)
     monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", "5a4db0c5-0000-4000-8000-000000000099")
     with pytest.raises(StateError, match="another agent token"):
         look()
 
 
-def test_an_event_that_waits_for_its_answer_is_not_compared_and_leaves_nothing_unknown(firm: Firm, look: Look) -> None:
+def test_an_event_that_waits_for_its_answer_is_not_compared_and_leaves_nothing_unknown(
+    firm: Firm, look: Look
+) -> None:
     grow(firm)
     firm.meetings["rooms"]["a"]["name"] = "Later"
     firm.sandbox.add_faults([{"kind": "drop_after", "times": 9}])
@@ -352,12 +401,20 @@ def test_show_tells_what_audits_saw_until_it_is_gone(firm: Firm, look: Look) -> 
     firm.night()
     look()
     with open_state(firm.config) as state:
-        assert not [line for line in trace_event(state, firm.config, "rooms-a")["standing"] if line.startswith("audit:")]
+        assert not [
+            line
+            for line in trace_event(state, firm.config, "rooms-a")["standing"]
+            if line.startswith("audit:")
+        ]
 
 
 def test_leftovers_read_by_the_same_reader(firm: Firm) -> None:
     grow(firm)
-    own = {"startsAt": START.isoformat(), "endsAt": (START + timedelta(hours=1)).isoformat(), "locationId": 11}
+    own = {
+        "startsAt": START.isoformat(),
+        "endsAt": (START + timedelta(hours=1)).isoformat(),
+        "locationId": 11,
+    }
     firm.sandbox.edit("add", event="own", guests=[{"email": "walk@in.example"}], **own)
     with open_state(firm.config) as state:
         (row,) = list_left_over(firm.config, state)

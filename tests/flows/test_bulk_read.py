@@ -1,4 +1,6 @@
-"""Bulk reads give the same cells as reads by rows, and whatever they do not manage is read by rows."""
+"""Bulk reads give the same cells as reads by rows, and whatever they do not manage is read by
+rows.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from flows.sources.transaction import open_snapshot
 from schemas.config import SourceConfig
 from tests.sources.databases import database
 
-# literals of each database: whole numbers at the edge, decimals, instants, texts of every kind, NULL in the first row and not in a later one
+# literals of each database: whole numbers at the edge, decimals, instants, texts of every kind,
+# NULL in the first row and not in a later one
 POSTGRESQL = """
 SELECT * FROM (VALUES
   (1, NULL::text, 9223372036854775807::bigint, 12.50::numeric(12,2), '2027-03-28 02:30:00+01'::timestamptz, '2027-01-01 10:00:00'::timestamp,
@@ -24,12 +27,12 @@ SELECT * FROM (VALUES
   (2, 'Ł“emoji 🙂', -1, -0.01, '2027-10-31 02:30:00.123456+00', '2027-01-01 10:00:00.5', NULL, false, 1e20, NULL, '', '00:00:00.25', NULL, NULL),
   (3, E'line\\nbreak', NULL, NULL, NULL, NULL, '1999-12-31', NULL, 3, '[1, 2]', NULL, NULL, 100.000, '\\xff')
 ) AS t(source_event_id, a, b, c, d, e, f, g, h, i, j, k, l, m)
-"""
+"""  # noqa: E501
 SQLITE = """
 SELECT 1 AS source_event_id, NULL AS a, 9223372036854775807 AS b, 12.5 AS c, '2027-01-01 10:00:00' AS d, 3.0 AS e, x'4142' AS f, '' AS g
 UNION ALL SELECT 2, 'Ł“emoji 🙂', -1, 'text among numbers', NULL, 0.25, NULL, 'x'
 UNION ALL SELECT 'three', 'line' || char(10) || 'break', 1.5, 7, 7, -0.0, 'b', NULL
-"""
+"""  # noqa: E501
 
 
 def _query(sql: str, **params: object) -> Query:
@@ -60,8 +63,14 @@ def test_both_ways_give_the_same_cells(kind, sql, tmp_path):
 
 
 MANY = {
-    "postgresql": "SELECT n AS source_event_id, repeat('x', 100) || n AS name FROM generate_series(1, 300000) AS n",
-    "sqlite": "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 200000) SELECT n AS source_event_id, 'x' || n AS name FROM s",
+    "postgresql": (
+        "SELECT n AS source_event_id, repeat('x', 100) || n AS name FROM generate_series(1, "
+        "300000) AS n"
+    ),
+    "sqlite": (
+        "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 200000) SELECT n "
+        "AS source_event_id, 'x' || n AS name FROM s"
+    ),
 }
 
 
@@ -71,7 +80,9 @@ def test_many_batches_that_are_read_ahead_come_whole_and_in_order(kind, tmp_path
     with database(kind, tmp_path) as engine:
         url = sa.make_url(f"sqlite:///{tmp_path / 's.sqlite'}") if kind == "sqlite" else engine.url
         with open_reader(url) as reader:
-            batches = [batch for batch in read_in_bulk(reader, _query(MANY[kind])) if batch.num_rows]
+            batches = [
+                batch for batch in read_in_bulk(reader, _query(MANY[kind])) if batch.num_rows
+            ]
         with open_snapshot("s", url) as connection:
             rows = pa.Table.from_batches(list(read_by_rows(connection, "s", _query(MANY[kind]))))
     assert len(batches) > 2
@@ -83,14 +94,24 @@ def test_an_error_in_a_later_batch_is_told_and_leaves_the_reader_usable(kind, tm
     (tmp_path / "s.sqlite").touch()
     broken = MANY[kind].replace(
         "AS name",
-        ("|| 1 / (n - 150000) AS name" if kind == "postgresql" else "|| abs(CASE n WHEN 150000 THEN -9223372036854775807 - 1 END) AS name"),
+        (
+            "|| 1 / (n - 150000) AS name"
+            if kind == "postgresql"
+            else "|| abs(CASE n WHEN 150000 THEN -9223372036854775807 - 1 END) AS name"
+        ),
     )
     with database(kind, tmp_path) as engine:
         url = sa.make_url(f"sqlite:///{tmp_path / 's.sqlite'}") if kind == "sqlite" else engine.url
         with pytest.raises(BulkReadError), open_reader(url) as reader:
             list(read_in_bulk(reader, _query(broken)))
         with open_reader(url) as reader:
-            assert sum(batch.num_rows for batch in read_in_bulk(reader, _query("SELECT 1 AS source_event_id"))) == 1
+            assert (
+                sum(
+                    batch.num_rows
+                    for batch in read_in_bulk(reader, _query("SELECT 1 AS source_event_id"))
+                )
+                == 1
+            )
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
@@ -100,7 +121,14 @@ def test_parameters_and_empty_results(kind, tmp_path):
         url = sa.make_url(f"sqlite:///{tmp_path / 's.sqlite'}") if kind == "sqlite" else engine.url
         for query, expected in (
             (
-                _query("SELECT CAST(:key AS VARCHAR(9)) AS source_event_id, :key AS room_key WHERE 1 = :one", key="a:'b", one=1),
+                _query(
+                    (
+                        "SELECT CAST(:key AS VARCHAR(9)) AS source_event_id, "
+                        ":key AS room_key WHERE 1 = :one"
+                    ),
+                    key="a:'b",
+                    one=1,
+                ),
                 [("a:'b", "a:'b")],
             ),
             (_query("SELECT 1 AS source_event_id, 'x' AS room_key WHERE 1 = 0"), []),
@@ -115,14 +143,23 @@ def test_bulk_reader_can_write_nothing(tmp_path):
     with sa.create_engine(f"sqlite:///{path}").begin() as connection:
         connection.exec_driver_sql("CREATE TABLE t (a)")
     insert = sa.text("INSERT INTO t VALUES (1) RETURNING a")
-    with open_reader(sa.make_url(f"sqlite:///{path}")) as reader, pytest.raises(BulkReadError), reader.stream(insert) as batches:
+    with (
+        open_reader(sa.make_url(f"sqlite:///{path}")) as reader,
+        pytest.raises(BulkReadError),
+        reader.stream(insert) as batches,
+    ):
         batches.read_all()
     with sa.create_engine(f"sqlite:///{path}").connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
     with database("postgresql", tmp_path) as engine:
         with engine.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE t (a int)")
-        with open_reader(engine.url) as reader, reader.stream(sa.text("SELECT current_setting('transaction_isolation') AS i")) as batches:
+        with (
+            open_reader(engine.url) as reader,
+            reader.stream(
+                sa.text("SELECT current_setting('transaction_isolation') AS i")
+            ) as batches,
+        ):
             assert batches.read_all().to_pylist() == [{"i": "repeatable read"}]
         with (
             pytest.raises(BulkReadError),
@@ -133,11 +170,20 @@ def test_bulk_reader_can_write_nothing(tmp_path):
 
 
 def test_what_the_bulk_way_does_not_manage_is_read_by_rows(tmp_path, monkeypatch):
-    """A row in the middle that ADBC cannot give: the whole source is read again by rows, from the start."""
-    (tmp_path / "events.sql").write_text("SELECT 1 AS source_event_id, 'r' AS room_key, 'h' AS host_email, '2027' AS starts_at")
+    """A row in the middle that ADBC cannot give: the whole source is read again by rows, from the
+    start.
+    """
+    (tmp_path / "events.sql").write_text(
+        "SELECT 1 AS source_event_id, 'r' AS room_key, 'h' AS host_email, '2027' AS starts_at"
+    )
     (tmp_path / "guests.sql").write_text("SELECT 1 AS source_event_id, 'g' AS guest_id")
     (tmp_path / "s.sqlite").touch()
-    config = SourceConfig(url=f"sqlite:///{tmp_path / 's.sqlite'}", events_sql="events.sql", guests_sql="guests.sql", times="utc")
+    config = SourceConfig(
+        url=f"sqlite:///{tmp_path / 's.sqlite'}",
+        events_sql="events.sql",
+        guests_sql="guests.sql",
+        times="utc",
+    )
     whole = read_source("s", config, root=tmp_path)
     asked = []
     stream = bulk_read.BulkReader.stream

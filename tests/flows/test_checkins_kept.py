@@ -1,4 +1,6 @@
-"""What is kept of people of a check-in and for how long, and what the command says when something is odd."""
+"""What is kept of people of a check-in and for how long, and what the command says when something
+is odd.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,16 @@ PRIVATE = {
     "customFields": {"1": "CUSTOM-ALLERGY"},
     "somethingNew": "NEWFIELD-1",
 }
-WORDS = ("1815-12-10", "TRUST-4711", "iVBORw0KGgo", "DOC-", "CARD-", "PIN-271828", "CUSTOM-ALLERGY", "NEWFIELD")
+WORDS = (
+    "1815-12-10",
+    "TRUST-4711",
+    "iVBORw0KGgo",
+    "DOC-",
+    "CARD-",
+    "PIN-271828",
+    "CUSTOM-ALLERGY",
+    "NEWFIELD",
+)
 
 
 def test_biometric_and_document_fields_never_reach_the_file(firm: Firm) -> None:
@@ -47,7 +58,9 @@ def test_biometric_and_document_fields_never_reach_the_file(firm: Firm) -> None:
     come_and_go(firm, "rooms-a-x", **PRIVATE, legitimation=of_invitation, lastName="Lovelace")
     url = f"{firm.sandbox.base_url}/locations/11/check-ins"
     window = {"leftAfter": "2020-01-01T00:00:00Z", "leftBefore": "2099-01-01T00:00:00Z"}
-    answered = httpx.get(url, params=window, headers={"Authorization": f"Bearer {firm.sandbox.token}"}).text
+    answered = httpx.get(
+        url, params=window, headers={"Authorization": f"Bearer {firm.sandbox.token}"}
+    ).text
     assert all(word in answered for word in WORDS)
     done = run("checkins", "--config", write_file(firm))
     assert done.returncode == 0, done.stderr
@@ -64,24 +77,45 @@ def test_the_model_lets_nothing_through_that_it_does_not_name() -> None:
 
 
 def named(firm: Firm) -> list[tuple]:
-    return ask(firm, "SELECT checkin_id, email, first_name, last_name, company_name FROM checkins ORDER BY CAST(checkin_id AS INTEGER)")
+    return ask(
+        firm,
+        (
+            "SELECT checkin_id, email, first_name, last_name, company_name FROM checkins ORDER BY "
+            "CAST(checkin_id AS INTEGER)"
+        ),
+    )
 
 
 def test_forget_takes_the_names_out_and_reading_again_does_not_bring_them_back(firm: Firm) -> None:
     firm.book("a", "ada", "ben", start=NOW + timedelta(hours=3))
     firm.night()
-    ada, ben = (come_and_go(firm, f"rooms-a-{guest}", at=NOW - timedelta(minutes=90)) for guest in ("ada", "ben"))
-    other = come_and_go(firm, "rooms-a-ada", at=NOW - timedelta(minutes=80), email="Private@Home.example")  # as she typed at the kiosk
+    ada, ben = (
+        come_and_go(firm, f"rooms-a-{guest}", at=NOW - timedelta(minutes=90))
+        for guest in ("ada", "ben")
+    )
+    # as she typed at the kiosk
+    other = come_and_go(
+        firm, "rooms-a-ada", at=NOW - timedelta(minutes=80), email="Private@Home.example"
+    )
     read(firm)
-    assert [row[1] for row in named(firm)] == ["ada@out.example", "ben@out.example", "private@home.example"]
+    assert [row[1] for row in named(firm)] == [
+        "ada@out.example",
+        "ben@out.example",
+        "private@home.example",
+    ]
     with open_state(firm.config) as state:
         found = forget_person(firm.config, state, "ada@out.example")
     assert found.visits == 2
-    gone = [(str(ada), None, None, None, None), (str(ben), "ben@out.example", "F", "BEN", None), (str(other), None, None, None, None)]
+    gone = [
+        (str(ada), None, None, None, None),
+        (str(ben), "ben@out.example", "F", "BEN", None),
+        (str(other), None, None, None, None),
+    ]
     assert named(firm) == gone
     read(firm, since=NOW - timedelta(hours=5))
     assert named(firm) == gone
-    assert {event for _, event, _ in ask(firm, VISITS)} == {"rooms-a"}  # the visit stays, and counts
+    # the visit stays, and counts
+    assert {event for _, event, _ in ask(firm, VISITS)} == {"rooms-a"}
 
 
 def test_names_go_after_keep_personal_days_and_visits_after_keep_runs_days(firm: Firm) -> None:
@@ -90,7 +124,8 @@ def test_names_go_after_keep_personal_days_and_visits_after_keep_runs_days(firm:
     come_and_go(firm, "rooms-a-ada")
     come_and_go(firm, "rooms-a-ada", at=NOW - timedelta(days=100))
     read(firm, since=NOW - timedelta(days=101))
-    assert [row[1] for row in named(firm)] == ["ada@out.example", None]  # what is older is never stored with a name
+    # what is older is never stored with a name
+    assert [row[1] for row in named(firm)] == ["ada@out.example", None]
     later = datetime.now(UTC) + timedelta(days=firm.config.report.keep_personal_days + 1)
     with open_state(firm.config) as state:
         forget_after(firm.config, state, now=later)
@@ -102,12 +137,20 @@ def test_names_go_after_keep_personal_days_and_visits_after_keep_runs_days(firm:
 
 
 def test_show_masks_who_came(firm: Firm) -> None:
-    firm.book("a", guests={"x": {"email": "ada@out.example", "first_name": "Ada", "last_name": "Lovelace"}}, start=NOW + timedelta(hours=3))
+    firm.book(
+        "a",
+        guests={"x": {"email": "ada@out.example", "first_name": "Ada", "last_name": "Lovelace"}},
+        start=NOW + timedelta(hours=3),
+    )
     firm.night()
     come_and_go(firm, "rooms-a-x")
     read(firm)
     with open_state(firm.config) as state:
-        told = [line for line in trace_event(state, firm.config, "rooms-a-x")["standing"] if line.startswith("visit")]
+        told = [
+            line
+            for line in trace_event(state, firm.config, "rooms-a-x")["standing"]
+            if line.startswith("visit")
+        ]
         assert trace_event(state, firm.config, "rooms-a")["standing"].count(told[0]) == 1
     assert re.match(r"visit: .*arrived .*, left .*LEFT", told[0])
     assert not re.search("ada|lovelace", told[0], flags=re.I)
@@ -120,13 +163,25 @@ def test_odd_answers_are_counted_and_the_rest_is_kept(firm: Firm) -> None:
     firm.book("a", "x", start=NOW + timedelta(hours=3))
     firm.night()
     come_and_go(firm, "rooms-a-x")
-    come_and_go(firm, "rooms-a-x", arrivedAt="yesterday", state={"odd": 1}, firstName=["F"], legitimation="none")
+    come_and_go(
+        firm,
+        "rooms-a-x",
+        arrivedAt="yesterday",
+        state={"odd": 1},
+        firstName=["F"],
+        legitimation="none",
+    )
     done = run("checkins", "--config", write_file(firm))
     assert (done.returncode, "1 check-in could not be read whole" in done.stdout) == (3, True)
-    assert ask(firm, "SELECT COUNT(*), COUNT(arrived_at), COUNT(left_at), COUNT(visit_state) FROM v_visits") == [(2, 1, 2, 2)]
+    assert ask(
+        firm, "SELECT COUNT(*), COUNT(arrived_at), COUNT(left_at), COUNT(visit_state) FROM v_visits"
+    ) == [(2, 1, 2, 2)]
 
 
-@pytest.mark.parametrize("answer", [None, "x", 7, [], {}, {"id": None}, {"id": True}, {"id": {}}, {"id": ""}, {"id": "x" * 300}])
+@pytest.mark.parametrize(
+    "answer",
+    [None, "x", 7, [], {}, {"id": None}, {"id": True}, {"id": {}}, {"id": ""}, {"id": "x" * 300}],
+)
 def test_what_has_no_id_is_left_out(answer: Any) -> None:
     frame, unreadable = read_check_ins([answer, {"id": 1}])
     assert (frame["checkin_id"].tolist(), unreadable) == (["1"], 1)
@@ -147,11 +202,15 @@ def test_commands_end_with_one_readable_message(firm: Firm) -> None:
     firm.night()
     done = run("checkins", "--config", config, ESSENTRY_TOKEN="wrong")
     assert (done.returncode, "put a valid one" in done.stderr) == (6, True)
-    done = run("checkins", "--config", config, ESSENTRY_AGENT_TOKEN="5a4db0c5-0000-4000-8000-000000000002")
+    done = run(
+        "checkins", "--config", config, ESSENTRY_AGENT_TOKEN="5a4db0c5-0000-4000-8000-000000000002"
+    )
     assert (done.returncode, "another agent token" in done.stderr) == (2, True)
 
 
-def test_a_busy_essentry_is_waited_for_and_a_failing_one_ends_it_with_what_was_read(firm: Firm) -> None:
+def test_a_busy_essentry_is_waited_for_and_a_failing_one_ends_it_with_what_was_read(
+    firm: Firm,
+) -> None:
     firm.book("a", "x", start=NOW + timedelta(hours=3))
     firm.book("b", "y", start=NOW + timedelta(hours=3), site="2")
     firm.night()
@@ -160,7 +219,9 @@ def test_a_busy_essentry_is_waited_for_and_a_failing_one_ends_it_with_what_was_r
     firm.sandbox.add_faults([{"kind": "status", "status": 429, "retry_after": 0, "on": "get"}])
     since = {"since": NOW - timedelta(hours=4)}
     plain = [{"kind": "hang_before", "on": "get", "seconds": 0, "times": 2}]
-    firm.sandbox.add_faults([*plain, {"kind": "status", "status": 429, "retry_after": 9999, "on": "get"}])
+    firm.sandbox.add_faults(
+        [*plain, {"kind": "status", "status": 429, "retry_after": 9999, "on": "get"}]
+    )
     with pytest.raises(EssentryError, match="asks to wait 9,999 seconds"):
         read(firm, **since)
     assert ask(firm, VISITS) == [("rooms-a-x", "rooms-a", None)]

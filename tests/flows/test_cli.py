@@ -1,4 +1,6 @@
-"""The command line as its users meet it: exit codes, messages, no traceback, no secret; real processes against a real sandbox."""
+"""The command line as its users meet it: exit codes, messages, no traceback, no secret; real
+processes against a real sandbox.
+"""
 
 import json
 import subprocess
@@ -47,7 +49,9 @@ def home(tmp_path, sandbox, monkeypatch):
 
 
 @pytest.mark.share(4)
-@pytest.mark.parametrize("name", sorted(c.name or c.callback.__name__ for c in app.registered_commands))
+@pytest.mark.parametrize(
+    "name", sorted(c.name or c.callback.__name__ for c in app.registered_commands)
+)
 def test_every_command_explains_itself(name):
     done = run(name, "--help")
     assert done.returncode == 0
@@ -60,14 +64,17 @@ def test_plan_sends_nothing_and_apply_sends_it_once(home, sandbox):
     report = json.loads(planned.stdout)
     assert sandbox.requests()["puts"] == 0
     applied = run("apply", "latest", "--as-of", AS_OF)
-    assert applied.returncode == 3, applied.stderr + applied.stdout  # its unreadable rows are told for the first time
+    # its unreadable rows are told for the first time
+    assert applied.returncode == 3, applied.stderr + applied.stdout
     assert len(sandbox.state()["events"]) == report["counts"]["create"]
     again = run("apply", report["plan"]["plan_id"], "--as-of", AS_OF)
     assert again.returncode == 2
     assert "is applied" in again.stderr
     assert "run_id" in run("runs").stdout
     assert run("report").stdout.startswith("# essentry-sync")
-    assert "host has left the company" in json.dumps(json.loads(run("quarantine", report["run"]["run_id"], "--json").stdout))
+    assert "host has left the company" in json.dumps(
+        json.loads(run("quarantine", report["run"]["run_id"], "--json").stdout)
+    )
 
 
 def test_first_run_waits_for_an_approval_and_no_more_than_that_is_released(home, sandbox):
@@ -78,7 +85,9 @@ def test_first_run_waits_for_an_approval_and_no_more_than_that_is_released(home,
     assert refused.returncode == 4
     assert "approve" in refused.stderr
     assert sandbox.requests()["puts"] == 0
-    assert run("approve", "latest", "--by", "test", "--reason", "numbers read", **ask).returncode == 0
+    assert (
+        run("approve", "latest", "--by", "test", "--reason", "numbers read", **ask).returncode == 0
+    )
     assert run("apply", "latest", "--as-of", AS_OF, **ask).returncode == 3
     assert sandbox.requests()["puts"] > 0
 
@@ -92,7 +101,9 @@ def test_retire_forgets_a_source_without_a_call(home, sandbox):
     assert "remove it first" in still_named.stderr
     path = home / DEMO.name
     text = path.read_text(encoding="utf-8")
-    path.write_text(text[: text.index("[sources.hr]")] + text[text.index("[window]") :], encoding="utf-8")
+    path.write_text(
+        text[: text.index("[sources.hr]")] + text[text.index("[window]") :], encoding="utf-8"
+    )
     missing = run("plan", "--as-of", AS_OF)
     assert missing.returncode == 2
     assert "retire hr" in missing.stderr
@@ -120,7 +131,11 @@ def test_json_parses_and_nothing_else_is_printed(home, sandbox):
     assert sandbox.requests()["puts"] == 0
     applied = json.loads(run("apply", "latest", "--as-of", AS_OF, "--json").stdout)
     assert applied["outcomes"] == {"confirmed": planned["counts"]["create"]}
-    assert [row["kind"] for row in json.loads(run("runs", "--json").stdout)] == ["apply", "plan", "plan"]
+    assert [row["kind"] for row in json.loads(run("runs", "--json").stdout)] == [
+        "apply",
+        "plan",
+        "plan",
+    ]
     assert json.loads(run("report", "--json").stdout)["run"]["kind"] == "apply"
 
 
@@ -144,7 +159,10 @@ def test_guard_trips_and_an_approval_releases_that_plan(home, sandbox):
 
 
 @pytest.mark.share(2)
-@pytest.mark.parametrize("arguments", [("plan", "--as-of", AS_OF), ("runs",), ("retire", "hr"), ("doctor",), ("approve", "latest")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("plan", "--as-of", AS_OF), ("runs",), ("retire", "hr"), ("doctor",), ("approve", "latest")],
+)
 def test_commands_that_need_no_engine_do_not_import_it(home, arguments):
     command = [sys.executable, "-X", "importtime", "-m", "flows", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -167,15 +185,40 @@ def test_sync_with_a_wrong_token_ends_with_its_code(home, sandbox):
         (("plan",), {"ESSENTRY_AGENT_TOKEN": ""}, 2, "ESSENTRY_AGENT_TOKEN is not set"),
         (("plan", "--as-of", "yesterday"), {}, 2, "ISO 8601"),
         (("plan", "--as-of", "2026-11-24"), {}, 2, "no zone"),
-        (("plan",), {"ESSENTRY_SYNC_ESSENTRY__BASE_URL": "http://app.essentry.com"}, 2, "use https"),
-        (("plan",), {"ESSENTRY_SYNC_GUARDS__MAX_MAILS_PER_GUEST": "many"}, 2, "max_mails_per_guest"),
+        (
+            ("plan",),
+            {"ESSENTRY_SYNC_ESSENTRY__BASE_URL": "http://app.essentry.com"},
+            2,
+            "use https",
+        ),
+        (
+            ("plan",),
+            {"ESSENTRY_SYNC_GUARDS__MAX_MAILS_PER_GUEST": "many"},
+            2,
+            "max_mails_per_guest",
+        ),
         (("plan",), {"ESSENTRY_SYNC_ESSENTRY__BASE_ULR": "x"}, 2, "base_ulr"),
-        (("plan",), {"ESSENTRY_SYNC_STATE__URL": f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/x"}, 2, "check that the database runs"),
-        (("plan",), {"ESSENTRY_SYNC_SOURCES__HR__URL": f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/x"}, 5, "source hr"),
+        (
+            ("plan",),
+            {"ESSENTRY_SYNC_STATE__URL": f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/x"},
+            2,
+            "check that the database runs",
+        ),
+        (
+            ("plan",),
+            {"ESSENTRY_SYNC_SOURCES__HR__URL": f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/x"},
+            5,
+            "source hr",
+        ),
         (("apply", "latest"), {"ESSENTRY_TOKEN": ""}, 2, "ESSENTRY_TOKEN is not set"),
         (("runs",), {}, 2, "there is no state store"),
         (("apply", "nothing"), {}, 2, "there is no plan"),
-        (("plan",), {"ESSENTRY_SYNC_SOURCES__HR__URL": "sqlite:///gone.sqlite"}, 5, "there is no database file"),
+        (
+            ("plan",),
+            {"ESSENTRY_SYNC_SOURCES__HR__URL": "sqlite:///gone.sqlite"},
+            5,
+            "there is no database file",
+        ),
     ],
 )
 def test_mistakes_end_with_their_code_and_one_message(home, arguments, environment, code, words):
@@ -191,7 +234,13 @@ def test_unreachable_and_unauthorised_essentry(home, sandbox):
     assert wrong.returncode == 6
     assert "another-token" not in wrong.stdout + wrong.stderr
     assert len(sandbox.state()["events"]) == 0
-    closed = run("apply", "latest", "--as-of", AS_OF, ESSENTRY_SYNC_ESSENTRY__BASE_URL="http://127.0.0.1:9/api/v2")
+    closed = run(
+        "apply",
+        "latest",
+        "--as-of",
+        AS_OF,
+        ESSENTRY_SYNC_ESSENTRY__BASE_URL="http://127.0.0.1:9/api/v2",
+    )
     assert closed.returncode == 6
     assert run("apply", "latest", "--as-of", AS_OF).returncode == 3
     assert len(sandbox.state()["events"]) > 1000

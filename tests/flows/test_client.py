@@ -1,4 +1,6 @@
-"""The essentry client against the sandbox, and against a raw socket for answers no well-meant server gives."""
+"""The essentry client against the sandbox, and against a raw socket for answers no well-meant
+server gives.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,17 @@ from schemas.errors import ConfigurationError, EssentryError, EssentryUnauthoris
 from schemas.ledger import Outcome
 
 
-def make_client(base_url: str, *, token: str = "sandbox-token", agent_token: str = AGENT, **options: Any) -> EssentryClient:
+def make_client(
+    base_url: str, *, token: str = "sandbox-token", agent_token: str = AGENT, **options: Any
+) -> EssentryClient:
     defaults = {"timeout_seconds": 0.5, "retry_budget_seconds": 3, "base_url": base_url}
-    client_options = {k: options.pop(k) for k in ("on_retry", "clock", "backoff_seconds") if k in options}
+    client_options = {
+        k: options.pop(k) for k in ("on_retry", "clock", "backoff_seconds") if k in options
+    }
     config = EssentryConfig(**(defaults | options))
-    return EssentryClient(config, token=token, agent_token=agent_token, **({"backoff_seconds": 0.02} | client_options))
+    return EssentryClient(
+        config, token=token, agent_token=agent_token, **({"backoff_seconds": 0.02} | client_options)
+    )
 
 
 def put(client: EssentryClient, *batches: Sequence[Item]) -> list[Outcome]:
@@ -53,11 +61,16 @@ def sandbox() -> Iterator[SandboxServer]:
         yield server
 
 
-def put_raw(answer: bytes, items: Sequence[Item], **options: Any) -> tuple[list[Outcome], EssentryClient]:
+def put_raw(
+    answer: bytes, items: Sequence[Item], **options: Any
+) -> tuple[list[Outcome], EssentryClient]:
     drip = options.pop("drip_seconds", 0)
 
     async def run() -> tuple[list[Outcome], EssentryClient]:
-        async with raw_server(answer, drip_seconds=drip) as url, make_client(url, **options) as client:
+        async with (
+            raw_server(answer, drip_seconds=drip) as url,
+            make_client(url, **options) as client,
+        ):
             return await client.put_events(items), client
 
     return asyncio.run(run())
@@ -73,7 +86,9 @@ def test_confirms_what_essentry_took(sandbox: SandboxServer) -> None:
 
 
 def test_statuses_are_matched_by_source_id(sandbox: SandboxServer) -> None:
-    sandbox.add_faults([{"kind": "shuffle"}, {"kind": "reject_event", "source_id": "rooms-0", "code": "ERROR_X"}])
+    sandbox.add_faults(
+        [{"kind": "shuffle"}, {"kind": "reject_event", "source_id": "rooms-0", "code": "ERROR_X"}]
+    )
     outcomes = put(make_client(sandbox.base_url), make_items(3))
     assert [(o.seq, o.state, o.code) for o in outcomes] == [
         (0, "rejected", "ERROR_X"),
@@ -92,22 +107,43 @@ def test_event_left_out_of_the_answer_is_unknown(sandbox: SandboxServer) -> None
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"no json", b"[]", b"null", b'{"events": "x"}', b'{"events": [1, null, {"sourceId": 5}, {"status": "SUCCESS"}]}'],
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"null",
+        b'{"events": "x"}',
+        b'{"events": [1, null, {"sourceId": 5}, {"status": "SUCCESS"}]}',
+    ],
 )
 def test_unreadable_200_is_unknown_and_not_repeated(body: bytes) -> None:
-    outcomes, client = put_raw(http_answer("200 OK", body, "Content-Type: application/json"), make_items(2))
+    outcomes, client = put_raw(
+        http_answer("200 OK", body, "Content-Type: application/json"), make_items(2)
+    )
     assert states(outcomes) == ["unknown", "unknown"]
     assert client.requests == 1
 
 
 def test_read_statuses_tolerates_duplicates_and_strangers() -> None:
-    rows = [("a", "SUCCESS"), ("a", "SUCCESS"), ("b", "SUCCESS"), ("b", "ERROR_X"), ("b", "SUCCESS"), ("z", "NEW")]
+    rows = [
+        ("a", "SUCCESS"),
+        ("a", "SUCCESS"),
+        ("b", "SUCCESS"),
+        ("b", "ERROR_X"),
+        ("b", "SUCCESS"),
+        ("z", "NEW"),
+    ]
     body = orjson.dumps({"events": [{"sourceId": key, "status": status} for key, status in rows]})
     assert read_statuses(body) == {"a": "SUCCESS", "b": "", "z": "NEW"}
 
 
 def test_status_of_no_known_kind_is_unknown() -> None:
-    rows = [("rooms-0", "PENDING"), ("rooms-1", "SUCCESS"), ("rooms-1", "ERROR_X"), ("rooms-2", "success")]
+    rows = [
+        ("rooms-0", "PENDING"),
+        ("rooms-1", "SUCCESS"),
+        ("rooms-1", "ERROR_X"),
+        ("rooms-2", "success"),
+    ]
     body = orjson.dumps({"events": [{"sourceId": key, "status": status} for key, status in rows]})
     outcomes, _ = put_raw(http_answer("200 OK", body), make_items(3))
     assert states(outcomes) == ["unknown"] * 3
@@ -116,23 +152,31 @@ def test_status_of_no_known_kind_is_unknown() -> None:
 
 def test_deletes_that_are_done_already_are_confirmed_with_the_code(sandbox: SandboxServer) -> None:
     client = make_client(sandbox.base_url)
-    outcomes = put(client, [make_item(0)], [make_item(0, action="delete"), make_item(1, action="delete")])
+    outcomes = put(
+        client, [make_item(0)], [make_item(0, action="delete"), make_item(1, action="delete")]
+    )
     assert states(outcomes) == ["confirmed"] * 3
     assert [o.code for o in outcomes] == [None, None, "ERROR_EVENT_NOT_FOUND"]
     assert [mail["kind"] for mail in sandbox.mails()] == ["invited", "cancelled"]
 
 
 def test_done_code_means_nothing_for_an_update(sandbox: SandboxServer) -> None:
-    sandbox.add_faults([{"kind": "reject_event", "source_id": "rooms-0", "code": "ERROR_EVENT_NOT_FOUND"}])
+    sandbox.add_faults(
+        [{"kind": "reject_event", "source_id": "rooms-0", "code": "ERROR_EVENT_NOT_FOUND"}]
+    )
     outcomes = put(make_client(sandbox.base_url), [make_item(0, action="update")])
     assert [(o.state, o.code) for o in outcomes] == [("rejected", "ERROR_EVENT_NOT_FOUND")]
 
 
-def test_delete_whose_answer_was_lost_is_confirmed_by_the_code_of_the_second_try(sandbox: SandboxServer) -> None:
+def test_delete_whose_answer_was_lost_is_confirmed_by_the_code_of_the_second_try(
+    sandbox: SandboxServer,
+) -> None:
     put(make_client(sandbox.base_url), [make_item(0)])
     sandbox.add_faults([{"kind": "drop_after"}])
     client = make_client(sandbox.base_url, delete_done_codes=["ERROR_EVENT_DELETED"])
-    assert [(o.state, o.code) for o in put(client, [make_item(0, action="delete")])] == [("confirmed", "ERROR_EVENT_DELETED")]
+    assert [(o.state, o.code) for o in put(client, [make_item(0, action="delete")])] == [
+        ("confirmed", "ERROR_EVENT_DELETED")
+    ]
 
 
 def test_ignore_missing_is_the_query_parameter_and_is_never_mixed(sandbox: SandboxServer) -> None:
@@ -163,8 +207,12 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "-".join(str(value)[:8] for value in fault.values()))
-def test_passing_fault_is_tried_again_and_mails_once(sandbox: SandboxServer, fault: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "fault", FAULTS, ids=lambda fault: "-".join(str(value)[:8] for value in fault.values())
+)
+def test_passing_fault_is_tried_again_and_mails_once(
+    sandbox: SandboxServer, fault: dict[str, Any]
+) -> None:
     sandbox.add_faults([dict(fault)])
     retries: list[Retry] = []
     client = make_client(sandbox.base_url, on_retry=retries.append)
@@ -184,9 +232,16 @@ def test_retry_after_in_seconds_is_honoured(sandbox: SandboxServer) -> None:
 
 
 def test_retry_after_as_a_date_is_measured_from_the_answers_own_clock() -> None:
-    answer = http_answer("429 Too Many", b"", "Date: Wed, 21 Oct 2015 07:28:00 GMT", "Retry-After: Wed, 21 Oct 2015 07:28:01 GMT")
+    answer = http_answer(
+        "429 Too Many",
+        b"",
+        "Date: Wed, 21 Oct 2015 07:28:00 GMT",
+        "Retry-After: Wed, 21 Oct 2015 07:28:01 GMT",
+    )
     retries: list[Retry] = []
-    outcomes, client = put_raw(answer, make_items(1), on_retry=retries.append, retry_budget_seconds=1.5)
+    outcomes, client = put_raw(
+        answer, make_items(1), on_retry=retries.append, retry_budget_seconds=1.5
+    )
     assert states(outcomes) == ["unknown"]
     assert client.requests == 2
     assert 1 <= retries[0].wait_seconds < 1.1
@@ -196,13 +251,19 @@ def test_retry_after_as_a_date_without_a_date_uses_our_clock() -> None:
     answer = http_answer("503 Busy", b"", "Retry-After: Wed, 21 Oct 2015 07:28:01 GMT")
     retries: list[Retry] = []
     now = datetime(2015, 10, 21, 7, 28, tzinfo=UTC)
-    put_raw(answer, make_items(1), on_retry=retries.append, retry_budget_seconds=1.5, clock=lambda: now)
+    put_raw(
+        answer, make_items(1), on_retry=retries.append, retry_budget_seconds=1.5, clock=lambda: now
+    )
     assert 1 <= retries[0].wait_seconds < 1.1
 
 
 @pytest.mark.parametrize("value", ["soon", "-5", "1e3", "Wed, 99 Oct 2015", ""])
 def test_odd_retry_after_is_passed_over(value: str) -> None:
-    outcomes, client = put_raw(http_answer("503 Busy", b"", f"Retry-After: {value}"), make_items(1), retry_budget_seconds=0.2)
+    outcomes, client = put_raw(
+        http_answer("503 Busy", b"", f"Retry-After: {value}"),
+        make_items(1),
+        retry_budget_seconds=0.2,
+    )
     assert states(outcomes) == ["unknown"]
     assert client.requests > 1
 
@@ -258,7 +319,9 @@ def test_never_connected_is_planned_again() -> None:
 
 def test_lost_connection_before_never_connected_is_unknown(sandbox: SandboxServer) -> None:
     sandbox.add_faults([{"kind": "drop_after"}])
-    client = make_client(sandbox.base_url, retry_budget_seconds=0.5, on_retry=lambda retry: sandbox.stop())
+    client = make_client(
+        sandbox.base_url, retry_budget_seconds=0.5, on_retry=lambda retry: sandbox.stop()
+    )
     assert states(put(client, make_items(2))) == ["unknown"] * 2
     assert len(sandbox.state()["events"]) == 2
 
@@ -300,7 +363,10 @@ def test_refused_events_are_found_by_halving(sandbox: SandboxServer) -> None:
     sandbox.add_faults([{"kind": "reject_request", "source_id": f"rooms-{n}"} for n in (3, 12)])
     outcomes = put(make_client(sandbox.base_url), make_items(16))
     assert [o.seq for o in outcomes] == list(range(16))
-    assert {o.seq: o.code for o in outcomes if o.state == "rejected"} == {3: "HTTP_400", 12: "HTTP_400"}
+    assert {o.seq: o.code for o in outcomes if o.state == "rejected"} == {
+        3: "HTTP_400",
+        12: "HTTP_400",
+    }
     assert states(outcomes).count("confirmed") == 14
     assert len(sandbox.state()["events"]) == 14
     assert sandbox.state()["mails"]["invited"] == 14
@@ -317,7 +383,9 @@ def test_malformed_date_is_rejected_with_the_servers_words(sandbox: SandboxServe
 @pytest.mark.parametrize("status", [400, 409, 413, 422])
 def test_words_are_cut_and_masked(sandbox: SandboxServer, status: int) -> None:
     body = {"message": "Anna.Meier+x@example.com may not; token sandbox-token " + "x" * 400}
-    sandbox.add_faults([{"kind": "reject_request", "source_id": "rooms-0", "status": status, "body": body}])
+    sandbox.add_faults(
+        [{"kind": "reject_request", "source_id": "rooms-0", "status": status, "body": body}]
+    )
     (outcome,) = put(make_client(sandbox.base_url), make_items(1))
     assert (outcome.state, outcome.code) == ("rejected", f"HTTP_{status}")
     assert outcome.message is not None
@@ -327,7 +395,12 @@ def test_words_are_cut_and_masked(sandbox: SandboxServer, status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 413])
 def test_refusal_in_html_is_a_refusal(sandbox: SandboxServer, status: int) -> None:
-    fault = {"kind": "reject_request", "source_id": "rooms-1", "status": status, "body": "<html>too much</html>"}
+    fault = {
+        "kind": "reject_request",
+        "source_id": "rooms-1",
+        "status": status,
+        "body": "<html>too much</html>",
+    }
     sandbox.add_faults([fault])
     assert states(put(make_client(sandbox.base_url), make_items(2))) == ["confirmed", "rejected"]
 
@@ -349,7 +422,9 @@ def test_fault_during_halving_leaves_the_rest_planned(sandbox: SandboxServer) ->
 
 
 def test_batches_refused_whole_stop_the_sending(sandbox: SandboxServer) -> None:
-    client = make_client(sandbox.base_url, agent_token="00000000-0000-0000-0000-000000000000", max_rejected_batches=2)
+    client = make_client(
+        sandbox.base_url, agent_token="00000000-0000-0000-0000-000000000000", max_rejected_batches=2
+    )
     batches = [[make_item(2 * n), make_item(2 * n + 1)] for n in range(5)]
     outcomes = put(client, *batches)
     assert states(outcomes) == ["rejected"] * 6 + ["planned"] * 4
@@ -380,7 +455,9 @@ def test_refused_token_stops_all_sending(sandbox: SandboxServer, status: int) ->
     assert "ESSENTRY_TOKEN" in str(client.failure)
 
 
-def test_wrong_token_is_unauthorised_and_never_shown(sandbox: SandboxServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_token_is_unauthorised_and_never_shown(
+    sandbox: SandboxServer, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     client = make_client(sandbox.base_url, token="quite-secret-token")
     outcomes = put(client, make_items(1))
@@ -391,7 +468,9 @@ def test_wrong_token_is_unauthorised_and_never_shown(sandbox: SandboxServer, cap
     assert AGENT not in shown
 
 
-def test_refused_token_after_a_lost_answer_leaves_the_events_unknown(sandbox: SandboxServer) -> None:
+def test_refused_token_after_a_lost_answer_leaves_the_events_unknown(
+    sandbox: SandboxServer,
+) -> None:
     sandbox.add_faults([{"kind": "drop_after"}, {"kind": "status", "status": 401}])
     client = make_client(sandbox.base_url)
     assert states(put(client, make_items(2))) == ["unknown"] * 2
@@ -408,13 +487,23 @@ def test_redirect_is_not_followed(sandbox: SandboxServer) -> None:
 
 def test_untrusted_certificate_stops_at_once(tmp_path: Path) -> None:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
-    command = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {cert} -days 1 -subj /CN=127.0.0.1"
-    subprocess.run([*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    command = (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {cert} -days 1 -subj "
+        "/CN=127.0.0.1"
+    )
+    subprocess.run(
+        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True,
+        capture_output=True,
+    )
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(cert, key)
 
     async def run() -> tuple[list[Outcome], EssentryClient]:
-        async with raw_server(b"", tls=tls) as url, make_client(url, retry_budget_seconds=60) as client:
+        async with (
+            raw_server(b"", tls=tls) as url,
+            make_client(url, retry_budget_seconds=60) as client,
+        ):
             return await client.put_events(make_items(1)), client
 
     outcomes, client = asyncio.run(run())
@@ -434,7 +523,9 @@ def test_untrusted_certificate_stops_at_once(tmp_path: Path) -> None:
         ("fine", AGENT + "\n", "ESSENTRY_AGENT_TOKEN"),
     ],
 )
-def test_odd_tokens_are_refused_without_showing_them(token: str, agent_token: str, named: str) -> None:
+def test_odd_tokens_are_refused_without_showing_them(
+    token: str, agent_token: str, named: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         EssentryClient(EssentryConfig(), token=token, agent_token=agent_token)
     assert named in str(caught.value)
@@ -448,16 +539,23 @@ def test_body_is_sent_as_it_is() -> None:
     async def run() -> None:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             head = await reader.readuntil(b"\r\n\r\n")
-            sent.extend(await reader.readexactly(int(re.search(rb"content-length: (\d+)", head.lower())[1])))  # type: ignore[index]
+            sent.extend(
+                await reader.readexactly(int(re.search(rb"content-length: (\d+)", head.lower())[1]))
+            )  # type: ignore[index]
             writer.write(http_answer("200 OK", b"{}"))
             writer.close()
 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with make_client(url) as client:
-            items = [Item(0, "a", b'{"sourceId":"a", "name":"\\u00e4"}', "create", False), make_item(1)]
+            items = [
+                Item(0, "a", b'{"sourceId":"a", "name":"\\u00e4"}', "create", False),
+                make_item(1),
+            ]
             await client.put_events(items)
-            assert len(sent) == client.envelope_bytes + sum(len(item.body) + 1 for item in items) - 1
+            assert (
+                len(sent) == client.envelope_bytes + sum(len(item.body) + 1 for item in items) - 1
+            )
         server.close()
 
     asyncio.run(run())

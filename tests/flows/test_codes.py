@@ -1,4 +1,6 @@
-"""Codes for the gate: read back by a decoder of another make, refused for whom nobody expects, and never over somebody else's files."""
+"""Codes for the gate: read back by a decoder of another make, refused for whom nobody expects, and
+never over somebody else's files.
+"""
 
 from __future__ import annotations
 
@@ -54,18 +56,27 @@ def held(firm: Firm) -> set[str]:
 
 
 @pytest.mark.parametrize("policy", ["per-event", "shared", "sealed"])
-def test_each_code_holds_exactly_the_id_that_essentry_knows(firm: Firm, folder: Path, policy: str) -> None:
+def test_each_code_holds_exactly_the_id_that_essentry_knows(
+    firm: Firm, folder: Path, policy: str
+) -> None:
     firm.sections["essentry"] = {"invitation_ids": policy}
     firm.book("Gespräch 1/2: A-B", "ada", "ü b")
     firm.book("b", "ada")
-    firm.book("c", who={"email": "x@out.example"}, guests={"k": {"guest_id": None, "email": "x@out.example"}})
+    firm.book(
+        "c",
+        who={"email": "x@out.example"},
+        guests={"k": {"guest_id": None, "email": "x@out.example"}},
+    )
     firm.night()
     done = write(firm, folder)
     codes = read_codes(folder)
     assert set(codes) == held(firm)
     assert all(text == invitation for invitation, text in codes.items())
     assert done.refused == {}
-    assert (folder.stat().st_mode & 0o777, {path.stat().st_mode & 0o777 for path in folder.iterdir()}) == (0o700, {0o600})
+    assert (
+        folder.stat().st_mode & 0o777,
+        {path.stat().st_mode & 0o777 for path in folder.iterdir()},
+    ) == (0o700, {0o600})
     texts = (folder / MANIFEST).read_text() + " ".join(path.name for path in folder.iterdir())
     assert "@" not in texts
 
@@ -77,13 +88,19 @@ def test_the_list_names_the_sources_own_keys_and_nobody(firm: Firm, folder: Path
     (row,) = read_manifest(folder)
     assert list(row) == MANIFEST_COLUMNS
     assert row == {
-        "file": "rooms-K~2D2026~2D0010-ada.png", "invitation_id": "rooms-K~2D2026~2D0010-ada", "event_id": "rooms-K~2D2026~2D0010", "source": "rooms",
-        "source_event_id": "K-2026-0010", "guest_id": "ada", "starts_at": start.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "file": "rooms-K~2D2026~2D0010-ada.png", "invitation_id": "rooms-K~2D2026~2D0010-ada",
+        "event_id": (
+            "rooms-K~2D2026~2D0010"
+        ), "source": "rooms",
+        "source_event_id": "K-2026-0010", "guest_id": "ada",
+        "starts_at": start.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "ends_at": (start + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"), "location_id": "11",
     }  # fmt: skip
 
 
-def test_whom_nobody_expects_gets_none_and_loses_the_one_of_before(firm: Firm, folder: Path) -> None:
+def test_whom_nobody_expects_gets_none_and_loses_the_one_of_before(
+    firm: Firm, folder: Path
+) -> None:
     for key in "abc":
         firm.book(key, f"g{key}")
     firm.book("soon", "now", start=firm.now + timedelta(hours=4))
@@ -96,7 +113,11 @@ def test_whom_nobody_expects_gets_none_and_loses_the_one_of_before(firm: Firm, f
     done = write(firm, folder)
     assert set(read_codes(folder)) == {"rooms-b-other", "rooms-c-gc"}
     assert (done.codes, done.removed) == (2, 3)
-    assert {path.name for path in folder.iterdir()} == {MANIFEST, "rooms-b-other.png", "rooms-c-gc.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        MANIFEST,
+        "rooms-b-other.png",
+        "rooms-c-gc.png",
+    }
 
 
 @pytest.mark.parametrize(
@@ -109,7 +130,9 @@ def test_whom_nobody_expects_gets_none_and_loses_the_one_of_before(firm: Firm, f
         ("rooms-b-gone", "essentry has confirmed no such event or invitation"),
     ],
 )
-def test_who_is_asked_for_in_vain_is_refused_with_the_reason(firm: Firm, folder: Path, asked: str, why: str) -> None:
+def test_who_is_asked_for_in_vain_is_refused_with_the_reason(
+    firm: Firm, folder: Path, asked: str, why: str
+) -> None:
     firm.book("a", "x")
     firm.book("b", "x")
     firm.book("over", "o", start=firm.now + timedelta(hours=2))
@@ -168,7 +191,9 @@ def test_somebody_elses_folder_is_left_alone(firm: Firm, folder: Path, there: st
     assert [path.name for path in folder.iterdir()] == [there]
 
 
-def test_a_strangers_file_beside_our_list_stops_it_and_a_list_that_was_tampered_with_removes_nothing_else(firm: Firm, folder: Path) -> None:
+def test_a_strangers_file_beside_our_list_stops_it_and_a_list_tampered_with_removes_nothing_else(
+    firm: Firm, folder: Path
+) -> None:
     firm.book("a", "x")
     firm.night()
     write(firm, folder)
@@ -193,7 +218,8 @@ def test_an_svg_that_a_browser_draws_reads_the_same(firm: Firm, folder: Path) ->
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page()
-        page.set_content(f'<img src="data:image/svg+xml;base64,{b64encode((folder / row["file"]).read_bytes()).decode()}">')
+        image = b64encode((folder / row["file"]).read_bytes()).decode()
+        page.set_content(f'<img src="data:image/svg+xml;base64,{image}">')
         page.wait_for_function("document.images[0].complete && document.images[0].naturalWidth > 0")
         page.locator("img").screenshot(path=folder.parent / "shot.png")
         browser.close()
@@ -203,8 +229,10 @@ def test_an_svg_that_a_browser_draws_reads_the_same(firm: Firm, folder: Path) ->
 def test_the_command(firm: Firm, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "essentry-sync.toml"
     file.write_text(
-        f'[essentry]\nbase_url = "{firm.sandbox.base_url}"\n[state]\nurl = "sqlite:///state.sqlite"\n[report]\ndirectory = "runs"\n'
-        '[sources.rooms]\nurl = "sqlite:///rooms.sqlite"\nevents_sql = "events.sql"\nguests_sql = "guests.sql"\ntimes = "utc"\n'
+        f'[essentry]\nbase_url = "{firm.sandbox.base_url}"\n[state]\nurl = '
+        '"sqlite:///state.sqlite"\n[report]\ndirectory = "runs"\n'
+        '[sources.rooms]\nurl = "sqlite:///rooms.sqlite"\nevents_sql = "events.sql"\nguests_sql = '
+        '"guests.sql"\ntimes = "utc"\n'
         "[sources.rooms.sites]\n1 = { location_id = 11 }\n"
     )
     done = run("qr", "--config", str(file), "--out", str(folder))
@@ -220,11 +248,19 @@ def test_the_command(firm: Firm, folder: Path, tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
 
 
-@given(st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=255), unique=True, max_size=20))
+@given(
+    st.lists(
+        st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=255),
+        unique=True,
+        max_size=20,
+    )
+)
 def test_file_names_are_safe_and_never_meet(ids: list[str]) -> None:
     names = name_files(ids, ".png")
     assert len({name.casefold() for name in names}) == len(ids)
-    assert all(name == Path(name).name and len(name) <= 130 and not name.startswith(".") for name in names)
+    assert all(
+        name == Path(name).name and len(name) <= 130 and not name.startswith(".") for name in names
+    )
     assert names == [name_files(ids, ".png")[place] for place in range(len(ids))]
 
 
@@ -256,4 +292,7 @@ def test_a_call_that_was_killed_is_repeated_into_its_own_folder(
             write(firm, folder, "rooms-b", form="svg")
     write(firm, folder)
     assert set(read_codes(folder)) == held(firm)
-    assert {path.name for path in folder.iterdir()} == {MANIFEST, *(row["file"] for row in read_manifest(folder))}
+    assert {path.name for path in folder.iterdir()} == {
+        MANIFEST,
+        *(row["file"] for row in read_manifest(folder)),
+    }

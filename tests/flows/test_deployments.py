@@ -1,4 +1,6 @@
-"""The deployments of prefect.yaml, really started: `serve` and a worker on a real Prefect server, schedules, collisions, cancelling."""
+"""The deployments of prefect.yaml, really started: `serve` and a worker on a real Prefect server,
+schedules, collisions, cancelling.
+"""
 
 import os
 import signal
@@ -26,7 +28,9 @@ MEETINGS = {str(number): [f"guest{number}@out.example"] for number in range(1, 9
 
 @contextmanager
 def process(*command: str, folder: Path):
-    """A process of the test; ended with SIGINT as a person would, and killed when that does not help."""
+    """A process of the test; ended with SIGINT as a person would, and killed when that does not
+    help.
+    """
     with (folder / "process.log").open("ab") as log:
         running = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=log, stderr=log)
     try:
@@ -76,12 +80,24 @@ def state_of(run):
 
 
 def test_schedules_parameters_and_collisions_are_what_prefect_yaml_says(company):
-    built = {d.name: d for d in build_deployments(company.path, cron={"hourly": "", "nightly": "0 3 * * *"}, timezone="Europe/Zurich")}
-    assert set(built) == {"nightly", "hourly", "weekly-full", "plan-only"} == {entry["name"] for entry in read_deployments()}
+    built = {
+        d.name: d
+        for d in build_deployments(
+            company.path, cron={"hourly": "", "nightly": "0 3 * * *"}, timezone="Europe/Zurich"
+        )
+    }
+    assert (
+        set(built)
+        == {"nightly", "hourly", "weekly-full", "plan-only"}
+        == {entry["name"] for entry in read_deployments()}
+    )
     nightly = built["nightly"]
     assert nightly.parameters == {"config": str(company.path), "what": "sync"}
-    assert [(s.schedule.cron, s.schedule.timezone, s.active) for s in nightly.schedules] == [("0 3 * * *", "Europe/Zurich", True)]
-    # a limit of the engine's would end a waiting run at a restart of its server; the lease keeps runs apart
+    assert [(s.schedule.cron, s.schedule.timezone, s.active) for s in nightly.schedules] == [
+        ("0 3 * * *", "Europe/Zurich", True)
+    ]
+    # a limit of the engine's would end a waiting run at a restart of its server; the lease keeps
+    # runs apart
     assert all((d.concurrency_limit, d.concurrency_options) == (None, None) for d in built.values())
     assert built["hourly"].schedules == []
     assert [s.active for s in built["weekly-full"].schedules] == [False]
@@ -90,23 +106,37 @@ def test_schedules_parameters_and_collisions_are_what_prefect_yaml_says(company)
     assert "sends nothing" in form["what"]["description"]
     with pytest.raises(ConfigurationError, match="no deployment 'nightli'"):
         build_deployments(company.path, cron={"nightli": "* * * * *"}, timezone=None)
-    for wrong in ({"cron": {"nightly": "every night"}, "timezone": None}, {"cron": {}, "timezone": "Berlin"}):
+    for wrong in (
+        {"cron": {"nightly": "every night"}, "timezone": None},
+        {"cron": {}, "timezone": "Berlin"},
+    ):
         with pytest.raises(ConfigurationError, match="schedule of nightly is not valid"):
             build_deployments(company.path, **wrong)
 
 
 def test_serve_runs_by_schedule_and_a_cancelled_run_is_taken_up_by_the_next(company):
-    """A run that is due is picked up; one more beside it is skipped; a cancelled one leaves no lease, and the next ends in the truth."""
+    """A run that is due is picked up; one more beside it is skipped; a cancelled one leaves no
+    lease, and the next ends in the truth.
+    """
     company.write(MEETINGS)
-    company.path.write_text(company.path.read_text().replace("timeout_seconds = 5", "timeout_seconds = 60"))
+    company.path.write_text(
+        company.path.read_text().replace("timeout_seconds = 5", "timeout_seconds = 60")
+    )
     company.sandbox.add_faults([{"kind": "hang_after", "seconds": 30, "times": 20}])
     soon = datetime.now(UTC) + timedelta(seconds=25)
     schedule = f"nightly={soon.minute} {soon.hour} * * * {soon.second}"
     with serve(company, "--cron", schedule, "--cron", "hourly=", "--timezone", "UTC"):
         nightly = wait_for(lambda: find_deployment("nightly", company.path), company)
-        scheduled = wait_for(lambda: [run for run in runs_of(nightly) if run.auto_scheduled], company)
-        assert min(run.expected_start_time for run in scheduled).strftime("%H:%M:%S") == f"{soon:%H:%M:%S}"
-        due = wait_for(lambda: [r for r in runs_of(nightly) if r.state.is_running()], company, 120)[0]
+        scheduled = wait_for(
+            lambda: [run for run in runs_of(nightly) if run.auto_scheduled], company
+        )
+        assert (
+            min(run.expected_start_time for run in scheduled).strftime("%H:%M:%S")
+            == f"{soon:%H:%M:%S}"
+        )
+        due = wait_for(lambda: [r for r in runs_of(nightly) if r.state.is_running()], company, 120)[
+            0
+        ]
         assert due.auto_scheduled
         wait_for(lambda: company.sandbox.requests()["puts"], company)
         other = run_deployment("essentry-sync/nightly", timeout=0, as_subflow=False)
@@ -120,7 +150,9 @@ def test_serve_runs_by_schedule_and_a_cancelled_run_is_taken_up_by_the_next(comp
             assert set(ledger) <= {"planned", "unknown", "confirmed"}
             assert state.runs()["status"].tolist() == ["failed"]
         company.sandbox.clear_faults()
-        again = run_deployment("essentry-sync/nightly", timeout=90, poll_interval=1, as_subflow=False)
+        again = run_deployment(
+            "essentry-sync/nightly", timeout=90, poll_interval=1, as_subflow=False
+        )
         assert again.state.is_completed(), again.state
     assert company.held() == MEETINGS
     mails = [(mail["kind"], mail["invitation"]) for mail in company.sandbox.mails()]
@@ -130,17 +162,35 @@ def test_serve_runs_by_schedule_and_a_cancelled_run_is_taken_up_by_the_next(comp
 def test_a_worker_runs_what_prefect_deploy_makes_of_prefect_yaml(company):
     company.write(MEETINGS)
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
-    for arguments in (["work-pool", "create", "essentry", "--type", "process"], ["deploy", "--all"]):
-        done = subprocess.run([*prefect, *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False, timeout=120)
+    for arguments in (
+        ["work-pool", "create", "essentry", "--type", "process"],
+        ["deploy", "--all"],
+    ):
+        done = subprocess.run(
+            [*prefect, *arguments],
+            cwd=ROOT,
+            env=os.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     with get_client(sync_client=True) as client:
         nightly = client.read_deployment_by_name("essentry-sync/nightly")
-    assert (nightly.work_pool_name, nightly.schedules[0].schedule.timezone) == ("essentry", "Europe/Berlin")
+    assert (nightly.work_pool_name, nightly.schedules[0].schedule.timezone) == (
+        "essentry",
+        "Europe/Berlin",
+    )
     assert nightly.concurrency_options is None
     with process(*prefect, "worker", "start", "--pool", "essentry", folder=company.folder):
         states = [
             run_deployment(
-                f"essentry-sync/{name}", parameters={"config": str(company.path)}, timeout=120, poll_interval=1, as_subflow=False
+                f"essentry-sync/{name}",
+                parameters={"config": str(company.path)},
+                timeout=120,
+                poll_interval=1,
+                as_subflow=False,
             ).state.name
             for name in ("plan-only", "nightly")
         ]

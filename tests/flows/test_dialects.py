@@ -1,7 +1,9 @@
-"""SELECTs on databases without a server here: what is sent to SQL Server, Oracle, Snowflake and BigQuery is the user's text alone.
+"""SELECTs on databases without a server here: what is sent to SQL Server, Oracle, Snowflake and
+BigQuery is the user's text alone.
 
-The reading and the second look put no SQL around it, so that only placeholders may differ. Their texts are compiled for each dialect's way
-of writing parameters; and a dialect of each name, on a SQLite file, shows which statements a whole read sends.
+The reading and the second look put no SQL around it, so that only placeholders may differ. Their
+texts are compiled for each dialect's way of writing parameters; and a dialect of each name, on a
+SQLite file, shows which statements a whole read sends.
 """
 
 from __future__ import annotations
@@ -24,13 +26,19 @@ from schemas.config import SourceConfig
 
 EVENTS = """-- a percent sign, a cast, a time of day, quotes and an escaped colon are the user's
 SELECT b.id AS source_event_id, b.at AS starts_at, b.room AS room_key, b.host AS host_email, 'it''s 100 %, at 10:30' AS name
-FROM bookings b WHERE b.room LIKE 'r%' AND b.site = :site AND b.kind <> :kind OR b.site = :site AND 1 = 0"""
+FROM bookings b WHERE b.room LIKE 'r%' AND b.site = :site AND b.kind <> :kind OR b.site = :site AND 1 = 0"""  # noqa: E501
 GUESTS = "SELECT g.id AS source_event_id, g.mail AS email FROM guests g WHERE g.mail LIKE '%@%'"
 DIALECTS: dict[str, tuple[Any, dict[str, str]]] = {
     "mssql": (mssql.dialect(paramstyle="qmark"), {":site": "?", ":kind": "?"}),
     "oracle": (oracle.dialect(), {}),
-    "snowflake": (DefaultDialect(paramstyle="pyformat"), {"%": "%%", ":site": "%(site)s", ":kind": "%(kind)s"}),
-    "bigquery": (DefaultDialect(paramstyle="pyformat"), {"%": "%%", ":site": "%(site)s", ":kind": "%(kind)s"}),
+    "snowflake": (
+        DefaultDialect(paramstyle="pyformat"),
+        {"%": "%%", ":site": "%(site)s", ":kind": "%(kind)s"},
+    ),
+    "bigquery": (
+        DefaultDialect(paramstyle="pyformat"),
+        {"%": "%%", ":site": "%(site)s", ":kind": "%(kind)s"},
+    ),
 }
 
 
@@ -79,17 +87,20 @@ class LiteBigquery(Lite):
     supports_statement_cache = True
 
 
-@pytest.fixture(params=[LiteMssql, LiteOracle, LiteSnowflake, LiteBigquery], ids=lambda made: made.name)
+@pytest.fixture(
+    params=[LiteMssql, LiteOracle, LiteSnowflake, LiteBigquery], ids=lambda made: made.name
+)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceConfig]:
     key = f"{request.param.name}.lite"
     registry.register(key, __name__, request.param.__name__)
     file = tmp_path / "x.db"
     with sqlite3.connect(file) as connection:
         connection.executescript(
-            "CREATE TABLE bookings (id, at, room, host, site, kind); CREATE TABLE guests (id, mail);"
-            "INSERT INTO bookings VALUES ('K-1', '2027-01-01 10:00', 'r1', 'h@corp.example', '1', 'y'), "
-            "('K-2', '2027-01-01 11:00', 'r1', 'h@corp.example', '1', 'y'), ('K-3', '2027-01-01 11:00', 'q', 'h@corp.example', '1', 'y');"
-            "INSERT INTO guests VALUES ('K-1', 'a@out.example'), ('K-1', 'none');"
+            "CREATE TABLE bookings (id, at, room, host, site, kind); CREATE TABLE guests (id, "
+            "mail);INSERT INTO bookings VALUES ('K-1', '2027-01-01 10:00', 'r1', "
+            "'h@corp.example', '1', 'y'), ('K-2', '2027-01-01 11:00', 'r1', 'h@corp.example', "
+            "'1', 'y'), ('K-3', '2027-01-01 11:00', 'q', 'h@corp.example', '1', "
+            "'y');INSERT INTO guests VALUES ('K-1', 'a@out.example'), ('K-1', 'none');"
         )
     (tmp_path / "events.sql").write_text(EVENTS)
     (tmp_path / "guests.sql").write_text(GUESTS)
@@ -104,16 +115,26 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceCon
     registry.impls.pop(key, None)
 
 
-def test_a_read_and_the_second_look_send_the_users_text_alone(source: SourceConfig, tmp_path: Path) -> None:
+def test_a_read_and_the_second_look_send_the_users_text_alone(
+    source: SourceConfig, tmp_path: Path
+) -> None:
     sent: list[str] = []
 
-    def note(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+    def note(
+        connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+    ) -> None:
         sent.append(statement)
 
     sa.event.listen(sa.Engine, "before_cursor_execute", note)
     try:
         rows = read_source("own", source, root=tmp_path)
-        found = confirm_absent("own", source, ["K-1", "K-9", "K-3"], root=tmp_path, first=FirstLook({"K-1", "K-2"}, rows=2))
+        found = confirm_absent(
+            "own",
+            source,
+            ["K-1", "K-9", "K-3"],
+            root=tmp_path,
+            first=FirstLook({"K-1", "K-2"}, rows=2),
+        )
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
     assert rows.events["source_event_id"].tolist() == ["K-1", "K-2"]

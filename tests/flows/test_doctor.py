@@ -1,4 +1,6 @@
-"""What `doctor` finds, against a real sandbox and sources with faults, and that it changes nothing."""
+"""What `doctor` finds, against a real sandbox and sources with faults, and that it changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -85,12 +87,22 @@ def test_samples_are_masked_and_five_at_most(configured) -> None:
 
 def test_rows_for_quarantine_are_counted_with_reason_and_key(configured) -> None:
     bad = lines(configured(SITES), ok=False)
-    for reason in ("ends before it starts", "host has left the company", "no room and no site", "host's e-mail address is malformed"):
+    for reason in (
+        "ends before it starts",
+        "host has left the company",
+        "no room and no site",
+        "host's e-mail address is malformed",
+    ):
         assert f"would be quarantined: {reason}" in bad
 
 
 def test_sites_that_are_not_mapped_or_not_there(configured) -> None:
-    bad = lines(configured('sites."1"={location_id=101}\nsites."77"={location_id=1}\nrooms."78"={location_id=1}\n'), ok=False)
+    bad = lines(
+        configured(
+            'sites."1"={location_id=101}\nsites."77"={location_id=1}\nrooms."78"={location_id=1}\n'
+        ),
+        ok=False,
+    )
     assert "sites with events that are not mapped: 2 (Haus 2), 3 (Haus 3), 4 (Haus 4)" in bad
     assert "[sources.rooms.sites] names what the source does not have: 77" in bad
     assert "[sources.rooms.rooms] names what the source does not have: 78" in bad
@@ -98,7 +110,12 @@ def test_sites_that_are_not_mapped_or_not_there(configured) -> None:
 
 def test_keys_are_compared_as_rows_are(configured) -> None:
     """Typed with a blank or a tab around it, a key is the same key."""
-    bad = lines(configured('sites."1 "={location_id=101}\nsites."\\t2"={location_id=1}\nsites." 3"="ignore"\n'), ok=False)
+    bad = lines(
+        configured(
+            'sites."1 "={location_id=101}\nsites."\\t2"={location_id=1}\nsites." 3"="ignore"\n'
+        ),
+        ok=False,
+    )
     assert "sites with events that are not mapped: 4 (Haus 4)" in bad
     assert "names what the source does not have" not in bad
 
@@ -109,7 +126,9 @@ def test_empty_internal_domains_are_a_warning_only_where_employees_are_left_out(
 
 
 def test_a_wrong_token_and_an_unreachable_essentry(configured, monkeypatch) -> None:
-    assert "gave no answer" in lines(configured(SITES, base_url="http://127.0.0.1:9/api/v2"), ok=False)
+    assert "gave no answer" in lines(
+        configured(SITES, base_url="http://127.0.0.1:9/api/v2"), ok=False
+    )
     monkeypatch.setenv("ESSENTRY_TOKEN", "a-wrong-token")
     bad = lines(configured(SITES), ok=False)
     assert "token" in bad
@@ -132,7 +151,9 @@ def test_a_clock_that_is_off(configured) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Late) as late:
         threading.Thread(target=late.serve_forever).start()
         try:
-            bad = lines(configured(SITES, base_url=f"http://127.0.0.1:{late.server_port}/api/v2"), ok=False)
+            bad = lines(
+                configured(SITES, base_url=f"http://127.0.0.1:{late.server_port}/api/v2"), ok=False
+            )
         finally:
             late.shutdown()
     assert re.search(r"this machine is 7,(199|200|201) s ahead of essentry", bad)

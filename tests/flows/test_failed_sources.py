@@ -1,4 +1,6 @@
-"""S19, S25: a source that could not be read is a problem by name, whichever way the night is sent; absences are counted in runs that looked."""
+"""S19, S25: a source that could not be read is a problem by name, whichever way the night is sent;
+absences are counted in runs that looked.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def judge(firm: Firm) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("way", ["sync", "apply"])
 @pytest.mark.parametrize("limit", [1, 3])
-def test_s25_a_failed_source_ends_with_3_by_name_and_after_some_nights_with_5(two: Firm, way: str, limit: int) -> None:
+def test_s25_a_failed_source_ends_with_3_by_name_and_after_some_nights_with_5(
+    two: Firm, way: str, limit: int
+) -> None:
     two.sections["failed_source_nights"] = limit
 
     def night(number: int):
@@ -49,7 +53,11 @@ def test_s25_a_failed_source_ends_with_3_by_name_and_after_some_nights_with_5(tw
         result = night(number)
         assert result.exit_code == (5 if number >= limit else 3)
         (problem,) = result.report["problems"]
-        assert (problem["source_id"], problem["code"], problem["tries"]) == ("hr", "SOURCE_NOT_READ", number)
+        assert (problem["source_id"], problem["code"], problem["tries"]) == (
+            "hr",
+            "SOURCE_NOT_READ",
+            number,
+        )
         assert "source hr" in result.report["verdict"]
         assert "hr" in (result.folder / "report.md").read_text()
         code, word, text = judge(two)
@@ -61,7 +69,9 @@ def test_s25_a_failed_source_ends_with_3_by_name_and_after_some_nights_with_5(tw
     assert night(99).exit_code == 0
     assert judge(two)[:2] == (0, "OK")
     two.broken = {"hr"}
-    assert night(100).report["problems"][0]["tries"] == 1, "a night in which it was read ends the row"
+    assert night(100).report["problems"][0]["tries"] == 1, (
+        "a night in which it was read ends the row"
+    )
 
 
 def test_s02_absences_are_counted_in_runs_that_looked_for_the_event(two: Firm) -> None:
@@ -99,9 +109,13 @@ def runs_of(*rows: tuple[str, str, str | None, list[str] | None]) -> pd.DataFram
     start = pd.Timestamp("2026-11-24T00:00:00Z")
     return pd.DataFrame(
         {
-            "run_id": [row[0] for row in rows], "kind": [row[1] for row in rows], "plan_id": [row[2] for row in rows],
+            "run_id": [row[0] for row in rows], "kind": [row[1] for row in rows],
+            "plan_id": [row[2] for row in rows],
             "started_at": [start + pd.Timedelta(hours=n) for n in range(len(rows))],
-            "summary_json": [None if row[3] is None else orjson.dumps({"failed_sources": row[3]}).decode() for row in rows],
+            "summary_json": [
+                None if row[3] is None else orjson.dumps({"failed_sources": row[3]}).decode()
+                for row in rows
+            ],
         }
     )  # fmt: skip
 
@@ -112,7 +126,8 @@ def runs_of(*rows: tuple[str, str, str | None, list[str] | None]) -> pd.DataFram
         ([], 1),
         ([("a", "sync", "a", ["hr"])], 2),
         ([("a", "sync", "a", ["hr"]), ("b", "sync", "b", [])], 1),
-        ([("a", "sync", "a", ["hr"]), ("b", "sync", None, None)], 2),  # ended before it had read anything
+        # ended before it had read anything
+        ([("a", "sync", "a", ["hr"]), ("b", "sync", None, None)], 2),
         ([("a", "plan", "a", ["hr"])], 1),  # a plan is no night
         ([("a", "plan", "a", ["hr"]), ("b", "apply", "a", [])], 2),  # but what was sent of it is
         ([("a", "sync", "a", ["hr"]), ("b", "apply", "a", ["hr"])], 2),  # one plan is one night
@@ -155,7 +170,9 @@ def past(hours: float, status: str, exit_code: int | None, kind: str = "sync") -
         ([past(1, "done", 0, kind="plan")], 3, "LATE"),
     ],
 )
-def test_check_has_an_answer_whatever_the_last_run_was(rows: list[dict], code: int, word: str) -> None:
+def test_check_has_an_answer_whatever_the_last_run_was(
+    rows: list[dict], code: int, word: str
+) -> None:
     columns = ["run_id", "kind", "started_at", "status", "exit_code", "summary_json"]
     runs = pd.DataFrame(rows, columns=columns).astype({"exit_code": "Int64", "summary_json": "str"})
     runs["started_at"] = pd.to_datetime(runs["started_at"], utc=True)

@@ -1,4 +1,6 @@
-"""A guest is forgotten, and nobody is mailed because of it: whole nights before and after, against the sandbox."""
+"""A guest is forgotten, and nobody is mailed because of it: whole nights before and after, against
+the sandbox.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,19 @@ def traces(firm: Firm, *words: str) -> list[str]:
             for column in table.columns:
                 text = sa.func.lower(sa.cast(column, sa.Text))
                 found += [
-                    f"{table.name}.{column.name}" for word in words if connection.execute(table.select().where(text.contains(word))).first()
+                    f"{table.name}.{column.name}"
+                    for word in words
+                    if connection.execute(table.select().where(text.contains(word))).first()
                 ]
     engine.dispose()
     import pandas as pd
 
     for file in sorted(firm.folder.glob("runs/*/*")):
-        content = pd.read_parquet(file).to_csv().lower() if file.suffix == ".parquet" else file.read_text().lower()
+        content = (
+            pd.read_parquet(file).to_csv().lower()
+            if file.suffix == ".parquet"
+            else file.read_text().lower()
+        )
         found += [file.name for word in words if word in content]
     return found
 
@@ -58,9 +66,16 @@ def forget(firm: Firm, address: str = ADA):
 
 
 def settle_a_past_and_a_coming_visit(firm: Firm) -> None:
-    """Ada was here yesterday and comes again next month; others come, too. All is confirmed, and yesterday is over in the state."""
+    """Ada was here yesterday and comes again next month; others come, too. All is confirmed, and
+    yesterday is over in the state.
+    """
     firm.now = NOW - timedelta(days=3)
-    firm.book("past", start=NOW - timedelta(days=2), name="Interview Ada Lovelace", guests={"a": LOVELACE, "b": "ben@out.example"})
+    firm.book(
+        "past",
+        start=NOW - timedelta(days=2),
+        name="Interview Ada Lovelace",
+        guests={"a": LOVELACE, "b": "ben@out.example"},
+    )
     firm.book("coming", guests={"a": LOVELACE, "c": "cleo@out.example"})
     firm.book("other")
     assert firm.night().exit_code == 0
@@ -97,7 +112,8 @@ def test_a_coming_visit_keeps_its_guest_and_the_next_nights_mail_nobody(firm):
     assert set(traces(firm, ADA)) == {"snapshot_events.payload"}
     assert firm.night().report["verdict"].startswith("nothing to do")
     assert (firm.held(), firm.mails()) == (held, mails)
-    # a change of the meeting is still a difference to what essentry holds: the other guest comes in, nobody else is touched
+    # a change of the meeting is still a difference to what essentry holds: the other guest comes
+    # in, nobody else is touched
     firm.meetings["rooms"]["coming"]["guests"]["d"] = "dora@out.example"
     assert firm.night().exit_code == 0
     assert firm.mails() - mails == {"invited": 1}
@@ -160,7 +176,8 @@ def test_people_leave_reports_and_ledger_after_the_days_that_are_set(firm):
         assert forget_after(firm.config, state, now=datetime.now(UTC)) == 0
         assert forget_after(firm.config, state, now=later) == 2
         assert forget_after(firm.config, state, now=later) == 0
-    assert set(traces(firm, ADA, "lovelace", "cleo@out")) == {"snapshot_events.payload"}  # of the meeting to come
+    # of the meeting to come
+    assert set(traces(firm, ADA, "lovelace", "cleo@out")) == {"snapshot_events.payload"}
     report = parse_report(next(firm.folder.glob("runs/*/report.json")).read_bytes())
     assert report["masked"]
     assert firm.night().report["verdict"].startswith("nothing to do")
@@ -195,7 +212,9 @@ CONFIGURED = Firm.config.fget
 def on_postgresql(firm: Firm):
     """The firm's configuration with its state on PostgreSQL."""
     config = CONFIGURED(firm)
-    return config.model_copy(update={"state": config.state.model_copy(update={"url_env": "STATE_URL"})})
+    return config.model_copy(
+        update={"state": config.state.model_copy(update={"url_env": "STATE_URL"})}
+    )
 
 
 class Killed(BaseException):
@@ -219,10 +238,14 @@ def test_the_report_of_a_killed_run_is_forgotten_too(firm, monkeypatch, at):
         with pytest.raises(Killed):
             firm.night()
     firm.night()
-    left = [file for file in traces(firm, ADA, "lovelace") if file.startswith(("report", "changes"))]
+    left = [
+        file for file in traces(firm, ADA, "lovelace") if file.startswith(("report", "changes"))
+    ]
     assert left
     forget(firm)
-    assert not [file for file in traces(firm, ADA, "lovelace") if file.startswith(("report", "changes"))]
+    assert not [
+        file for file in traces(firm, ADA, "lovelace") if file.startswith(("report", "changes"))
+    ]
 
 
 def test_the_report_of_a_killed_run_is_masked_after_its_days(firm, monkeypatch):
@@ -235,4 +258,6 @@ def test_the_report_of_a_killed_run_is_masked_after_its_days(firm, monkeypatch):
     firm.night()
     with open_state(firm.config) as state:
         assert forget_after(firm.config, state, now=datetime.now(UTC) + timedelta(days=100)) >= 3
-    assert not [file for file in traces(firm, ADA, "lovelace") if file.startswith(("report", "changes"))]
+    assert not [
+        file for file in traces(firm, ADA, "lovelace") if file.startswith(("report", "changes"))
+    ]

@@ -1,4 +1,6 @@
-"""Nights that a guard stops, holds in part or lets go: from the database to the sandbox, with the approval of a person in between."""
+"""Nights that a guard stops, holds in part or lets go: from the database to the sandbox, with the
+approval of a person in between.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def settle(firm: Firm, count: int) -> None:
     assert len(firm.held()) == count
 
 
-# -- on_trip ------------------------------------------------------------------------------------------------------------
+# -- on_trip ---------------------------------------------------------------------------------------
 
 
 def test_a_guard_stops_the_whole_night_by_default(firm: Firm) -> None:
@@ -68,7 +70,11 @@ def test_hold_deletes_sends_the_rest_and_an_approval_sends_the_deletes(firm: Fir
 
 def test_hold_deletes_stops_when_more_than_deletes_is_over(firm: Firm) -> None:
     settle(firm, 8)
-    firm.sections["guards"] |= {"max_deletes": 2, "max_new_invitations": 1, "on_trip": "hold-deletes"}
+    firm.sections["guards"] |= {
+        "max_deletes": 2,
+        "max_new_invitations": 1,
+        "on_trip": "hold-deletes",
+    }
     firm.cancel("m000", "m001", "m002")
     firm.book("new", "a", "b")
     before = firm.puts()
@@ -98,17 +104,22 @@ def test_held_deletes_of_one_night_are_planned_anew_and_not_sent_twice(firm: Fir
     again = firm.night()
     assert again.exit_code == 4
     with open_state(firm.config) as state:
-        assert not state.approve_plan(first.report["plan"]["plan_id"], by="", reason="", now=datetime.now(UTC))  # superseded
+        # superseded
+        assert not state.approve_plan(
+            first.report["plan"]["plan_id"], by="", reason="", now=datetime.now(UTC)
+        )
     assert firm.approve()
     assert firm.apply().exit_code == 0
     assert firm.mails()["cancelled"] == 3
 
 
-# -- an approval is a ceiling ----------------------------------------------------------------------------------------------
+# -- an approval is a ceiling ----------------------------------------------------------------------
 
 
 def stopped_at(firm: Firm, deletes: int) -> None:
-    """Twenty meetings; `deletes` of them are cancelled, two may be, and a person has approved the plan without sending it."""
+    """Twenty meetings; `deletes` of them are cancelled, two may be, and a person has approved the
+    plan without sending it.
+    """
     settle(firm, 20)
     firm.sections["guards"] |= {"max_deletes": 2, "max_delete_share": 1.0, "max_shrink_share": 1.0}
     for number in range(deletes):
@@ -161,7 +172,9 @@ def test_an_approval_ends_with_its_age_and_with_other_settings(firm: Firm) -> No
     stopped_at(firm, 5)
     with sa.create_engine(f"sqlite:///{firm.folder / 'state.sqlite'}").begin() as connection:
         past = int((datetime.now(UTC) - timedelta(hours=25)).timestamp() * 1e6)
-        connection.exec_driver_sql("UPDATE plans SET approved_at = ? WHERE approved_at IS NOT NULL", (past,))
+        connection.exec_driver_sql(
+            "UPDATE plans SET approved_at = ? WHERE approved_at IS NOT NULL", (past,)
+        )
     assert firm.night().exit_code == 4
     assert firm.approve()
     firm.sections["window"] = {"days_ahead": 300}
@@ -193,7 +206,7 @@ def test_an_approved_shrink_is_the_measure_of_the_next_night(firm: Firm) -> None
     assert firm.mails()["cancelled"] == 10
 
 
-# -- plans age (S17) --------------------------------------------------------------------------------------------------------
+# -- plans age (S17) -------------------------------------------------------------------------------
 
 
 def test_s17_an_old_plan_and_one_from_the_future_are_refused(firm: Firm) -> None:
@@ -214,12 +227,18 @@ def test_s17_staleness_is_judged_change_by_change(firm: Firm) -> None:
     firm.meetings["rooms"]["m000"]["name"] = "One"
     planned = firm.night(kind="plan")
     with sa.create_engine(f"sqlite:///{firm.folder / 'state.sqlite'}").begin() as connection:
-        connection.exec_driver_sql("UPDATE snapshot_events SET confirmed_run = 'another', fingerprint = 'x' WHERE source_id = 'rooms-m001'")
-    assert firm.apply(planned.report["plan"]["plan_id"]).exit_code == 0  # another event has moved, this one has not
+        connection.exec_driver_sql(
+            "UPDATE snapshot_events SET confirmed_run = 'another', fingerprint = 'x' WHERE "
+            "source_id = 'rooms-m001'"
+        )
+    # another event has moved, this one has not
+    assert firm.apply(planned.report["plan"]["plan_id"]).exit_code == 0
     firm.meetings["rooms"]["m000"]["name"] = "Two"
     planned = firm.night(kind="plan")
     with sa.create_engine(f"sqlite:///{firm.folder / 'state.sqlite'}").begin() as connection:
-        connection.exec_driver_sql("UPDATE snapshot_events SET fingerprint = 'x' WHERE source_id = 'rooms-m000'")
+        connection.exec_driver_sql(
+            "UPDATE snapshot_events SET fingerprint = 'x' WHERE source_id = 'rooms-m000'"
+        )
     with pytest.raises(StalePlanError, match=r"stale: 1 of its events .*rooms-m000"):
         firm.apply(planned.report["plan"]["plan_id"])
 
@@ -228,7 +247,9 @@ def test_s17_a_plan_changed_by_hand_is_refused(firm: Firm) -> None:
     firm.book("a")
     firm.night(kind="plan")
     with sa.create_engine(f"sqlite:///{firm.folder / 'state.sqlite'}").begin() as connection:
-        connection.exec_driver_sql("UPDATE plan_changes SET after = replace(after, 'Visit a', 'Visit b')")
+        connection.exec_driver_sql(
+            "UPDATE plan_changes SET after = replace(after, 'Visit a', 'Visit b')"
+        )
     with pytest.raises(StalePlanError, match="digest"):
         firm.apply()
     assert firm.puts() == 0
@@ -267,5 +288,8 @@ def test_report_json_names_who_and_why(firm: Firm) -> None:
     stopped_at(firm, 3)
     result = firm.apply()
     report = json.loads((result.folder / "report.json").read_text(encoding="utf-8"))
-    assert (report["plan"]["approval"]["by"], report["plan"]["approval"]["reason"]) == ("anna", "read")
+    assert (report["plan"]["approval"]["by"], report["plan"]["approval"]["reason"]) == (
+        "anna",
+        "read",
+    )
     assert "Released by anna" in (result.folder / "report.md").read_text(encoding="utf-8")

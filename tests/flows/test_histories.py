@@ -18,7 +18,8 @@ def sandbox(tmp_path_factory):
 
 
 @pytest.mark.share(4)
-# among them: state on PostgreSQL (3, 8, …), processes killed on the way (1, 4, …), and seeds that once found a defect (42, 60, 89, 105, 138)
+# among them: state on PostgreSQL (3, 8, …), processes killed on the way (1, 4, …), and seeds that
+# once found a defect (42, 60, 89, 105, 138)
 @pytest.mark.parametrize("seed", [*range(1000, 1010), 42, 60, 89, 105, 138])
 def test_history_ends_in_the_truth(seed, sandbox, monkeypatch):
     monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)

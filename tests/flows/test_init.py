@@ -1,4 +1,6 @@
-"""The first configuration: what it lists, what it says until it is filled in, and what it never holds."""
+"""The first configuration: what it lists, what it says until it is filled in, and what it never
+holds.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,23 @@ from schemas.errors import ConfigurationError, SourceError
 from tests.sources import frappe_hrms, librebooking, mrbs, orangehrm
 from tests.sources.databases import MARIADB, database
 
-SYSTEMS: dict[str, ModuleType] = {"librebooking": librebooking, "mrbs": mrbs, "orangehrm": orangehrm, "frappe_hrms": frappe_hrms}
+SYSTEMS: dict[str, ModuleType] = {
+    "librebooking": librebooking,
+    "mrbs": mrbs,
+    "orangehrm": orangehrm,
+    "frappe_hrms": frappe_hrms,
+}
 TODAY = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 def fill_in(file: Path) -> None:
     """What a user does: an address for each site, a zone."""
     text = file.read_text(encoding="utf-8")
-    text = re.sub(rf'"{FILL_IN}: [^\n]*?" }}', '"https://x.example/settings/locations/101/entrances/201" }', text)
+    text = re.sub(
+        rf'"{FILL_IN}: [^\n]*?" }}',
+        '"https://x.example/settings/locations/101/entrances/201" }',
+        text,
+    )
     file.write_text(text.replace(f'"{FILL_IN}"', '"Europe/Berlin"'), encoding="utf-8")
 
 
@@ -55,8 +66,12 @@ def test_a_filled_in_configuration_loads(source, tmp_path) -> None:
     config = load_config(written.file)
     assert config.sources["mine"].preset == preset
     assert len(config.sources["mine"].sites) == written.sites
-    assert {(site.location_id, site.entrance_id) for site in config.sources["mine"].sites.values()} == {(101, 201)}
-    assert config.sources["mine"].timezone == ("Europe/Berlin" if preset in ("orangehrm", "frappe_hrms") else None)
+    assert {
+        (site.location_id, site.entrance_id) for site in config.sources["mine"].sites.values()
+    } == {(101, 201)}
+    assert config.sources["mine"].timezone == (
+        "Europe/Berlin" if preset in ("orangehrm", "frappe_hrms") else None
+    )
 
 
 def test_rooms_are_listed_as_comments(tmp_path) -> None:
@@ -67,7 +82,10 @@ def test_rooms_are_listed_as_comments(tmp_path) -> None:
     text = written.file.read_text(encoding="utf-8")
     assert written.rooms == 7
     assert '# "12" = { location_id = "" }    # Raum 12, site 1\n' in text
-    assert '"3" = { location_id = "fill in: Haus 3", name = "Haus 3" }    # Haus 3, zone Mars/Olympus\n' in text
+    assert (
+        '"3" = { location_id = "fill in: Haus 3", name = "Haus 3" }    # Haus 3, '
+        "zone Mars/Olympus\n"
+    ) in text
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
@@ -89,8 +107,12 @@ def test_names_cannot_break_out_of_their_line(tmp_path) -> None:
         librebooking.create_schema(engine)
         with engine.begin() as connection:
             connection.exec_driver_sql("INSERT INTO layouts VALUES (1, 'UTC')")
-            connection.exec_driver_sql("INSERT INTO schedules VALUES (1, 'A \"B\"\\C' || char(10) || 'base_url = 1', 1)")
-            connection.exec_driver_sql("INSERT INTO resources VALUES (1, 'R' || char(13) || 'x = 1', 1)")
+            connection.exec_driver_sql(
+                "INSERT INTO schedules VALUES (1, 'A \"B\"\\C' || char(10) || 'base_url = 1', 1)"
+            )
+            connection.exec_driver_sql(
+                "INSERT INTO resources VALUES (1, 'R' || char(13) || 'x = 1', 1)"
+            )
         written = write_config("librebooking", str(engine.url), output=tmp_path / "c.toml")
     with pytest.raises(ConfigurationError, match=r"sites\.1\.location_id.*base_url = 1'\)$"):
         load_config(written.file)
@@ -107,7 +129,18 @@ def test_a_password_stays_out_of_the_file_and_of_what_is_printed(tmp_path, monke
         try:
             url = f"mysql+pymysql://{user}:geh%2Feim9@{MARIADB.split('@')[1]}/{engine.url.database}"
             result = CliRunner().invoke(
-                app, ["init", "--preset", "librebooking", "--url", url, "--source", "rooms", "--output", str(tmp_path / "c.toml")]
+                app,
+                [
+                    "init",
+                    "--preset",
+                    "librebooking",
+                    "--url",
+                    url,
+                    "--source",
+                    "rooms",
+                    "--output",
+                    str(tmp_path / "c.toml"),
+                ],
             )
             assert result.exit_code == 0, result.output
         finally:
@@ -134,7 +167,13 @@ def test_a_file_that_exists_is_left_alone(tmp_path) -> None:
         ("mrbs", "sqlite:///x.sqlite", "My Rooms", ConfigurationError, "source name 'My Rooms'"),
         ("mrbs", "what", None, ConfigurationError, "--url is no usable database URL"),
         ("mrbs", "sqlite:///x.sqlite", None, SourceError, "no database file"),
-        ("mrbs", "sqlite:///other.sqlite", None, SourceError, r"sites\.sql: no such table: mrbs_area: is this a database of mrbs\?"),
+        (
+            "mrbs",
+            "sqlite:///other.sqlite",
+            None,
+            SourceError,
+            r"sites\.sql: no such table: mrbs_area: is this a database of mrbs\?",
+        ),
     ],
 )
 def test_what_cannot_be_read_leaves_no_file(preset, url, source, error, message, tmp_path) -> None:

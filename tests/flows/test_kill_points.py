@@ -1,4 +1,6 @@
-"""A share of the kill points: a process dies of SIGKILL there, the next run ends as an undisturbed one. `just chaos` takes them all."""
+"""A share of the kill points: a process dies of SIGKILL there, the next run ends as an undisturbed
+one. `just chaos` takes them all.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def quiet(sandbox, tmp_path_factory):
 def test_there_are_many_points(quiet):
     points = choose_points(quiet.steps)
     assert len(points) >= 100
-    assert set(POINTS) <= {(point, nth) for point, count in quiet.steps.items() for nth in range(1, count + 1)}
+    assert set(POINTS) <= {
+        (point, nth) for point, count in quiet.steps.items() for nth in range(1, count + 1)
+    }
 
 
 @pytest.mark.share(2)

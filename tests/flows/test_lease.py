@@ -1,4 +1,6 @@
-"""One run at a time: expiry, takeover, and real processes that race for the lease, on SQLite and PostgreSQL."""
+"""One run at a time: expiry, takeover, and real processes that race for the lease, on SQLite and
+PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -82,14 +84,19 @@ def _race(url: str, name: str, rounds: int, gate: Any, answers: Any) -> None:
 
 @pytest.mark.parametrize("start", ["free", "expired"])
 def test_processes_that_race_for_the_lease_have_one_winner(url, start):
-    """Turn 0 races for a store without tables or lease, or for a lease that has expired; later turns for expired ones."""
+    """Turn 0 races for a store without tables or lease, or for a lease that has expired; later
+    turns for expired ones.
+    """
     if start == "expired":
         with State.open(url) as state:
             assert take(state, "dead:1", NOW - 5 * MINUTES)
     context = multiprocessing.get_context("spawn")
     racers, rounds = 3, 10
     gate, answers = context.Barrier(racers), context.Queue()
-    processes = [context.Process(target=_race, args=(url, f"host{n}", rounds, gate, answers)) for n in range(racers)]
+    processes = [
+        context.Process(target=_race, args=(url, f"host{n}", rounds, gate, answers))
+        for n in range(racers)
+    ]
     for process in processes:
         process.start()
     found = [answers.get(timeout=90) for _ in range(racers * (rounds + 1))]

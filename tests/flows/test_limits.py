@@ -81,7 +81,10 @@ WHOLE = [
     "SELECT (SELECT name FROM h WHERE h.id = e.h ORDER BY 1 LIMIT 1) AS host FROM e",
     "SELECT COALESCE((SELECT name FROM h LIMIT 1), 'x') AS host FROM e",
     "SELECT a, (SELECT name FROM (SELECT name FROM h LIMIT 3) q LIMIT 1) AS host FROM e",
-    "SELECT CASE WHEN a = 1 THEN (SELECT n FROM h LIMIT 1) ELSE (SELECT m FROM h LIMIT 1) END FROM e",
+    (
+        "SELECT CASE WHEN a = 1 THEN (SELECT n FROM h LIMIT 1) ELSE (SELECT m FROM h LIMIT 1) END "
+        "FROM e"
+    ),
     "SELECT * FROM e WHERE EXISTS (SELECT 1 FROM g WHERE g.e = e.id LIMIT 1)",
     "SELECT * FROM e WHERE NOT EXISTS (SELECT 1 FROM g WHERE g.e = e.id LIMIT 1)",
     "SELECT * FROM e WHERE at >= (SELECT at FROM runs ORDER BY at DESC LIMIT 1)",
@@ -104,9 +107,15 @@ WHOLE = [
     "SELECT top FROM e",
     "SELECT t.top, first FROM e",
     "SELECT FIRST(x), LAST(x) FROM e",
-    "SELECT * FROM (SELECT e.*, ROW_NUMBER() OVER (PARTITION BY id ORDER BY v DESC) AS n FROM e) q WHERE n = 1",
+    (
+        "SELECT * FROM (SELECT e.*, ROW_NUMBER() OVER (PARTITION BY id ORDER BY v DESC) AS n FROM "
+        "e) q WHERE n = 1"
+    ),
     "SELECT id, ROWNUM AS n FROM e",
-    "SELECT * FROM (SELECT e.*, ROW_NUMBER() OVER (PARTITION BY id ORDER BY v) AS rownum FROM e) q WHERE rownum = 1",
+    (
+        "SELECT * FROM (SELECT e.*, ROW_NUMBER() OVER (PARTITION BY id ORDER BY v) AS rownum FROM "
+        "e) q WHERE rownum = 1"
+    ),
     "SELECT id, ROW_NUMBER() OVER (ORDER BY at) AS n FROM e",
     "SELECT sample(x) FROM e",
     "SELECT limit_per_day, unlimited, delimit FROM e",

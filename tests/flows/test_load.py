@@ -45,12 +45,18 @@ def test_batches_are_cut_by_bytes_and_large_events_go_alone() -> None:
 
 
 def test_events_without_an_answer_go_in_batches_a_tenth_as_large_with_each_try() -> None:
-    items = [replace(item, tries=tries) for item, tries in zip(make_items(9), [0, 1, 1, 1, 0, 2, 2, 9, 0], strict=True)]
+    items = [
+        replace(item, tries=tries)
+        for item, tries in zip(make_items(9), [0, 1, 1, 1, 0, 2, 2, 9, 0], strict=True)
+    ]
     assert cut(items, batch_events=20) == [[1, 2], [5], [6], [0, 4, 8], [3], [7]]
 
 
 def test_batches_never_mix_ignore_missing_but_mix_actions() -> None:
-    items = [make_item(n, ignore_missing=n % 2 == 1, action="delete" if n == 4 else "update") for n in range(8)]
+    items = [
+        make_item(n, ignore_missing=n % 2 == 1, action="delete" if n == 4 else "update")
+        for n in range(8)
+    ]
     assert cut(items) == [[0, 2, 4], [1, 3, 5], [6], [7]]
 
 
@@ -59,12 +65,22 @@ def test_expire_goes_apart_from_what_is_sent() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 3000), st.booleans(), st.sampled_from(["create", "delete", "expire"])), max_size=60),
+    st.lists(
+        st.tuples(
+            st.integers(0, 3000), st.booleans(), st.sampled_from(["create", "delete", "expire"])
+        ),
+        max_size=60,
+    ),
     st.integers(1, 7),
     st.integers(1000, 5000),
 )
-def test_batches_lose_nothing_and_keep_limits_and_order(rows: list[tuple[int, bool, str]], batch_events: int, batch_bytes: int) -> None:
-    items = [Item(seq, str(seq), b"x" * size, action, flag) for seq, (size, flag, action) in enumerate(rows)]
+def test_batches_lose_nothing_and_keep_limits_and_order(
+    rows: list[tuple[int, bool, str]], batch_events: int, batch_bytes: int
+) -> None:
+    items = [
+        Item(seq, str(seq), b"x" * size, action, flag)
+        for seq, (size, flag, action) in enumerate(rows)
+    ]
     limits = {"batch_events": batch_events, "batch_bytes": batch_bytes, "envelope_bytes": 70}
     batches = list(build_batches([items[:20], items[20:]], **limits))
     assert sorted(item.seq for batch in batches for item in batch) == list(range(len(items)))
@@ -100,11 +116,20 @@ def test_pages_give_the_planned_rows() -> None:
 def test_everything_is_marked_sent_and_recorded(sandbox: SandboxServer) -> None:
     ledger, seen = MemoryLedger(sandbox), []
     config = make_config(sandbox.base_url)
-    result = send(config, ledger, [make_items(95)], total=95, progress=lambda done, total, last: seen.append((done, total, len(last))))
-    assert result == LoadResult({"confirmed": 95}, requests=10, retries=0, error=None, stopped=False)
+    result = send(
+        config,
+        ledger,
+        [make_items(95)],
+        total=95,
+        progress=lambda done, total, last: seen.append((done, total, len(last))),
+    )
+    assert result == LoadResult(
+        {"confirmed": 95}, requests=10, retries=0, error=None, stopped=False
+    )
     assert result.complete
     assert ledger.count() == {"confirmed": 95}
-    assert ledger.writes <= 20  # a write for each intent and each outcome at most; those that wait together share one
+    # a write for each intent and each outcome at most; those that wait together share one
+    assert ledger.writes <= 20
     assert sorted(seq for marks in ledger.marks for seq in marks) == list(range(95))
     assert len(ledger.threads) == 1
     assert len(seen) == 10
@@ -157,11 +182,16 @@ def test_outcomes_agree_with_essentry_whatever_goes_wrong(sandbox: SandboxServer
     faults = [dict(fault) for fault in kinds * 4]
     random.Random(7).shuffle(faults)
     refused = {f"rooms-{n}" for n in range(5, 400, 40)}
-    sandbox.add_faults([*faults, *({"kind": "reject_request", "source_id": key} for key in refused)])
+    sandbox.add_faults(
+        [*faults, *({"kind": "reject_request", "source_id": key} for key in refused)]
+    )
     sandbox.add_faults([{"kind": "reject_event", "source_id": "rooms-77", "times": 100}])
     ledger = MemoryLedger()
     result = send(make_config(sandbox.base_url, retry_budget_seconds=5), ledger, [make_items(400)])
-    by_state = {state: {f"rooms-{s}" for s, x in ledger.states.items() if x == state} for state in result.counts}
+    by_state = {
+        state: {f"rooms-{s}" for s, x in ledger.states.items() if x == state}
+        for state in result.counts
+    }
     there = sandbox.state()["events"].keys()
     assert result.error is None
     assert sum(result.counts.values()) == 400
@@ -195,11 +225,15 @@ def test_state_store_as_the_ledger(sandbox: SandboxServer, tmp_path: Path) -> No
             ["rejected", "ERROR_X"],
         ]
         assert state.open_intents()["source_id"].tolist() == ["rooms-3"]
-        assert set(state.read_fingerprints()["source_id"]) == sandbox.state()["events"].keys() - {"rooms-3"}
+        assert set(state.read_fingerprints()["source_id"]) == sandbox.state()["events"].keys() - {
+            "rooms-3"
+        }
         assert state.rejections()["source_id"].tolist() == ["rooms-12"]
         assert (
             send(
-                make_config(sandbox.base_url), state, [rows.merge(state.read_page("plan-1", 0, 1_000)[["seq", "body"]], on="seq")]
+                make_config(sandbox.base_url),
+                state,
+                [rows.merge(state.read_page("plan-1", 0, 1_000)[["seq", "body"]], on="seq")],
             ).requests
             == 0
         )

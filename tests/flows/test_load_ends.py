@@ -111,9 +111,13 @@ def test_one_small_load_to_an_unreachable_essentry_is_an_error() -> None:
 
 
 def test_outage_half_way_ends_the_load(sandbox: SandboxServer) -> None:
-    sandbox.add_faults([{"kind": "shuffle", "times": 5}, {"kind": "status", "status": 503, "times": 10_000}])
+    sandbox.add_faults(
+        [{"kind": "shuffle", "times": 5}, {"kind": "status", "status": 503, "times": 10_000}]
+    )
     ledger = MemoryLedger()
-    result = send(make_config(sandbox.base_url, retry_budget_seconds=0.3), ledger, [make_items(2000)])
+    result = send(
+        make_config(sandbox.base_url, retry_budget_seconds=0.3), ledger, [make_items(2000)]
+    )
     assert result.error is not None
     assert result.counts["confirmed"] == 50
     assert 30 <= result.counts["unknown"] <= 60
@@ -129,7 +133,9 @@ def test_one_batch_without_an_answer_does_not_end_the_load(sandbox: SandboxServe
     assert not result.complete
 
 
-def test_batches_without_an_answer_here_and_there_do_not_end_the_load(sandbox: SandboxServer) -> None:
+def test_batches_without_an_answer_here_and_there_do_not_end_the_load(
+    sandbox: SandboxServer,
+) -> None:
     sandbox.add_faults([{"kind": "status", "status": 503}, {"kind": "shuffle", "times": 3}] * 4)
     config = make_config(sandbox.base_url, retry_budget_seconds=0, concurrency=1)
     result = send(config, MemoryLedger(), [make_items(200)])
@@ -138,9 +144,12 @@ def test_batches_without_an_answer_here_and_there_do_not_end_the_load(sandbox: S
 
 
 def test_essentry_lost_at_the_very_end_is_an_error(sandbox: SandboxServer) -> None:
-    # The second batch is marked after the first is recorded, in the same thread: `stop` comes between them.
+    # The second batch is marked after the first is recorded, in the same thread: `stop` comes
+    # between them.
     config = make_config(sandbox.base_url, retry_budget_seconds=0.2, concurrency=1)
-    result = send(config, MemoryLedger(), [make_items(11)], progress=lambda done, total, last: sandbox.stop())
+    result = send(
+        config, MemoryLedger(), [make_items(11)], progress=lambda done, total, last: sandbox.stop()
+    )
     assert result.counts == {"confirmed": 10, "planned": 1}
     assert result.error is not None
 
@@ -193,7 +202,8 @@ def test_ctrl_c_waits_for_the_answers_under_way(sandbox: SandboxServer) -> None:
     sandbox.add_faults([{"kind": "hang_after", "seconds": 0.2, "times": 1000}])
     ledger = MemoryLedger()
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
+    # a shell lets what it starts in the background ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         timer.start()
         with pytest.raises(KeyboardInterrupt):
@@ -201,17 +211,28 @@ def test_ctrl_c_waits_for_the_answers_under_way(sandbox: SandboxServer) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert set(ledger.states.values()) <= {"confirmed", "planned"}
-    assert {f"rooms-{seq}" for seq, x in ledger.states.items() if x == "confirmed"} == sandbox.state()["events"].keys()
+    assert {
+        f"rooms-{seq}" for seq, x in ledger.states.items() if x == "confirmed"
+    } == sandbox.state()["events"].keys()
     assert 30 <= ledger.count()["confirmed"] < 300
 
 
-def cancel_after(seconds: float, config: EssentryConfig, ledger: MemoryLedger, changes: Any) -> float:
+def cancel_after(
+    seconds: float, config: EssentryConfig, ledger: MemoryLedger, changes: Any
+) -> float:
     """Cancel a load; the seconds it took to end after that."""
 
     async def run() -> float:
         async with make_client(config) as client:
-            options: dict[str, Any] = {"plan_id": "plan-1", "run_id": "run-1", "clock": lambda: NOW, "config": config}
-            task = asyncio.create_task(send_changes_async(changes, client=client, ledger=ledger, **options))
+            options: dict[str, Any] = {
+                "plan_id": "plan-1",
+                "run_id": "run-1",
+                "clock": lambda: NOW,
+                "config": config,
+            }
+            task = asyncio.create_task(
+                send_changes_async(changes, client=client, ledger=ledger, **options)
+            )
             await asyncio.sleep(seconds)
             task.cancel()
             cancelled = time.monotonic()
@@ -222,7 +243,9 @@ def cancel_after(seconds: float, config: EssentryConfig, ledger: MemoryLedger, c
     return asyncio.run(run())
 
 
-def test_cancelled_load_records_what_is_not_answered_as_unknown(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelled_load_records_what_is_not_answered_as_unknown(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(load, "GRACE_SECONDS", 0.1)
     sandbox.add_faults([{"kind": "hang_after", "seconds": 3.0, "times": 3}])
     ledger = MemoryLedger()
@@ -241,7 +264,9 @@ def test_cancelled_load_does_not_wait_for_another_try(sandbox: SandboxServer) ->
     assert set(ledger.states.values()) <= {"unknown", "planned"}
 
 
-def test_load_cancelled_while_it_marks_takes_the_rows_back(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_cancelled_while_it_marks_takes_the_rows_back(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(load, "GRACE_SECONDS", 0.05)
 
     class Slow(MemoryLedger):

@@ -1,4 +1,6 @@
-"""Whole nights from real databases to what the sandbox holds, against a truth computed without the project's rules."""
+"""Whole nights from real databases to what the sandbox holds, against a truth computed without the
+project's rules.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,26 @@ from tests.sources import frappe_hrms, librebooking, mrbs, orangehrm
 from tests.sources.databases import database
 from tests.sources.truth import Meeting, Truth
 
-SYSTEMS = {"librebooking": librebooking, "mrbs": mrbs, "orangehrm": orangehrm, "frappe_hrms": frappe_hrms}
-ENGINES = [("librebooking", "mariadb"), ("mrbs", "mariadb"), ("mrbs", "postgresql"), ("orangehrm", "mariadb"), ("frappe_hrms", "mariadb")]
+SYSTEMS = {
+    "librebooking": librebooking,
+    "mrbs": mrbs,
+    "orangehrm": orangehrm,
+    "frappe_hrms": frappe_hrms,
+}
+ENGINES = [
+    ("librebooking", "mariadb"),
+    ("mrbs", "mariadb"),
+    ("mrbs", "postgresql"),
+    ("orangehrm", "mariadb"),
+    ("frappe_hrms", "mariadb"),
+]
 WIDE = {
-    "approve_first_run": False, "max_deletes": 10_000, "max_delete_share": 1.0, "max_guest_removals": 10_000, "max_new_invitations": 100_000,
-    "max_people_mailed": 100_000, "max_mails_per_guest": 10_000, "max_quarantine_share": 1.0, "max_churn": 10_000,
-    "max_outside_hosts": 10_000, "max_host_domain_guests": 10_000, "max_new_domain_guests": 10_000, "max_update_share": 1.0,
+    "approve_first_run": False, "max_deletes": 10_000, "max_delete_share": 1.0,
+    "max_guest_removals": 10_000, "max_new_invitations": 100_000,
+    "max_people_mailed": 100_000, "max_mails_per_guest": 10_000, "max_quarantine_share": 1.0,
+    "max_churn": 10_000,
+    "max_outside_hosts": 10_000, "max_host_domain_guests": 10_000, "max_new_domain_guests": 10_000,
+    "max_update_share": 1.0,
 }  # fmt: skip
 DEMO = Path(__file__).parent.parent.parent / "data" / "demo" / "essentry-sync.toml"
 
@@ -107,7 +123,14 @@ def test_two_nights_of_a_real_source_system(system, kind, tmp_path, sandbox):
         tables = module.fill(engine, seed=3, today=today, events=1000, night=1)
         truth: Truth = module.truth(tables, as_of=today)
         assert len(truth.keys()) >= 1000
-        assert min(len(truth.meetings), len(truth.quarantined), len(truth.cancelled | truth.past | truth.guestless)) > 0
+        assert (
+            min(
+                len(truth.meetings),
+                len(truth.quarantined),
+                len(truth.cancelled | truth.past | truth.guestless),
+            )
+            > 0
+        )
         first = sync(config, today)
         assert ended_well(first), first.report["verdict"]
         held = held_meetings(sandbox, "sys-")
@@ -126,7 +149,9 @@ def test_two_nights_of_a_real_source_system(system, kind, tmp_path, sandbox):
         for key, meeting in truth.meetings.items():
             # a guest whose row became unreadable keeps the invitation
             assert now[key].guests >= meeting.guests
-            assert now[key].guests - meeting.guests <= (held[key].guests if key in held else frozenset())
+            assert now[key].guests - meeting.guests <= (
+                held[key].guests if key in held else frozenset()
+            )
             assert vars_without_guests(now[key]) == vars_without_guests(meeting)
         for key in set(held) & kept:
             assert now[key] == held[key]
@@ -151,19 +176,28 @@ def check_balance(report: dict, truth: Truth) -> None:
 
 
 def copy_database(source: Path, engine: sa.Engine) -> None:
-    """Copy a SQLite database's tables and rows as they are; dates become texts, as SQLite has them."""
+    """Copy a SQLite database's tables and rows as they are; dates become texts, as SQLite has
+    them.
+    """
     origin = sa.create_engine(f"sqlite:///{source}")
     described = sa.MetaData()
     described.reflect(origin)
     copied = sa.MetaData()
     for table in described.sorted_tables:
-        sa.Table(table.name, copied, *(sa.Column(c.name, plain_type(c.type), autoincrement=False) for c in table.columns))
+        sa.Table(
+            table.name,
+            copied,
+            *(sa.Column(c.name, plain_type(c.type), autoincrement=False) for c in table.columns),
+        )
     copied.drop_all(engine)
     copied.create_all(engine)
     with origin.connect() as read, engine.begin() as write:
         for table in described.sorted_tables:
             columns = ", ".join(f'"{c.name}"' for c in table.columns)
-            rows = [dict(row) for row in read.exec_driver_sql(f'SELECT {columns} FROM "{table.name}"').mappings()]
+            rows = [
+                dict(row)
+                for row in read.exec_driver_sql(f'SELECT {columns} FROM "{table.name}"').mappings()
+            ]
             if rows:
                 write.execute(copied.tables[table.name].insert(), rows)
 
@@ -173,7 +207,9 @@ def plain_type(column_type: sa.types.TypeEngine) -> sa.types.TypeEngine:
 
 
 def demo_truth(folder: Path, as_of: datetime) -> dict[str, set[str]]:
-    """Bookings that must be in essentry and their guests' addresses, by plain SQL over the demo's rooms; interviews aside."""
+    """Bookings that must be in essentry and their guests' addresses, by plain SQL over the demo's
+    rooms; interviews aside.
+    """
     query = """
         SELECT i.reference_number, g.email, i.start_date, i.end_date
         FROM reservation_instances i JOIN reservation_series s ON s.series_id = i.series_id
@@ -203,14 +239,23 @@ def test_demo_nights_end_in_the_truth_and_a_third_sends_nothing(demo, sandbox):
         before = sandbox.requests()["puts"]
         result = sync(load_config(demo / DEMO.name), as_of)
         assert ended_well(result)
-        quarantined = {s["source_event_id"] for group in result.report["quarantined"] for s in group["samples"]}
-        held = {key.removeprefix("rooms-"): e for key, e in sandbox.state()["events"].items() if key.startswith("rooms-")}
+        quarantined = {
+            s["source_event_id"] for group in result.report["quarantined"] for s in group["samples"]
+        }
+        held = {
+            key.removeprefix("rooms-"): e
+            for key, e in sandbox.state()["events"].items()
+            if key.startswith("rooms-")
+        }
         expected = demo_truth(demo, as_of)
-        linked = {key for key in expected if key not in held}  # sent under the interview's id, or not usable
+        # sent under the interview's id, or not usable
+        linked = {key for key in expected if key not in held}
         assert len(linked - quarantined) <= 40
         assert len(held) > 1000
         for key, event in held.items():
-            assert {g["email"] for g in event["guests"].values() if g.get("email")} >= expected.get(key, set()), key
+            assert {g["email"] for g in event["guests"].values() if g.get("email")} >= expected.get(
+                key, set()
+            ), key
         live = sum(len(e["guests"]) for e in sandbox.state()["events"].values())
         mails = Counter(mail["kind"] for mail in sandbox.mails())
         assert mails["invited"] >= live
@@ -219,13 +264,19 @@ def test_demo_nights_end_in_the_truth_and_a_third_sends_nothing(demo, sandbox):
 
 
 def test_three_databases_at_once(demo, sandbox):
-    """HR on PostgreSQL, rooms on MariaDB, state on PostgreSQL; the end is that of the embedded defaults."""
+    """HR on PostgreSQL, rooms on MariaDB, state on PostgreSQL; the end is that of the embedded
+    defaults.
+    """
     start = datetime(2026, 11, 24, 1, tzinfo=UTC)
     build_demo(demo, night=1, anchor=start.date())
     sync(load_config(demo / DEMO.name), start)
     expected = without_numbers(sandbox.state()["events"])
     sandbox.reset()
-    with database("postgresql", demo) as hr, database("mariadb", demo) as rooms, database("postgresql", demo) as state:
+    with (
+        database("postgresql", demo) as hr,
+        database("mariadb", demo) as rooms,
+        database("postgresql", demo) as state,
+    ):
         text = DEMO.read_text(encoding="utf-8")
         for old, engine in (
             ("sqlite:///rooms.sqlite", rooms),
@@ -238,7 +289,8 @@ def test_three_databases_at_once(demo, sandbox):
         # the preset is for MariaDB; on PostgreSQL its SELECTs are somebody's own, in that dialect
         for part in ("events", "guests"):
             (demo / f"hr_{part}.sql").write_text(
-                fit.read(part).replace("AS CHAR)", "AS TEXT)").replace("INSTR(", "STRPOS("), encoding="utf-8"
+                fit.read(part).replace("AS CHAR)", "AS TEXT)").replace("INSTR(", "STRPOS("),
+                encoding="utf-8",
             )
         own = 'events_sql = "hr_events.sql"\nguests_sql = "hr_guests.sql"\ntimes = "local"'
         text = text.replace('preset = "orangehrm"', own)
@@ -257,24 +309,34 @@ def test_three_databases_at_once(demo, sandbox):
 
 
 def without_numbers(events: dict[str, dict]) -> dict[str, dict]:
-    """Events with their guests in order of who they are: the numbers of guests without a key are each state store's own."""
+    """Events with their guests in order of who they are: the numbers of guests without a key are
+    each state store's own.
+    """
     return {
         key: {
             **event,
-            "guests": sorted((re.sub(r"~g\d+$", "~g", guest), sorted(fields.items())) for guest, fields in event["guests"].items()),
+            "guests": sorted(
+                (re.sub(r"~g\d+$", "~g", guest), sorted(fields.items()))
+                for guest, fields in event["guests"].items()
+            ),
         }
         for key, event in events.items()
     }
 
 
-VANISHING = {"librebooking": "DELETE FROM resources WHERE schedule_id = 1", "mrbs": "DELETE FROM mrbs_room WHERE area_id = 1"}
+VANISHING = {
+    "librebooking": "DELETE FROM resources WHERE schedule_id = 1",
+    "mrbs": "DELETE FROM mrbs_room WHERE area_id = 1",
+}
 
 
 @pytest.mark.parametrize("system", VANISHING)
 @pytest.mark.parametrize("join", ["LEFT JOIN", "JOIN"])
-def test_rooms_of_a_location_that_vanish_from_the_source_cancel_nothing(system, join, tmp_path, sandbox):
-    """The presets keep a row without its room, which is then quarantined and held. In somebody's own SELECT an inner join drops the rows: the
-    guards stop that.
+def test_rooms_of_a_location_that_vanish_from_the_source_cancel_nothing(
+    system, join, tmp_path, sandbox
+):
+    """The presets keep a row without its room, which is then quarantined and held. In somebody's
+    own SELECT an inner join drops the rows: the guards stop that.
     """
     today = datetime(2026, 11, 24, 1, tzinfo=UTC)
     module = SYSTEMS[system]
@@ -289,14 +351,23 @@ def test_rooms_of_a_location_that_vanish_from_the_source_cancel_nothing(system, 
         with engine.begin() as connection:
             gone = connection.exec_driver_sql(VANISHING[system]).rowcount
         assert gone > 0
-        guarded = sync(config.model_copy(update={"guards": GuardsConfig()}), today + timedelta(hours=1))
+        guarded = sync(
+            config.model_copy(update={"guards": GuardsConfig()}), today + timedelta(hours=1)
+        )
         assert guarded.exit_code == 4
-        assert {guard["guard"] for guard in guarded.report["guards"]} & {"max_shrink_share", "max_quarantine_share", "max_deletes"}
+        assert {guard["guard"] for guard in guarded.report["guards"]} & {
+            "max_shrink_share",
+            "max_quarantine_share",
+            "max_deletes",
+        }
         if join == "LEFT JOIN":  # and without any guard
             night = sync(config, today + timedelta(hours=2))
             assert night.report["counts"]["delete"] == 0
             assert night.report["counts"]["held"] > 20
-            assert any(group["check"] in ("location", "place") and group["rows"] > 20 for group in night.report["quarantined"])
+            assert any(
+                group["check"] in ("location", "place") and group["rows"] > 20
+                for group in night.report["quarantined"]
+            )
         assert sandbox.requests()["puts"] == puts
         assert sandbox.state()["events"] == held
         assert sandbox.mails() == mails
@@ -307,7 +378,17 @@ def with_inner_join(config: Config, system: str, folder: Path) -> Config:
     source = complete_source(config.sources["sys"])
     table = {"librebooking": "resources r", "mrbs": "mrbs_room r"}[system]
     for part in ("events", "guests"):
-        select = (DEMO.parent.parent / "sources" / system / f"{part}.sql").read_text(encoding="utf-8")
-        (folder / f"{part}.sql").write_text(select.replace(f"LEFT JOIN {table}", f"JOIN {table}"), encoding="utf-8")
-    own = source.model_copy(update={"preset": None, "events_sql": folder / "events.sql", "guests_sql": folder / "guests.sql"})
+        select = (DEMO.parent.parent / "sources" / system / f"{part}.sql").read_text(
+            encoding="utf-8"
+        )
+        (folder / f"{part}.sql").write_text(
+            select.replace(f"LEFT JOIN {table}", f"JOIN {table}"), encoding="utf-8"
+        )
+    own = source.model_copy(
+        update={
+            "preset": None,
+            "events_sql": folder / "events.sql",
+            "guests_sql": folder / "guests.sql",
+        }
+    )
     return config.model_copy(update={"sources": {"sys": own}})

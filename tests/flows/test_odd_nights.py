@@ -18,15 +18,23 @@ def sandbox():
 
 
 def test_s28_a_text_of_mariadb_that_is_no_unicode_costs_its_row_alone(tmp_path):
-    """A lone surrogate: MariaDB stores it as three bytes in its utf8mb4, and Python decodes them by no standard codec."""
+    """A lone surrogate: MariaDB stores it as three bytes in its utf8mb4, and Python decodes them by
+    no standard codec.
+    """
     with database("mariadb", tmp_path) as engine:
         with engine.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE events (name longtext) CHARACTER SET utf8mb4")
-            connection.exec_driver_sql("INSERT INTO events VALUES ('good'), (CONVERT(x'EDA080' USING utf8mb4)), ('ü🚪')")
+            connection.exec_driver_sql(
+                "INSERT INTO events VALUES ('good'), (CONVERT(x'EDA080' USING utf8mb4)), ('ü🚪')"
+            )
             stored = connection.exec_driver_sql("SELECT HEX(name) FROM events").scalars().all()
         assert "EDA080" in stored
         with open_snapshot("rooms", engine.url) as connection:
-            read = connection.exec_driver_sql("SELECT name FROM events WHERE name <> 'ö'").scalars().all()
+            read = (
+                connection.exec_driver_sql("SELECT name FROM events WHERE name <> 'ö'")
+                .scalars()
+                .all()
+            )
     assert [read[0], read[2]] == ["good", "ü🚪"]
     assert "\ufffd" in read[1]
 

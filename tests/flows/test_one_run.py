@@ -1,4 +1,6 @@
-"""One run at a time, with processes that are really stopped and killed: on a state in SQLite and in PostgreSQL."""
+"""One run at a time, with processes that are really stopped and killed: on a state in SQLite and in
+PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ def home(request, tmp_path, sandbox) -> Iterator[Home]:
         yield Home(tmp_path, sandbox)
         return
     with database("postgresql", tmp_path) as engine:
-        yield Home(tmp_path, sandbox, engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False))
+        yield Home(
+            tmp_path,
+            sandbox,
+            engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False),
+        )
 
 
 def test_second_run_leaves_with_a_message_or_waits(home, sandbox):
@@ -82,4 +88,5 @@ def test_paused_holder_sends_nothing_after_it_was_replaced(home, sandbox):
     assert sandbox.requests()["puts"] == puts
     assert sandbox.mails() == mails
     home.assert_truth()
-    assert sandbox.requests()["puts"] == puts  # what the first has learned too late has not changed the state
+    # what the first has learned too late has not changed the state
+    assert sandbox.requests()["puts"] == puts

@@ -1,4 +1,6 @@
-"""What essentry rejected or never answered: kept with its reason, tried again, told every night until it is solved."""
+"""What essentry rejected or never answered: kept with its reason, tried again, told every night
+until it is solved.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,15 @@ CODE = "ERROR_USER_CANNOT_HOST_AT_LOCATION"
 
 def told(result) -> dict[str, tuple]:
     """source id → (action, state, tries) of the report's problems."""
-    return {p["source_id"]: (p["action"], p["state"], p["tries"]) for p in result.report["problems"]}
+    return {
+        p["source_id"]: (p["action"], p["state"], p["tries"]) for p in result.report["problems"]
+    }
 
 
 def reject(firm: Firm, source_id: str, times: int = 99, code: str = CODE) -> None:
-    firm.sandbox.add_faults([{"kind": "reject_event", "source_id": source_id, "code": code, "times": times}])
+    firm.sandbox.add_faults(
+        [{"kind": "reject_event", "source_id": source_id, "code": code, "times": times}]
+    )
 
 
 def test_rejected_event_is_told_every_night_also_while_it_waits(firm):
@@ -28,7 +34,10 @@ def test_rejected_event_is_told_every_night_also_while_it_waits(firm):
     firm.book("2")
     reject(firm, "rooms-1")
     first = firm.night()
-    assert (first.exit_code, told(first)) == (EXIT_INCOMPLETE, {"rooms-1": ("create", "rejected", 1)})
+    assert (first.exit_code, told(first)) == (
+        EXIT_INCOMPLETE,
+        {"rooms-1": ("create", "rejected", 1)},
+    )
     second = firm.night()  # the first retry comes with the next night
     assert told(second) == {"rooms-1": ("create", "rejected", 2)}
     puts = firm.puts()
@@ -87,7 +96,10 @@ def test_rejected_cancellation_is_told_until_it_is_done(firm):
     assert told(firm.night()) == {"rooms-1": ("delete", "rejected", 1)}
     assert told(firm.night()) == {"rooms-1": ("delete", "rejected", 2)}
     waiting = firm.night()
-    assert (waiting.exit_code, told(waiting)) == (EXIT_INCOMPLETE, {"rooms-1": ("held", "rejected", 2)})
+    assert (waiting.exit_code, told(waiting)) == (
+        EXIT_INCOMPLETE,
+        {"rooms-1": ("held", "rejected", 2)},
+    )
     firm.now += timedelta(days=8)
     assert firm.night().exit_code == 0
     assert set(firm.held()) == {"rooms-2"}

@@ -29,7 +29,10 @@ def test_json_records_name_run_and_step_and_nobody(company):
     assert run(company, "plan").stderr == ""
     (company.folder / "source.sqlite").unlink()
     failed = run(company, "plan", ESSENTRY_SYNC_REPORT__LOG="json")
-    assert [(r["step"], r["level"]) for r in map(json.loads, failed.stderr.splitlines()[:-1])] == [("extract", "ERROR"), ("end", "ERROR")]
+    assert [(r["step"], r["level"]) for r in map(json.loads, failed.stderr.splitlines()[:-1])] == [
+        ("extract", "ERROR"),
+        ("end", "ERROR"),
+    ]
 
 
 def test_metrics_are_a_text_file_that_keeps_the_last_success(company, monkeypatch):
@@ -46,7 +49,11 @@ def test_metrics_are_a_text_file_that_keeps_the_last_success(company, monkeypatc
         company.night()
     later = read_metrics(company)
     assert later["essentry_sync_last_exit_code"] == 5
-    assert later["essentry_sync_last_success_timestamp_seconds"] == success < later["essentry_sync_last_run_timestamp_seconds"]
+    assert (
+        later["essentry_sync_last_success_timestamp_seconds"]
+        == success
+        < later["essentry_sync_last_run_timestamp_seconds"]
+    )
     monkeypatch.setattr("flows.report.metrics.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"essentry-sync\[metrics\]"):
         company.night()
@@ -54,7 +61,11 @@ def test_metrics_are_a_text_file_that_keeps_the_last_success(company, monkeypatc
 
 def read_metrics(company) -> dict[str, float]:
     text = (company.folder / "metrics" / "essentry.prom").read_text()
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if not line.startswith("#")}
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if not line.startswith("#")
+    }
 
 
 def test_check_answers_a_monitoring_system(company):

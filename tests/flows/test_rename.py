@@ -24,7 +24,9 @@ def rename(firm: Firm, old: str, new: str) -> int:
 
 @pytest.fixture
 def moved(firm: Firm) -> Firm:
-    """Three meetings sent for `rooms`, one guest of which has no key; then the configuration calls the source `buildings`, in the same database."""
+    """Three meetings sent for `rooms`, one guest of which has no key; then the configuration calls
+    the source `buildings`, in the same database.
+    """
     firm.book("a", "x", "y")
     firm.book("b", "x")
     firm.book("c", guests={"": {"email": "keyless@out.example"}})
@@ -48,7 +50,8 @@ def test_s15_after_a_rename_nothing_is_sent(moved: Firm) -> None:
     quiet = moved.night()
     assert (quiet.exit_code, moved.puts(), moved.held()) == (0, puts, held)
     assert quiet.report["counts"]["unchanged"] == 3
-    # and life goes on under the new name: changes, deletes with their second look, new events with the old prefix
+    # and life goes on under the new name: changes, deletes with their second look, new events with
+    # the old prefix
     moved.meetings["buildings"]["a"]["name"] = "Another title"
     moved.cancel("b", source="buildings")
     moved.book("d", "z", source="buildings")
@@ -60,7 +63,9 @@ def test_s15_after_a_rename_nothing_is_sent(moved: Firm) -> None:
         assert "source: buildings" in trace_event(state, moved.config, "rooms-a")["standing"][0]
 
 
-def test_s15_an_event_still_shown_at_the_last_look_is_not_deleted_after_a_rename(moved: Firm) -> None:
+def test_s15_an_event_still_shown_at_the_last_look_is_not_deleted_after_a_rename(
+    moved: Firm,
+) -> None:
     rename(moved, "rooms", "buildings")
     gone = moved.meetings["buildings"].pop("b")
     assert moved.night(kind="plan").report["counts"]["delete"] == 1
@@ -87,13 +92,28 @@ def test_s15_a_second_rename_keeps_the_first_prefix(moved: Firm) -> None:
 @pytest.mark.parametrize(
     ("settings", "old", "new", "words"),
     [
-        ({}, "rooms", "buildings", 'every guest would be cancelled and invited again: write id_prefix = "rooms" under [sources.buildings]'),
+        (
+            {},
+            "rooms",
+            "buildings",
+            (
+                'every guest would be cancelled and invited again: write id_prefix = "rooms" under '
+                "[sources.buildings]"
+            ),
+        ),
         ({"id_prefix": "rooms"}, "rooms", "places", "the configuration names no source 'places'"),
-        ({"id_prefix": "rooms"}, "nothing", "buildings", "holds nothing of a source 'nothing': it knows rooms"),
+        (
+            {"id_prefix": "rooms"},
+            "nothing",
+            "buildings",
+            "holds nothing of a source 'nothing': it knows rooms",
+        ),
         ({"id_prefix": "rooms"}, "rooms", "rooms", "the configuration names no source 'rooms'"),
     ],
 )
-def test_s15_rename_is_refused_when_ids_would_change(moved: Firm, settings: dict, old: str, new: str, words: str) -> None:
+def test_s15_rename_is_refused_when_ids_would_change(
+    moved: Firm, settings: dict, old: str, new: str, words: str
+) -> None:
     moved.source_settings["buildings"] = settings
     with pytest.raises(ConfigurationError) as refused:
         rename(moved, old, new)
@@ -102,19 +122,25 @@ def test_s15_rename_is_refused_when_ids_would_change(moved: Firm, settings: dict
 
 def test_s15_two_sources_never_build_the_same_ids(moved: Firm) -> None:
     moved.meetings["rooms"] = {}
-    with pytest.raises(ValidationError, match=r"buildings and rooms would both build ids that begin with rooms-"):
+    with pytest.raises(
+        ValidationError, match=r"buildings and rooms would both build ids that begin with rooms-"
+    ):
         _ = moved.config
 
 
 def test_s15_links_to_a_renamed_source_find_its_records(firm: Firm) -> None:
     """`hr` points at `rooms`, which is called `buildings` by now and keeps its ids."""
     (firm.folder / "linking.sql").write_text(
-        "SELECT source_event_id, name, starts_at, ends_at, site_key, host_email, status, 'buildings' AS linked_source, "
-        "substr(source_event_id, 2) AS linked_event_id FROM events"
+        "SELECT source_event_id, name, starts_at, ends_at, site_key, host_email, status, "
+        "'buildings' AS linked_source, substr(source_event_id, 2) AS linked_event_id FROM events"
     )
     firm.meetings = {"buildings": {}, "hr": {}}
-    firm.source_settings = {"buildings": {"id_prefix": "rooms"}, "hr": {"events_sql": "linking.sql"}}
+    firm.source_settings = {
+        "buildings": {"id_prefix": "rooms"},
+        "hr": {"events_sql": "linking.sql"},
+    }
     firm.book("a", "x", source="buildings")
     firm.book("ia", "candidate", source="hr")
     assert firm.night().exit_code == 0
-    assert firm.held() == {"hr-ia": {"hr-ia-candidate", "rooms-a-x"}}  # one meeting, under the smallest id
+    # one meeting, under the smallest id
+    assert firm.held() == {"hr-ia": {"hr-ia-candidate", "rooms-a-x"}}

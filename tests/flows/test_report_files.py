@@ -1,4 +1,6 @@
-"""The files of a report: complete, whole, readable by the owner alone, safe in a spreadsheet; and in an installed wheel."""
+"""The files of a report: complete, whole, readable by the owner alone, safe in a spreadsheet; and
+in an installed wheel.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,22 @@ def write(folder: Path, changes: pd.DataFrame = literal.CHANGES) -> Path:
 
 def test_all_files_are_written_for_the_owner_alone(tmp_path):
     folder = write(tmp_path / "run")
-    assert {path.name for path in folder.iterdir()} == {"report.html", "report.json", "report.md", "changes.csv", "changes.parquet"}
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html",
+        "report.json",
+        "report.md",
+        "changes.csv",
+        "changes.parquet",
+    }
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     report = parse_report((folder / "report.json").read_bytes())
-    assert [change["source_id"] for change in report["changes"]] == ["rooms-d", "rooms-c", "rooms-b", "rooms-a"]
+    assert [change["source_id"] for change in report["changes"]] == [
+        "rooms-d",
+        "rooms-c",
+        "rooms-b",
+        "rooms-a",
+    ]
 
 
 def test_tables_hold_every_change_with_before_and_after(tmp_path):
@@ -58,7 +71,15 @@ def test_an_empty_night_has_tables_with_a_head(tmp_path):
 
 def test_formulas_are_defused():
     table = pa.table({"name": ["=1+1", "+49", "-x", "@a", "\tx", "plain", None], "n": range(7)})
-    assert defuse_formulas(table)["name"].to_pylist() == ["'=1+1", "'+49", "'-x", "'@a", "'\tx", "plain", None]
+    assert defuse_formulas(table)["name"].to_pylist() == [
+        "'=1+1",
+        "'+49",
+        "'-x",
+        "'@a",
+        "'\tx",
+        "plain",
+        None,
+    ]
 
 
 def test_csv_tells_instants_with_their_offset_and_quotes_what_it_must(tmp_path):
@@ -76,10 +97,22 @@ def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):
 def test_an_installed_wheel_brings_the_templates(tmp_path):
     root = Path(__file__).parents[2]
     built = subprocess.run(
-        ["uv", "build", "--wheel", "--offline", "--no-build-isolation", "-o", str(tmp_path)], cwd=root, capture_output=True, text=True
+        ["uv", "build", "--wheel", "--offline", "--no-build-isolation", "-o", str(tmp_path)],
+        cwd=root,
+        capture_output=True,
+        text=True,
     )
-    if built.returncode:  # without the build backend in the environment, what the build takes in is read from its settings
-        built = subprocess.run(["uv", "build", "--wheel", "-o", str(tmp_path)], cwd=root, capture_output=True, text=True)
+    # without the build backend in the environment, what the build takes in is read from its
+    # settings
+    if built.returncode:
+        built = subprocess.run(
+            ["uv", "build", "--wheel", "-o", str(tmp_path)],
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
     assert built.returncode == 0, built.stderr
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    assert {f"flows/report/templates/report.{kind}" for kind in ("html.j2", "css", "js")} <= set(names)
+    assert {f"flows/report/templates/report.{kind}" for kind in ("html.j2", "css", "js")} <= set(
+        names
+    )

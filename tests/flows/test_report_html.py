@@ -1,4 +1,6 @@
-"""report.html in a real headless Chromium, opened from disk: no request, no error, usable by keyboard, at 40,000 changes, in light and dark."""
+"""report.html in a real headless Chromium, opened from disk: no request, no error, usable by
+keyboard, at 40,000 changes, in light and dark.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ from tests.transforms import literal_report as literal
 from transforms.report.changes import choose_listed, list_changes
 from transforms.report.report import build_failure
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    os.environ.get("CHROMIUM")
+    or shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
 REQUIRED = os.environ.get("ESSENTRY_SYNC_REQUIRE_BROWSER") == "1"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -45,7 +52,12 @@ def visit(chromium):
         page = context.new_page()
         page.on("console", lambda message: noise.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: noise.append(f"error: {error}"))
-        page.on("request", lambda request: noise.append(f"request: {request.url}") if request.url != path.as_uri() else None)
+        page.on(
+            "request",
+            lambda request: (
+                noise.append(f"request: {request.url}") if request.url != path.as_uri() else None
+            ),
+        )
         page.goto(path.as_uri())
         opened.append(context)
         return page
@@ -76,15 +88,40 @@ def big_night(tmp_path_factory) -> Path:
     """40,000 changes, as many as a page lists."""
     rows = []
     for n in range(MAX_LISTED):
-        moved = [{"field": "startsAt", "before": "2026-11-25T13:00:00Z", "after": f"2026-11-25T{n % 9 + 14}:30:00Z"}]
-        guest = {"sourceId": f"rooms-{n:06}-1", "email": f"guest{n}@out.example", "firstName": "G", "lastName": f"N{n}"}
-        texts = {"fields_json": json.dumps(moved), "guests_json": json.dumps({"added": [guest], "changed": [], "removed": []})}
+        moved = [
+            {
+                "field": "startsAt",
+                "before": "2026-11-25T13:00:00Z",
+                "after": f"2026-11-25T{n % 9 + 14}:30:00Z",
+            }
+        ]
+        guest = {
+            "sourceId": f"rooms-{n:06}-1",
+            "email": f"guest{n}@out.example",
+            "firstName": "G",
+            "lastName": f"N{n}",
+        }
+        texts = {
+            "fields_json": json.dumps(moved),
+            "guests_json": json.dumps({"added": [guest], "changed": [], "removed": []}),
+        }
         action = ("update", "create", "delete")[n % 3]
-        rows.append(literal.change(n, f"rooms-{n:06}", action, name=f"Meeting {n % 977} with {n}", location_id=11 + n % 2, **texts))
+        rows.append(
+            literal.change(
+                n,
+                f"rooms-{n:06}",
+                action,
+                name=f"Meeting {n % 977} with {n}",
+                location_id=11 + n % 2,
+                **texts,
+            )
+        )
     changes = literal.frame_changes(rows)
     folder = tmp_path_factory.mktemp("big")
     path = folder / "report.html"
-    path.write_bytes(render_html(literal.report_of(changes), literal.records_of(changes), literal.WORDING))
+    path.write_bytes(
+        render_html(literal.report_of(changes), literal.records_of(changes), literal.WORDING)
+    )
     return path
 
 
@@ -168,7 +205,12 @@ def test_the_keyboard_reaches_filter_and_unfold(visit, night):
     seen = []
     for _ in range(60):
         page.keyboard.press("Tab")
-        seen.append(page.evaluate("document.activeElement.id || document.activeElement.className || document.activeElement.tagName"))
+        seen.append(
+            page.evaluate(
+                "document.activeElement.id || document.activeElement.className || "
+                "document.activeElement.tagName"
+            )
+        )
         if seen[-1] == "unfold":
             break
     assert {"skip", "theme", "search", "f-action", "f-state", "reset"} <= set(seen)
@@ -191,7 +233,11 @@ def test_axe_finds_no_serious_violation(visit, night, scheme):
     response = Axe().run(page).response
     assert len(response["passes"]) > 20
     found = response["violations"]
-    assert [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")] == []
+    assert [
+        (v["id"], [node["html"][:120] for node in v["nodes"]])
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ] == []
 
 
 def test_theme_button_and_print(visit, night):
@@ -222,28 +268,54 @@ def test_forty_thousand_changes_are_usable(visit, big_night):
     assert page.inner_text("#found") == "13,333 of 40,000 changes"
     page.get_by_role("button", name="Next").click()
     assert page.inner_text("#page") == "Page 2 of 267"
-    # a bound that a stalled page breaks and a busy machine does not; an idle one answers in a quarter of a second
+    # a bound that a stalled page breaks and a busy machine does not; an idle one answers in a
+    # quarter of a second
     assert first < 10
 
 
 def test_ten_thousand_changes_are_two_megabytes_at_most():
-    rows = [literal.change(n, f"rooms-{n:05}", "create", name=f"Meeting {n}") for n in range(10_000)]
+    rows = [
+        literal.change(n, f"rooms-{n:05}", "create", name=f"Meeting {n}") for n in range(10_000)
+    ]
     changes = literal.frame_changes(rows)
     payloads = {}
     for n in range(10_000):
-        names = [{"firstName": f"F{n}", "lastName": f"L{n * 3 + g}", "companyName": "Engines", "language": "EN"} for g in range(3)]
-        guests = [
-            {"sourceId": f"rooms-{n:05}-{g}", "email": f"guest{n * 7 + g}@out{n % 50}.example", **name} for g, name in enumerate(names)
+        names = [
+            {
+                "firstName": f"F{n}",
+                "lastName": f"L{n * 3 + g}",
+                "companyName": "Engines",
+                "language": "EN",
+            }
+            for g in range(3)
         ]
-        payloads[n] = json.dumps({**literal.CREATED, "sourceId": f"rooms-{n:05}", "invitations": guests})
-    page = render_html(literal.report_of(changes), list_changes(changes, payloads, literal.WORDING), literal.WORDING)
+        guests = [
+            {
+                "sourceId": f"rooms-{n:05}-{g}",
+                "email": f"guest{n * 7 + g}@out{n % 50}.example",
+                **name,
+            }
+            for g, name in enumerate(names)
+        ]
+        payloads[n] = json.dumps(
+            {**literal.CREATED, "sourceId": f"rooms-{n:05}", "invitations": guests}
+        )
+    page = render_html(
+        literal.report_of(changes),
+        list_changes(changes, payloads, literal.WORDING),
+        literal.WORDING,
+    )
     assert len(page) <= 2_000_000
 
 
 def test_a_run_that_failed_has_a_page_too(visit, tmp_path):
     run = literal.report_of()["run"]
     failed = build_failure(
-        run=run, error="source hr: <b>no</b> route", seconds={"extract": 1.0}, problems=literal.CHANGES.tail(1), wording=literal.WORDING
+        run=run,
+        error="source hr: <b>no</b> route",
+        seconds={"extract": 1.0},
+        problems=literal.CHANGES.tail(1),
+        wording=literal.WORDING,
     )
     write_failure(tmp_path, failed, wording=literal.WORDING)
     page = visit(tmp_path / "report.html")
@@ -255,7 +327,14 @@ def test_a_plan_that_waits_shows_its_commands_and_its_digest(visit, tmp_path):
     plan = literal.report_of()["plan"] | {"status": "waiting"}
     changes = literal.CHANGES.assign(state="planned")
     report = literal.report_of(changes, plan=plan, findings=[literal.GUARD], load=None)
-    write_report(tmp_path, report, choose_listed(changes), [changes], wording=literal.MASKED, read_contents=lambda seqs: literal.PAYLOADS)
+    write_report(
+        tmp_path,
+        report,
+        choose_listed(changes),
+        [changes],
+        wording=literal.MASKED,
+        read_contents=lambda seqs: literal.PAYLOADS,
+    )
     page = visit(tmp_path / "report.html")
     text = page.inner_text("#attention")
     for words in (

@@ -1,4 +1,6 @@
-"""A state store that was restored from an older backup, or lost: nobody is cancelled or invited again by mistake, and nothing is orphaned unseen."""
+"""A state store that was restored from an older backup, or lost: nobody is cancelled or invited
+again by mistake, and nothing is orphaned unseen.
+"""
 
 import json
 import shutil
@@ -53,11 +55,23 @@ def test_backup_is_whole_private_and_says_what_it_cannot(company):
 
 
 def test_restored_old_backup_cancels_and_invites_nobody_again(company):
-    """After the backup: 4 and its guests came, 1 got a guest and lost one, 2 was deleted, 3 was renumbered by nobody."""
-    company.write({"1": ["ada@out.example", "bob@out.example"], "2": ["cyd@out.example"], "3": ["dan@out.example"]})
+    """After the backup: 4 and its guests came, 1 got a guest and lost one, 2 was deleted, 3 was
+    renumbered by nobody.
+    """
+    company.write(
+        {
+            "1": ["ada@out.example", "bob@out.example"],
+            "2": ["cyd@out.example"],
+            "3": ["dan@out.example"],
+        }
+    )
     company.night()
     old = back_up(company, "old.sqlite")
-    now = {"1": ["ada@out.example", "eve@out.example"], "3": ["dan@out.example"], "4": ["aaa@out.example", "zoe@out.example"]}
+    now = {
+        "1": ["ada@out.example", "eve@out.example"],
+        "3": ["dan@out.example"],
+        "4": ["aaa@out.example", "zoe@out.example"],
+    }
     company.write(now)
     assert company.night().exit_code == 0
     assert company.held() == now
@@ -67,7 +81,8 @@ def test_restored_old_backup_cancels_and_invites_nobody_again(company):
     restore(company, old)
     result = company.night()
     assert result.exit_code == 0, result.report["problems"]
-    assert company.sandbox.state()["events"] == before  # the same ids, the same guests, no second invitation
+    # the same ids, the same guests, no second invitation
+    assert company.sandbox.state()["events"] == before
     assert company.sandbox.mails() == mails  # and not one mail
     puts = company.sandbox.requests()["puts"]
     assert company.night().exit_code == 0
@@ -91,15 +106,20 @@ def test_postgresql_state_is_dumped_and_restored(company):
         company.night()
         before, mails = company.sandbox.state()["events"], company.sandbox.mails()
         engine.dispose()
-        subprocess.run(["pg_restore", "--clean", "--if-exists", f"--dbname={plain}", file], check=True)
-        assert company.night().report["counts"]["update"] == 1  # the journal beside the reports tells of 2
+        subprocess.run(
+            ["pg_restore", "--clean", "--if-exists", f"--dbname={plain}", file], check=True
+        )
+        # the journal beside the reports tells of 2
+        assert company.night().report["counts"]["update"] == 1
         assert company.sandbox.state()["events"] == before
         assert company.sandbox.mails() == mails
 
 
 @pytest.mark.parametrize("reports", [True, False])
 def test_restored_backup_cancels_or_lists_what_vanished_meanwhile(company, reports):
-    """Where the reports of the runs in between are there, it is known and cancelled; where they are not, it is listed."""
+    """Where the reports of the runs in between are there, it is known and cancelled; where they are
+    not, it is listed.
+    """
     company.write({"1": ["ada@out.example"]})
     company.night()
     old = back_up(company, "old.sqlite")
@@ -107,7 +127,11 @@ def test_restored_backup_cancels_or_lists_what_vanished_meanwhile(company, repor
     company.night()
     restore(company, old)
     if not reports:
-        for folder in (company.folder / "runs" if (company.folder / "runs").exists() else company.folder / "data" / "runs").iterdir():
+        for folder in (
+            company.folder / "runs"
+            if (company.folder / "runs").exists()
+            else company.folder / "data" / "runs"
+        ).iterdir():
             if folder.is_dir():
                 shutil.rmtree(folder)
         assert run(company, "restored", "--yes").returncode == 0
@@ -137,7 +161,8 @@ def test_rebuild_sends_all_deletes_nothing_and_lists_what_is_left_over(company):
 
     done = run(company, "rebuild", "--yes")
     assert done.returncode == 0, done.stderr + done.stdout
-    assert "3 invitations in essentry that no source row explains" in done.stdout  # 2's guest, and the old ids of ada and dan
+    # 2's guest, and the old ids of ada and dan
+    assert "3 invitations in essentry that no source row explains" in done.stdout
     assert "cyd@out.example" not in done.stdout
     held = company.sandbox.state()["events"]
     assert set(held) == {"rooms-1", "rooms-2", "rooms-3"}
@@ -150,7 +175,11 @@ def test_rebuild_sends_all_deletes_nothing_and_lists_what_is_left_over(company):
 
 
 def test_rebuild_takes_nobody_off_an_authoritative_list(company):
-    company.path.write_text(company.path.read_text().replace("[essentry]\n", '[essentry]\nguest_list = "authoritative"\n'))
+    company.path.write_text(
+        company.path.read_text().replace(
+            "[essentry]\n", '[essentry]\nguest_list = "authoritative"\n'
+        )
+    )
     company.write({"1": ["ada@out.example", "bob@out.example"]})
     company.night()
     lose_state(company)
@@ -159,4 +188,8 @@ def test_rebuild_takes_nobody_off_an_authoritative_list(company):
     assert {mail["kind"] for mail in company.sandbox.mails()} == {"invited"}
     assert "bob@out.example" in company.held()["1"]
     night = company.night()  # the settings are as they were: nothing to approve, nothing to send
-    assert (night.exit_code, night.report["guards"], night.report["counts"]["unchanged"]) == (0, [], 1)
+    assert (night.exit_code, night.report["guards"], night.report["counts"]["unchanged"]) == (
+        0,
+        [],
+        1,
+    )

@@ -1,4 +1,6 @@
-"""S8: a state store that is an older copy knows nothing of what was sent since; that is told, and sent again, never taken for in step."""
+"""S8: a state store that is an older copy knows nothing of what was sent since; that is told, and
+sent again, never taken for in step.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def tell_restored(firm: Firm) -> int:
 
 @pytest.fixture
 def moved(firm: Firm) -> tuple[Firm, Path]:
-    """After the copy: m was cancelled, t moved, n got a guest, came and gone are new; gone is out of the source by now."""
+    """After the copy: m was cancelled, t moved, n got a guest, came and gone are new; gone is out
+    of the source by now.
+    """
     for key in ("m", "t", "n", "quiet"):
         firm.book(key)
     firm.night()
@@ -70,7 +74,9 @@ def moved(firm: Firm) -> tuple[Firm, Path]:
 
 @pytest.mark.parametrize("partitions", [1, 3])
 @pytest.mark.parametrize("way", ["sync", "apply"])
-def test_s08_what_moved_since_the_copy_is_sent_again_when_the_reports_tell_it(moved: tuple[Firm, Path], way: str, partitions: int) -> None:
+def test_s08_what_moved_since_the_copy_is_sent_again_when_the_reports_tell_it(
+    moved: tuple[Firm, Path], way: str, partitions: int
+) -> None:
     firm, copy = moved
     firm.sections["scale"] = {"partitions": partitions}
     restore(firm, copy)
@@ -81,13 +87,26 @@ def test_s08_what_moved_since_the_copy_is_sent_again_when_the_reports_tell_it(mo
         assert firm.night(kind="plan").exit_code == 0
         result = firm.apply()
     held = firm.held()
-    assert set(held) - {"rooms-m"} == {"rooms-t", "rooms-n", "rooms-quiet", "rooms-came"}, "what came and went since is cancelled"
-    assert held["rooms-n"] == {"rooms-n-gn"}, "a guest who came and went since is taken off the list"
-    assert datetime.fromisoformat(firm.sandbox.state()["events"]["rooms-t"]["startsAt"]) == datetime.fromisoformat(start)
-    assert ("invited", "rooms-quiet", "rooms-quiet-gquiet", "gquiet@out.example") not in firm.new_mails()
+    assert set(held) - {"rooms-m"} == {"rooms-t", "rooms-n", "rooms-quiet", "rooms-came"}, (
+        "what came and went since is cancelled"
+    )
+    assert held["rooms-n"] == {"rooms-n-gn"}, (
+        "a guest who came and went since is taken off the list"
+    )
+    assert datetime.fromisoformat(
+        firm.sandbox.state()["events"]["rooms-t"]["startsAt"]
+    ) == datetime.fromisoformat(start)
+    assert (
+        "invited",
+        "rooms-quiet",
+        "rooms-quiet-gquiet",
+        "gquiet@out.example",
+    ) not in firm.new_mails()
     if way == "sync":
         decided = result.report["held_by_reason"]
-        assert "rooms-m" in held or decided.get("reappeared") == 1, "never unchanged: essentry has cancelled it"
+        assert "rooms-m" in held or decided.get("reappeared") == 1, (
+            "never unchanged: essentry has cancelled it"
+        )
     puts = firm.puts()
     again = firm.night()
     assert again.report["counts"]["update"] == 0
@@ -97,7 +116,9 @@ def test_s08_what_moved_since_the_copy_is_sent_again_when_the_reports_tell_it(mo
         assert state.list_unanswered().empty
 
 
-def test_s08_a_copy_whose_later_runs_left_no_report_is_refused_until_it_is_told(moved: tuple[Firm, Path]) -> None:
+def test_s08_a_copy_whose_later_runs_left_no_report_is_refused_until_it_is_told(
+    moved: tuple[Firm, Path],
+) -> None:
     firm, copy = moved
     restore(firm, copy, reports=False)
     puts = firm.puts()
@@ -121,12 +142,19 @@ def test_s08_a_loss_of_everything_but_the_copy_needs_the_command(moved: tuple[Fi
         assert set(state.list_unanswered()["code"]) == {CODE}
     result = firm.night()
     assert result.report["counts"]["update"] >= 3
-    assert datetime.fromisoformat(firm.sandbox.state()["events"]["rooms-t"]["startsAt"]) == firm.meetings["rooms"]["t"]["start"]
+    assert (
+        datetime.fromisoformat(firm.sandbox.state()["events"]["rooms-t"]["startsAt"])
+        == firm.meetings["rooms"]["t"]["start"]
+    )
 
 
 @pytest.mark.parametrize("on_deleted", ["error", "resurrect"])
-def test_s08_an_event_cancelled_since_is_not_in_step(firm: Firm, on_deleted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a report of it: the complete update meets a tombstone, and whatever essentry does with it is told or has helped."""
+def test_s08_an_event_cancelled_since_is_not_in_step(
+    firm: Firm, on_deleted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a report of it: the complete update meets a tombstone, and whatever essentry does
+    with it is told or has helped.
+    """
     with SandboxServer(SandboxSettings(on_deleted=on_deleted)) as sandbox:
         firm.sandbox = sandbox
         monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
@@ -155,9 +183,14 @@ def test_s08_the_guards_count_what_a_restore_sends_again(moved: tuple[Firm, Path
     assert firm.puts() == puts
 
 
-def test_a_run_that_was_killed_after_the_copy_makes_the_evidence_incomplete(moved: tuple[Firm, Path]) -> None:
+def test_a_run_that_was_killed_after_the_copy_makes_the_evidence_incomplete(
+    moved: tuple[Firm, Path],
+) -> None:
     firm, copy = moved
-    newest = max((folder for folder in (firm.folder / "runs").iterdir() if folder.is_dir()), key=lambda folder: folder.stat().st_mtime_ns)
+    newest = max(
+        (folder for folder in (firm.folder / "runs").iterdir() if folder.is_dir()),
+        key=lambda folder: folder.stat().st_mtime_ns,
+    )
     shutil.rmtree(newest)
     restore(firm, copy)
     with pytest.raises(StateError, match="restored from a backup"):

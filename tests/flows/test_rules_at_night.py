@@ -1,4 +1,6 @@
-"""Rules of safety that live between the database, the state store and essentry, each in whole nights against the sandbox."""
+"""Rules of safety that live between the database, the state store and essentry, each in whole
+nights against the sandbox.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from tests.firm import EVENTS, Firm, guards_of
 
 pytestmark = pytest.mark.usefixtures("way")
 
-# -- deletes ---------------------------------------------------------------------------------------------------------------
+# -- deletes ---------------------------------------------------------------------------------------
 
 
 def test_s01_every_delete_of_a_night_carries_its_reason(firm: Firm) -> None:
@@ -101,8 +103,12 @@ def test_s06_what_moves_beyond_the_window_sleeps_and_comes_back_as_an_update(fir
 
 
 @pytest.mark.parametrize("on_reappear", ["hold", "send"])
-def test_s07_an_event_that_comes_back_after_its_deletion(firm: Firm, on_reappear: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resurrected by essentry in this sandbox; held and reported by default, for what essentry does is not documented."""
+def test_s07_an_event_that_comes_back_after_its_deletion(
+    firm: Firm, on_reappear: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resurrected by essentry in this sandbox; held and reported by default, for what essentry does
+    is not documented.
+    """
     with SandboxServer(SandboxSettings(on_deleted="resurrect")) as sandbox:
         firm.sandbox = sandbox
         monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
@@ -116,11 +122,15 @@ def test_s07_an_event_that_comes_back_after_its_deletion(firm: Firm, on_reappear
         result = firm.night()
         assert result.exit_code == (0 if on_reappear == "send" else 3)
         assert ("rooms-m000" in firm.held()) is (on_reappear == "send")
-        assert result.report["held_by_reason"] == ({} if on_reappear == "send" else {"reappeared": 1})
+        assert result.report["held_by_reason"] == (
+            {} if on_reappear == "send" else {"reappeared": 1}
+        )
 
 
 @pytest.mark.parametrize("on_deleted", ["error", "update"])
-def test_s07_an_essentry_that_does_not_resurrect_loses_nothing_else(firm: Firm, on_deleted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s07_an_essentry_that_does_not_resurrect_loses_nothing_else(
+    firm: Firm, on_deleted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with SandboxServer(SandboxSettings(on_deleted=on_deleted)) as sandbox:
         firm.sandbox = sandbox
         monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
@@ -136,7 +146,7 @@ def test_s07_an_essentry_that_does_not_resurrect_loses_nothing_else(firm: Firm, 
         assert result.exit_code == (3 if on_deleted == "error" else 0)
 
 
-# -- what is sent ------------------------------------------------------------------------------------------------------------
+# -- what is sent ----------------------------------------------------------------------------------
 
 
 def test_s08_an_unanswered_create_whose_row_is_gone_is_cancelled(firm: Firm) -> None:
@@ -167,7 +177,9 @@ def test_s09_a_guest_whom_reception_removed_stays_away_at_a_change_of_title(firm
 def test_s10_a_guest_under_another_key_keeps_the_invitation(firm: Firm) -> None:
     firm.book("a", guests={"x": {"email": "jane@out.example", "last_name": "Doe"}})
     firm.night()
-    firm.meetings["rooms"]["a"]["guests"] = {"user7": {"email": "jane@out.example", "last_name": "Doe"}}
+    firm.meetings["rooms"]["a"]["guests"] = {
+        "user7": {"email": "jane@out.example", "last_name": "Doe"}
+    }
     firm.night()
     assert firm.held() == {"rooms-a": {"rooms-a-x"}}
     assert (firm.mails()["invited"], firm.mails()["cancelled"]) == (1, 0)
@@ -218,11 +230,13 @@ def test_s12_a_moved_meeting_counts_all_its_guests(firm: Firm) -> None:
     assert result.report["people"]["updated"] == 6
 
 
-# -- who and what we are -----------------------------------------------------------------------------------------------------------
+# -- who and what we are ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["base_url", "agent_token"])
-def test_s13_a_state_never_meets_another_essentry(firm: Firm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s13_a_state_never_meets_another_essentry(
+    firm: Firm, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     firm.book("a")
     firm.night()
     if key == "agent_token":
@@ -252,7 +266,9 @@ def test_s14_changed_settings_ask_once_and_name_themselves(firm: Firm) -> None:
 
 
 def _release(firm: Firm) -> Result:
-    """A night that asks about a changed setting (S24), and what is sent once a person has said yes."""
+    """A night that asks about a changed setting (S24), and what is sent once a person has said
+    yes.
+    """
     assert firm.night().exit_code == 4
     assert firm.approve()
     return firm.apply()
@@ -284,8 +300,11 @@ def test_s15_changed_ids_trip_also_when_the_old_ones_are_only_held(firm: Firm) -
     firm.sections["guards"] |= {"delete_after_runs": 3}
     firm.book_many(8)
     firm.night()
-    firm.meetings["rooms"] = {f"uuid-{key}": meeting for key, meeting in firm.meetings["rooms"].items()}
-    (firm.folder / "events.sql").write_text(EVENTS + " LIMIT 1000")  # what it leaves out may be there all the same
+    firm.meetings["rooms"] = {
+        f"uuid-{key}": meeting for key, meeting in firm.meetings["rooms"].items()
+    }
+    # what it leaves out may be there all the same
+    (firm.folder / "events.sql").write_text(EVENTS + " LIMIT 1000")
     result = firm.night()
     assert guards_of(result) == {"max_churn", "approve_policy_change"}
     assert (result.exit_code, firm.mails()["invited"]) == (4, 8)
@@ -306,10 +325,12 @@ def test_s16_only_a_believable_clock_sends_to_a_real_essentry(firm: Firm) -> Non
 
 
 def test_s16_a_sandbox_takes_any_clock(firm: Firm) -> None:
-    check_clock(firm.config, new_run(datetime(2031, 1, 1, tzinfo=UTC)), datetime(2032, 1, 1, tzinfo=UTC))
+    check_clock(
+        firm.config, new_run(datetime(2031, 1, 1, tzinfo=UTC)), datetime(2032, 1, 1, tzinfo=UTC)
+    )
 
 
-# -- pilot (S18) ---------------------------------------------------------------------------------------------------------------------
+# -- pilot (S18) -----------------------------------------------------------------------------------
 
 
 def test_s18_pilot_on_and_off_sends_the_rest_and_cancels_nobody(firm: Firm) -> None:
@@ -317,7 +338,11 @@ def test_s18_pilot_on_and_off_sends_the_rest_and_cancels_nobody(firm: Firm) -> N
     firm.book_many(3, first=3, site="2")
     firm.sections["pilot"] = {"sites": ["1"]}
     first = firm.night()
-    assert (first.exit_code, first.report["counts"]["create"], first.report["counts"]["pilot"]) == (0, 3, 3)
+    assert (first.exit_code, first.report["counts"]["create"], first.report["counts"]["pilot"]) == (
+        0,
+        3,
+        3,
+    )
     assert len(firm.held()) == 3
     firm.sections["pilot"] = {}
     second = _release(firm)
@@ -355,7 +380,7 @@ def test_s18_a_plan_made_under_other_limits_is_not_sent(firm: Firm) -> None:
     assert firm.puts() == 0
 
 
-# -- the keys of [guards] that are no limit of a plan -------------------------------------------------------------------------------------
+# -- the keys of [guards] that are no limit of a plan ----------------------------------------------
 
 
 def test_first_run_asks_with_its_numbers_and_by_default(firm: Firm) -> None:
@@ -387,7 +412,9 @@ def test_plan_max_age_hours(firm: Firm, hours: float, refused: bool) -> None:
 
 
 def test_a_location_whose_rooms_vanish_cancels_nothing(firm: Firm) -> None:
-    """A LEFT JOIN gives its rows without a site: they are quarantined, and what essentry holds of them stays."""
+    """A LEFT JOIN gives its rows without a site: they are quarantined, and what essentry holds of
+    them stays.
+    """
     firm.book_many(6)
     firm.book_many(4, first=6, site="2")
     firm.night()

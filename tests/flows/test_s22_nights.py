@@ -1,4 +1,6 @@
-"""S22 in whole nights: doors, addresses and entrances that are taken away, and updates of an event that essentry lost."""
+"""S22 in whole nights: doors, addresses and entrances that are taken away, and updates of an event
+that essentry lost.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def found_firm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         monkeypatch.setenv("ESSENTRY_TOKEN", server.token)
         monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", server.agent_token)
         firm = Firm(tmp_path, server)
-        firm.sections["guards"]["approve_policy_change"] = False  # tests change how values are cleared
+        # tests change how values are cleared
+        firm.sections["guards"]["approve_policy_change"] = False
         firm.source_settings["rooms"] = {"sites": SITES, "custom_fields": {"badge": 5, "car": 6}}
         return firm
 
@@ -48,12 +51,21 @@ def _named(firm: Firm) -> list[tuple[str, str | None, str]]:
 
 
 def _visit(firm: Firm) -> dict[str, Any]:
-    return firm.book("m", guests={"a": {"email": "wrong@stranger.example", "access_profiles": DOOR, "language": "de"}})["guests"]["a"]
+    return firm.book(
+        "m",
+        guests={
+            "a": {"email": "wrong@stranger.example", "access_profiles": DOOR, "language": "de"}
+        },
+    )["guests"]["a"]
 
 
 @pytest.mark.parametrize("reading", ["clears", "ignored", "refused"])
-def test_s22_a_door_and_an_address_that_are_taken_away_are_named_until_it_is_proven(found_firm: Callable[..., Firm], reading: str) -> None:
-    """s09. That an empty value clears is nowhere said: what was sent stands by name, whatever essentry does."""
+def test_s22_a_door_and_an_address_that_are_taken_away_are_named_until_it_is_proven(
+    found_firm: Callable[..., Firm], reading: str
+) -> None:
+    """s09. That an empty value clears is nowhere said: what was sent stands by name, whatever
+    essentry does.
+    """
     firm = found_firm(empty_text=reading, empty_list=reading)
     guest = _visit(firm)
     firm.night()
@@ -63,12 +75,18 @@ def test_s22_a_door_and_an_address_that_are_taken_away_are_named_until_it_is_pro
     held = _event(firm)["guests"]["rooms-m-a"]
     cleared = (held.get("email") == "", held.get("accessProfiles") == [])
     assert cleared == ((True, True) if reading == "clears" else (False, False))
-    assert _named(firm) == [("rooms-m", "rooms-m-a", field) for field in ("accessProfiles", "email", "language")]
+    assert _named(firm) == [
+        ("rooms-m", "rooms-m-a", field) for field in ("accessProfiles", "email", "language")
+    ]
     puts, mails = firm.puts(), len(firm.sandbox.mails())
     quiet = firm.night()
-    assert (quiet.exit_code, [problem["code"] for problem in quiet.report["problems"]]) == (3, ["UNCLEARED"])
+    assert (quiet.exit_code, [problem["code"] for problem in quiet.report["problems"]]) == (
+        3,
+        ["UNCLEARED"],
+    )
     assert (firm.puts(), len(firm.sandbox.mails())) == (puts, mails)
-    firm.meetings["rooms"]["m"]["name"] = "Moved"  # goes through, whatever essentry thinks of empty values
+    # goes through, whatever essentry thinks of empty values
+    firm.meetings["rooms"]["m"]["name"] = "Moved"
     firm.night()
     assert _event(firm)["name"] == "Moved"
     guest |= {"email": "right@out.example", "access_profiles": DOOR, "language": "en"}
@@ -76,7 +94,9 @@ def test_s22_a_door_and_an_address_that_are_taken_away_are_named_until_it_is_pro
     assert (_named(firm), _event(firm)["guests"]["rooms-m-a"]["email"]) == ([], "right@out.example")
 
 
-def test_s22_a_proven_empty_value_is_named_no_more_and_null_takes_the_entrance_away(found_firm: Callable[..., Firm]) -> None:
+def test_s22_a_proven_empty_value_is_named_no_more_and_null_takes_the_entrance_away(
+    found_firm: Callable[..., Firm],
+) -> None:
     firm = found_firm(locations={11: [21], 12: []}, null="clears")
     guest = _visit(firm)
     firm.night()
@@ -107,15 +127,26 @@ def test_s22_an_entrance_that_stands_is_named(found_firm: Callable[..., Firm]) -
     assert _named(firm) == [("rooms-m", None, "entranceId")]
 
 
-def test_s22_a_guests_own_custom_field_falls_back_to_the_events(found_firm: Callable[..., Firm]) -> None:
-    """An own value wins over the event's, an empty one too: the event's is sent for the guest, and kept in step."""
+def test_s22_a_guests_own_custom_field_falls_back_to_the_events(
+    found_firm: Callable[..., Firm],
+) -> None:
+    """An own value wins over the event's, an empty one too: the event's is sent for the guest, and
+    kept in step.
+    """
     firm = found_firm()
     firm.source_settings["rooms"]["custom_fields"] = {"badge": 5, "car": 5}
-    meeting = firm.book("m", guests={"a": {"email": "a@out.example", "custom_car": "own"}, "b": "b@out.example"}, custom_badge="blue")
+    meeting = firm.book(
+        "m",
+        guests={"a": {"email": "a@out.example", "custom_car": "own"}, "b": "b@out.example"},
+        custom_badge="blue",
+    )
     firm.night()
 
     def shown() -> list[str | None]:
-        return [_event(firm)["guests"][f"rooms-m-{who}"]["effectiveCustomFields"].get("5") for who in "ab"]
+        return [
+            _event(firm)["guests"][f"rooms-m-{who}"]["effectiveCustomFields"].get("5")
+            for who in "ab"
+        ]
 
     assert shown() == ["own", "blue"]
     meeting["guests"]["a"]["custom_car"] = None
@@ -135,7 +166,9 @@ def test_s22_a_guests_own_custom_field_falls_back_to_the_events(found_firm: Call
 def test_s22_an_update_of_an_event_that_essentry_lost_makes_no_meeting_without_its_guests(
     found_firm: Callable[..., Firm], payload: str, change: str
 ) -> None:
-    """A delta lacks a required field, so it is refused as an incomplete create; then the whole event goes."""
+    """A delta lacks a required field, so it is refused as an incomplete create; then the whole
+    event goes.
+    """
     firm = found_firm()
     firm.sections["essentry"] = {"payload": payload}
     meeting = firm.book("m", "ada", "bea")
@@ -146,7 +179,11 @@ def test_s22_an_update_of_an_event_that_essentry_lost_makes_no_meeting_without_i
     else:
         meeting["name"] = "New"
     if change == "everything":
-        meeting |= {"host": "other@corp.example", "site": "2", "start": meeting["start"].replace(minute=17, second=0)}
+        meeting |= {
+            "host": "other@corp.example",
+            "site": "2",
+            "start": meeting["start"].replace(minute=17, second=0),
+        }
     everybody = {f"rooms-m-{who}" for who in meeting["guests"]}
     first = firm.night()
     if change == "everything":
@@ -159,8 +196,12 @@ def test_s22_an_update_of_an_event_that_essentry_lost_makes_no_meeting_without_i
 
 
 @pytest.mark.parametrize("payload", ["full", "partial"])
-def test_s22_a_host_who_may_not_host_brings_no_guest_back(found_firm: Callable[..., Firm], payload: str) -> None:
-    """S9 outranks: this one code says what is wrong, and it is not that essentry has lost the event."""
+def test_s22_a_host_who_may_not_host_brings_no_guest_back(
+    found_firm: Callable[..., Firm], payload: str
+) -> None:
+    """S9 outranks: this one code says what is wrong, and it is not that essentry has lost the
+    event.
+    """
     firm = found_firm(cannot_host={"no@corp.example"})
     firm.sections["essentry"] = {"payload": payload}
     meeting = firm.book("m", "ada", "bea")
@@ -173,23 +214,35 @@ def test_s22_a_host_who_may_not_host_brings_no_guest_back(found_firm: Callable[.
     assert firm.held() == {"rooms-m": {"rooms-m-bea"}}
 
 
-def test_s22_a_lost_host_phone_is_cleared_and_an_employees_name_is_not(found_firm: Callable[..., Firm]) -> None:
+def test_s22_a_lost_host_phone_is_cleared_and_an_employees_name_is_not(
+    found_firm: Callable[..., Firm],
+) -> None:
     firm = found_firm()
     columns = "source_event_id, name, starts_at, ends_at, site_key, host_email"
     sql = "SELECT {}, 'Hanna' AS host_first_name, '+49 1' AS host_phone FROM events"
     (firm.folder / "events.sql").write_text(sql.format(columns))
     firm.book("m", "ada")
     firm.night()
-    (firm.folder / "events.sql").write_text(sql.format(columns).replace("'Hanna'", "NULL").replace("'+49 1'", "NULL"))
+    (firm.folder / "events.sql").write_text(
+        sql.format(columns).replace("'Hanna'", "NULL").replace("'+49 1'", "NULL")
+    )
     firm.sections["essentry"] = {"clearing": "empty"}
     firm.night()
-    assert _event(firm)["host"] == {"email": "host@corp.example", "firstName": "Hanna", "phoneNumber": ""}
+    assert _event(firm)["host"] == {
+        "email": "host@corp.example",
+        "firstName": "Hanna",
+        "phoneNumber": "",
+    }
     assert _named(firm) == [("rooms-m", None, "host.firstName")]
 
 
 def test_s22_a_guest_who_comes_again_is_the_same_contact(found_firm: Callable[..., Firm]) -> None:
     firm = found_firm()
-    meeting = firm.book("m", "bea", guests={"a": {"email": "a@out.example", "company_name": "Old Inc"}, "b": "b@out.example"})
+    meeting = firm.book(
+        "m",
+        "bea",
+        guests={"a": {"email": "a@out.example", "company_name": "Old Inc"}, "b": "b@out.example"},
+    )
     firm.night()
     left = meeting["guests"].pop("a")
     firm.night()
@@ -199,10 +252,16 @@ def test_s22_a_guest_who_comes_again_is_the_same_contact(found_firm: Callable[..
     assert _named(firm) == [("rooms-m", "rooms-m-a", "companyName")]
 
 
-def test_s22_a_private_meeting_sends_no_custom_field_of_the_event(found_firm: Callable[..., Firm]) -> None:
-    """s93. They may say what the meeting is about, as its title does; those of a guest are the guest's."""
+def test_s22_a_private_meeting_sends_no_custom_field_of_the_event(
+    found_firm: Callable[..., Firm],
+) -> None:
+    """s93. They may say what the meeting is about, as its title does; those of a guest are the
+    guest's.
+    """
     firm = found_firm()
-    meeting = firm.book("m", private="1", name="Secret talks", description="d", custom_badge="Project Falcon")
+    meeting = firm.book(
+        "m", private="1", name="Secret talks", description="d", custom_badge="Project Falcon"
+    )
     meeting["guests"] = {"a": {"email": "a@out.example", "custom_car": "B-AB 12"}}
     firm.book("n", custom_badge="blue")
     firm.night()
@@ -230,4 +289,7 @@ def test_s22_holds_by_every_way_of_sending(found_firm: Callable[..., Firm], way:
         firm.night(kind="plan")
         firm.approve()
         firm.apply()
-    assert _named(firm) == [("rooms-m", "rooms-m-a", "accessProfiles"), ("rooms-m", "rooms-m-a", "email")]
+    assert _named(firm) == [
+        ("rooms-m", "rooms-m-a", "accessProfiles"),
+        ("rooms-m", "rooms-m-a", "email"),
+    ]

@@ -1,4 +1,6 @@
-"""The sandbox over a real socket: who may call, what rejects a whole request, what rejects one event."""
+"""The sandbox over a real socket: who may call, what rejects a whole request, what rejects one
+event.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,23 @@ from schemas.essentry import STATUS_CANNOT_HOST
 
 @pytest.mark.parametrize(
     ("header", "status"),
-    [(None, 401), ("", 401), ("Bearer", 401), ("Basic abc", 401), ("Bearer wrong", 403), ("Bearer sandbox-token2", 403)],
+    [
+        (None, 401),
+        ("", 401),
+        ("Bearer", 401),
+        ("Basic abc", 401),
+        ("Bearer wrong", 403),
+        ("Bearer sandbox-token2", 403),
+    ],
 )
-@pytest.mark.parametrize("call", ["PUT /events", "GET /locations/1/invitations", "GET /locations/1/check-ins"])
+@pytest.mark.parametrize(
+    "call", ["PUT /events", "GET /locations/1/invitations", "GET /locations/1/check-ins"]
+)
 def test_calls_want_the_token(caller: Caller, call: str, header: str | None, status: int) -> None:
     method, path = call.split()
-    body = {"agentToken": caller.server.agent_token, "events": [event()]} if method == "PUT" else None
+    body = (
+        {"agentToken": caller.server.agent_token, "events": [event()]} if method == "PUT" else None
+    )
     headers = {} if header is None else {"Authorization": header}
     response = httpx.request(method, caller.server.base_url + path, json=body, headers=headers)
     assert response.status_code == status
@@ -37,7 +50,9 @@ def test_base_url_ends_with_the_api_prefix(caller: Caller) -> None:
     assert caller.server.base_url.endswith("/api/v2")
 
 
-@pytest.mark.parametrize("path", ["/nope", "/api/v2/nope", "/api/v2/locations/x/invitations", "/events", "/sandbox/nope"])
+@pytest.mark.parametrize(
+    "path", ["/nope", "/api/v2/nope", "/api/v2/locations/x/invitations", "/events", "/sandbox/nope"]
+)
 def test_wrong_paths_are_404_in_json(caller: Caller, path: str) -> None:
     response = caller.http.get(caller.server.url + path)
     assert response.status_code == 404
@@ -69,16 +84,25 @@ BAD_EVENTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("bad", BAD_EVENTS)
 @pytest.mark.parametrize("first", [True, False])
-def test_one_malformed_event_rejects_the_request(caller: Caller, bad: dict[str, Any], first: bool) -> None:
+def test_one_malformed_event_rejects_the_request(
+    caller: Caller, bad: dict[str, Any], first: bool
+) -> None:
     response = caller.send(*([bad, event()] if first else [event(), bad]))
     assert response.status_code == 400
     assert response.json()["errors"][0]["path"].startswith("events")
     state = caller.server.state()
-    assert (state["events"], state["contacts"], state["employees"], caller.mails()) == ({}, {}, {}, [])
+    assert (state["events"], state["contacts"], state["employees"], caller.mails()) == (
+        {},
+        {},
+        {},
+        [],
+    )
 
 
 @pytest.mark.parametrize("token", ["", "no-uuid", None, "5a4db0c5-0000-4000-8000-00000000ffff"])
-def test_a_bad_or_foreign_agent_token_rejects_the_request(caller: Caller, token: str | None) -> None:
+def test_a_bad_or_foreign_agent_token_rejects_the_request(
+    caller: Caller, token: str | None
+) -> None:
     assert caller.send(event(), agentToken=token).status_code == 400
     assert caller.server.state()["events"] == {}
 
@@ -94,12 +118,17 @@ def test_a_body_that_is_no_json_object_is_400(caller: Caller, raw: bytes) -> Non
 
 
 def test_errors_name_the_path_and_not_the_person(caller: Caller) -> None:
-    response = caller.send(event("a", guest(email="secret.person@y.example", language="secret.person")))
+    response = caller.send(
+        event("a", guest(email="secret.person@y.example", language="secret.person"))
+    )
     assert response.json()["errors"][0]["path"] == "events.0.invitations.0.language"
     assert "secret.person" not in response.text
 
 
-@pytest.mark.parametrize("query", ["ignoreMissingInvitations=1", "ignoreMissingInvitations=TRUE", "ignoreMissingInvitation=true"])
+@pytest.mark.parametrize(
+    "query",
+    ["ignoreMissingInvitations=1", "ignoreMissingInvitations=TRUE", "ignoreMissingInvitation=true"],
+)
 def test_an_odd_query_is_400(caller: Caller, query: str) -> None:
     body = {"agentToken": caller.server.agent_token, "events": [event()]}
     assert caller.http.put(f"{caller.server.base_url}/events?{query}", json=body).status_code == 400
@@ -142,7 +171,11 @@ def test_an_error_of_one_event_leaves_the_others(bad: dict[str, Any], status: st
     with serve(locations={1: {7}}, cannot_host={"left@x.example"}) as server:
         caller = Caller(server)
         bad = bad | {"invitations": [guest("bad-guest")]}
-        assert caller.put(event("first"), bad, event("last", entranceId=7, name="x" * 255)) == [OK, status, OK]
+        assert caller.put(event("first"), bad, event("last", entranceId=7, name="x" * 255)) == [
+            OK,
+            status,
+            OK,
+        ]
         assert set(server.state()["events"]) == {"first", "last"}
         assert server.state()["tombstones"] == {}
         assert "bad-guest" not in server.state()["contacts"]
@@ -157,7 +190,11 @@ def test_an_update_is_judged_as_the_event_it_leaves() -> None:
     with serve(locations={1: {7}, 2: {9}}) as server:
         caller = Caller(server)
         caller.put(event("a", entranceId=7))
-        assert caller.put({"sourceId": "a", "startsAt": "2026-03-02T10:00:00Z"}) == ["ERROR_END_NOT_AFTER_START"]
+        assert caller.put({"sourceId": "a", "startsAt": "2026-03-02T10:00:00Z"}) == [
+            "ERROR_END_NOT_AFTER_START"
+        ]
         assert caller.put({"sourceId": "a", "locationId": 2}) == ["ERROR_ENTRANCE_NOT_FOUND"]
-        assert caller.put({"sourceId": "a", "host": {"firstName": "N"}}) == ["ERROR_HOST_EMAIL_REQUIRED"]
+        assert caller.put({"sourceId": "a", "host": {"firstName": "N"}}) == [
+            "ERROR_HOST_EMAIL_REQUIRED"
+        ]
         assert caller.event() == without(event(entranceId=7), "sourceId") | {"guests": {}}

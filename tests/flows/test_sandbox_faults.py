@@ -17,7 +17,9 @@ from flows.sandbox.app import SandboxSettings, create_app
 
 
 def test_a_status_fault_applies_nothing_and_acts_once(caller: Caller) -> None:
-    caller.server.add_faults([{"kind": "status", "status": 429, "retry_after": 2, "body": {"error": "slow down"}}])
+    caller.server.add_faults(
+        [{"kind": "status", "status": 429, "retry_after": 2, "body": {"error": "slow down"}}]
+    )
     response = caller.send(event())
     assert (response.status_code, response.headers["retry-after"]) == (429, "2")
     assert response.json() == {"error": "slow down"}
@@ -26,7 +28,9 @@ def test_a_status_fault_applies_nothing_and_acts_once(caller: Caller) -> None:
 
 
 def test_a_status_fault_may_be_a_page_without_retry_after(caller: Caller) -> None:
-    caller.server.add_faults([{"kind": "status", "status": 503, "body": "<html>away</html>", "count": 2}])
+    caller.server.add_faults(
+        [{"kind": "status", "status": 503, "body": "<html>away</html>", "count": 2}]
+    )
     for _ in range(2):
         response = caller.send(event())
         assert (response.status_code, response.text) == (503, "<html>away</html>")
@@ -78,7 +82,9 @@ def test_a_patient_sender_gets_its_answer(caller: Caller, kind: str) -> None:
 
 
 def test_partial_statuses_apply_all(caller: Caller) -> None:
-    caller.server.add_faults([{"kind": "partial_statuses"}, {"kind": "partial_statuses", "source_ids": ["a", "b"]}])
+    caller.server.add_faults(
+        [{"kind": "partial_statuses"}, {"kind": "partial_statuses", "source_ids": ["a", "b"]}]
+    )
     for expected in (["a", "c"], ["c"]):
         answer = caller.send(event("a"), event("b"), event("c")).json()["events"]
         assert [row["sourceId"] for row in answer] == expected
@@ -170,9 +176,14 @@ def test_another_process_life_finds_the_state_file(tmp_path: Path) -> None:
     ever = {"leftAfter": "2020-01-01T00:00:00Z", "leftBefore": "2099-01-01T00:00:00Z"}
     with serve(**settings) as server:
         caller = Caller(server)
-        caller.put(event("a", guest("g", customFields={"1": "x"})), event("b", guest("g")), event("c"))
+        caller.put(
+            event("a", guest("g", customFields={"1": "x"})), event("b", guest("g")), event("c")
+        )
         caller.put({"sourceId": "c"} | DELETED)
-        caller.http.post(f"{server.base_url}/check-ins/transitions", json={"eventName": "ARRIVE", "invitation": {"sourceId": "g"}})
+        caller.http.post(
+            f"{server.base_url}/check-ins/transitions",
+            json={"eventName": "ARRIVE", "invitation": {"sourceId": "g"}},
+        )
         caller.put({"sourceId": "a", "invitations": [guest("g", companyName="Changed")]})
         caller.send({"sourceId": 1})
         before, mails, requests = server.state(), server.mails(), server.requests()
@@ -186,10 +197,15 @@ def test_another_process_life_finds_the_state_file(tmp_path: Path) -> None:
         ids = [row["id"] for row in caller.get("/locations/1/invitations").json()["invitations"]]
         caller.put(event("d", guest("new")))
         rows = caller.get("/locations/1/invitations").json()["invitations"]
-        assert [row["id"] > max(ids) for row in rows if row["contact"]["lastName"] == "new"] == [True]
+        assert [row["id"] > max(ids) for row in rows if row["contact"]["lastName"] == "new"] == [
+            True
+        ]
         number = requests["log"][-1]["number"]
         caller.put({"sourceId": "a", "invitations": [guest("g", firstName="N")]})
-        assert sorted(caller.mails(after=number + 1)) == [("updated", "a", "g"), ("updated", "b", "g")]
+        assert sorted(caller.mails(after=number + 1)) == [
+            ("updated", "a", "g"),
+            ("updated", "b", "g"),
+        ]
         server.reset()
     with serve(**settings) as server:
         assert (server.state()["events"], server.mails()) == ({}, [])

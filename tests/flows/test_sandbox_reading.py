@@ -19,7 +19,11 @@ EVER = {"leftAfter": "2020-01-01T00:00:00Z", "leftBefore": "2099-01-01T00:00:00Z
 
 def test_invitations_are_read_by_location_and_time(caller: Caller) -> None:
     later = {"startsAt": "2026-03-05T10:00:00Z", "endsAt": "2026-03-05T11:00:00Z"}
-    caller.put(event("a", guest("g")), event("b", guest("h"), **later), event("c", guest("i"), locationId=2))
+    caller.put(
+        event("a", guest("g")),
+        event("b", guest("h"), **later),
+        event("c", guest("i"), locationId=2),
+    )
     caller.put(event("d", guest("j")))
     caller.put({"sourceId": "d"} | DELETED)
 
@@ -58,7 +62,14 @@ def test_pages_of_invitations(caller: Caller) -> None:
     assert page(limit=1) == ["g00"]
     assert len(page()) == 20
     assert page(limit=50, offset=50) == [f"g{n}" for n in range(50, 60)]
-    for bad in ({"limit": 51}, {"limit": 0}, {"limit": "x"}, {"offset": -1}, {"endsAfter": "2026-03-01"}, {"page": 1}):
+    for bad in (
+        {"limit": 51},
+        {"limit": 0},
+        {"limit": "x"},
+        {"offset": -1},
+        {"endsAfter": "2026-03-01"},
+        {"page": 1},
+    ):
         assert caller.get(path, **bad).status_code == 400
 
 
@@ -77,12 +88,26 @@ def test_what_is_changed_by_hand_is_mailed_and_what_is_lost_is_not(tmp_path: Pat
         server.edit("remove_guest", event="a", guest="g")
         server.edit("change", event="a", name="Other")
         server.edit("lose", event="z")
-        own = {"event": "own", "startsAt": "2026-03-01T10:00:00Z", "endsAt": "2026-03-01T11:00:00Z", "locationId": 1}
+        own = {
+            "event": "own",
+            "startsAt": "2026-03-01T10:00:00Z",
+            "endsAt": "2026-03-01T11:00:00Z",
+            "locationId": 1,
+        }
         edit = {"kind": "add", **own, "guests": [{"email": "w@x.example"}]}
         assert httpx.post(f"{server.url}/sandbox/edits", json=edit).status_code == 200
-        assert httpx.post(f"{server.url}/sandbox/edits", json={"kind": "lose", "event": "z"}).status_code == 404
+        assert (
+            httpx.post(
+                f"{server.url}/sandbox/edits", json={"kind": "lose", "event": "z"}
+            ).status_code
+            == 404
+        )
         assert httpx.post(f"{server.url}/sandbox/edits", json={"kind": "dance"}).status_code == 400
-        by_hand = [(mail["kind"], mail["event"], mail["email"]) for mail in server.mails() if mail["request"] == 0]
+        by_hand = [
+            (mail["kind"], mail["event"], mail["email"])
+            for mail in server.mails()
+            if mail["request"] == 0
+        ]
         assert by_hand == [
             ("cancelled", "a", "g@guest.example"),
             ("updated", "a", "h@guest.example"),
@@ -96,7 +121,15 @@ def test_what_is_changed_by_hand_is_mailed_and_what_is_lost_is_not(tmp_path: Pat
 
 def test_a_page_may_move_while_it_is_read(caller: Caller) -> None:
     caller.put(event("a", guest("g"), guest("h"), guest("i")))
-    caller.server.add_faults([{"kind": "edit_after", "on": "get", "edit": {"kind": "remove_guest", "event": "a", "guest": "g"}}])
+    caller.server.add_faults(
+        [
+            {
+                "kind": "edit_after",
+                "on": "get",
+                "edit": {"kind": "remove_guest", "event": "a", "guest": "g"},
+            }
+        ]
+    )
     pages = [caller.get("/locations/1/invitations", limit=1, offset=n).json() for n in range(2)]
     assert [page["invitations"][0]["contact"]["lastName"] for page in pages] == ["g", "i"]
     assert [page["pageInfo"]["totalCount"] for page in pages] == [3, 2]
@@ -114,11 +147,19 @@ def test_an_unknown_location_is_404_when_locations_are_configured(caller: Caller
 def test_a_visitor_checks_in_and_leaves(caller: Caller) -> None:
     caller.put(event("a", guest("g", customFields={"1": "x"})))
     url = f"{caller.server.base_url}/check-ins/transitions"
-    arrived = caller.http.post(url, json={"eventName": "ARRIVE", "invitation": {"sourceId": "g"}}).json()
+    arrived = caller.http.post(
+        url, json={"eventName": "ARRIVE", "invitation": {"sourceId": "g"}}
+    ).json()
     assert arrived["legitimation"]["sourceId"] == "g"
-    assert (arrived["lastName"], arrived["leftAt"], arrived["customFields"]) == ("g", None, {"1": "x"})
+    assert (arrived["lastName"], arrived["leftAt"], arrived["customFields"]) == (
+        "g",
+        None,
+        {"1": "x"},
+    )
     assert caller.get("/locations/1/check-ins", **EVER).json()["checkIns"] == []
-    left = caller.http.post(url, json={"eventName": "LEAVE", "checkIn": {"id": arrived["id"]}}).json()
+    left = caller.http.post(
+        url, json={"eventName": "LEAVE", "checkIn": {"id": arrived["id"]}}
+    ).json()
     assert left["leftAt"]
     assert caller.get("/locations/1/check-ins", **EVER).json() == {
         "checkIns": [left],
@@ -131,7 +172,10 @@ def test_a_visitor_checks_in_and_leaves(caller: Caller) -> None:
 
 @pytest.mark.parametrize("given", [(), ("leftAfter",), ("leftBefore",)])
 def test_check_ins_need_both_bounds(caller: Caller, given: tuple[str, ...]) -> None:
-    assert caller.get("/locations/1/check-ins", **{name: EVER[name] for name in given}).status_code == 400
+    assert (
+        caller.get("/locations/1/check-ins", **{name: EVER[name] for name in given}).status_code
+        == 400
+    )
     assert caller.get("/locations/1/check-ins", **EVER).status_code == 200
 
 
@@ -162,7 +206,10 @@ def test_who_is_still_inside_is_answered_or_not() -> None:
 
 
 def test_a_shared_invitation_checks_in_to_the_first_live_event(caller: Caller) -> None:
-    days = {key: {"startsAt": f"2026-03-0{n}T10:00:00Z", "endsAt": f"2026-03-0{n}T11:00:00Z"} for n, key in enumerate("abc", 1)}
+    days = {
+        key: {"startsAt": f"2026-03-0{n}T10:00:00Z", "endsAt": f"2026-03-0{n}T11:00:00Z"}
+        for n, key in enumerate("abc", 1)
+    }
     caller.put(*(event(key, guest("g"), **days[key]) for key in "cba"))
     caller.put({"sourceId": "a"} | DELETED)
     body = {"eventName": "ARRIVE", "invitation": {"sourceId": "g"}}
@@ -201,7 +248,12 @@ def test_state_mails_and_requests_are_served(caller: Caller) -> None:
     assert (requests["puts"], requests["gets"], requests["rejected"]) == (2, 1, 1)
     assert (requests["events"], requests["invitations"]) == (2, 1)
     first, second = requests["log"]
-    assert (first["status"], first["applied"], first["events"], first["ignore_missing"]) == (200, True, 2, False)
+    assert (first["status"], first["applied"], first["events"], first["ignore_missing"]) == (
+        200,
+        True,
+        2,
+        False,
+    )
     assert first["bytes"] > 100
     assert (second["status"], second["applied"]) == (400, False)
 
@@ -217,7 +269,10 @@ def test_reset_forgets_everything(caller: Caller) -> None:
 
 
 def test_the_page_shows_events_escaped(caller: Caller) -> None:
-    caller.put(event("a", guest("g", firstName="<script>alert(1)</script>"), name="<b>Visit</b>"), event("z"))
+    caller.put(
+        event("a", guest("g", firstName="<script>alert(1)</script>"), name="<b>Visit</b>"),
+        event("z"),
+    )
     caller.put({"sourceId": "z"} | DELETED)
     response = httpx.get(caller.server.url + "/")
     assert response.headers["content-type"].startswith("text/html")
@@ -242,13 +297,19 @@ def test_count_only_checks_shapes_and_stores_counts() -> None:
         assert caller.put(event("a", guest()), event("b")) == [OK, OK]
         assert caller.send(event("c", colour="red")).status_code == 400
         assert server.state()["events"] == {}
-        assert (server.requests()["events"], server.requests()["invitations"], server.mails()) == (2, 1, [])
+        assert (server.requests()["events"], server.requests()["invitations"], server.mails()) == (
+            2,
+            1,
+            [],
+        )
         assert server.requests()["log"] == []
 
 
 def test_concurrent_requests_are_counted(caller: Caller) -> None:
     caller.server.add_faults([{"kind": "hang_after", "seconds": 0.5, "count": 3}])
-    threads = [threading.Thread(target=Caller(caller.server).put, args=(event(f"e{n}"),)) for n in range(3)]
+    threads = [
+        threading.Thread(target=Caller(caller.server).put, args=(event(f"e{n}"),)) for n in range(3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -14,7 +14,9 @@ def test_a_create_stores_the_event_and_invites(caller: Caller) -> None:
     assert caller.put(event("a", guest("g"), guest("h", companyName="Y", language="FR"))) == [OK]
     shown = caller.event()
     assert shown["startsAt"] == "2026-03-01T10:00:00+01:00"
-    assert shown["guests"]["h"] == without(guest("h", companyName="Y", language="FR"), "sourceId") | {"effectiveCustomFields": {}}
+    assert shown["guests"]["h"] == without(
+        guest("h", companyName="Y", language="FR"), "sourceId"
+    ) | {"effectiveCustomFields": {}}
     assert caller.mails() == [("invited", "a", "g"), ("invited", "a", "h")]
     (first, _) = caller.server.mails()
     assert first["email"] == "g@guest.example"
@@ -64,7 +66,9 @@ def test_any_difference_mails_every_guest_once(caller: Caller, change: dict[str,
 def test_nothing_different_mails_nobody(caller: Caller) -> None:
     caller.put(event("a", guest("g", customFields={"1": "x"}), customFields={"1": "y"}))
     caller.put(event("a", guest("g", customFields={"1": "x"}), customFields={"1": "y"}))
-    caller.put({"sourceId": "a", "startsAt": "2026-03-01T09:00:00Z", "host": {"email": "host@x.example"}})
+    caller.put(
+        {"sourceId": "a", "startsAt": "2026-03-01T09:00:00Z", "host": {"email": "host@x.example"}}
+    )
     assert caller.mails(after=1) == []
 
 
@@ -145,7 +149,10 @@ def test_deleted_at_of_a_guest_needs_the_parameter(caller: Caller) -> None:
     caller.put({"sourceId": "a", "invitations": [guest("g") | DELETED, guest("h")]})
     assert set(caller.event()["guests"]) == {"g", "h"}
     assert caller.mails(after=1) == []
-    caller.put({"sourceId": "a", "invitations": [{"sourceId": "g"} | DELETED, guest("x") | DELETED]}, ignore_missing=True)
+    caller.put(
+        {"sourceId": "a", "invitations": [{"sourceId": "g"} | DELETED, guest("x") | DELETED]},
+        ignore_missing=True,
+    )
     assert set(caller.event()["guests"]) == {"h"}
     assert "x" not in caller.server.state()["contacts"]
     assert caller.mails(after=2) == [("cancelled", "a", "g")]
@@ -179,7 +186,11 @@ def test_a_guest_keeps_the_fields_that_are_not_sent(caller: Caller) -> None:
     caller.put(event("a", guest("g", customFields={"1": "x"})))
     caller.put({"sourceId": "a", "invitations": [{"sourceId": "g", "accessProfiles": []}]})
     shown = caller.event()["guests"]["g"]
-    assert (shown["customFields"], shown["accessProfiles"], shown["firstName"]) == ({"1": "x"}, [], "G")
+    assert (shown["customFields"], shown["accessProfiles"], shown["firstName"]) == (
+        {"1": "x"},
+        [],
+        "G",
+    )
 
 
 def test_a_changed_event_and_guest_are_one_mail_each(caller: Caller) -> None:
@@ -200,25 +211,36 @@ def test_a_guest_without_email_is_mailed_nothing(caller: Caller) -> None:
 
 
 def test_the_same_invitation_id_elsewhere_is_one_contact(caller: Caller) -> None:
-    caller.put(event("a", guest("g")), event("b", guest("g")), event("c", guest("g")), event("d", guest("h")))
+    caller.put(
+        event("a", guest("g")),
+        event("b", guest("g")),
+        event("c", guest("g")),
+        event("d", guest("h")),
+    )
     caller.put({"sourceId": "c"} | DELETED)
     caller.put({"sourceId": "a", "invitations": [guest("g", email="new@y.example", firstName="N")]})
     state = caller.server.state()
     assert state["contacts"]["g"]["email"] == "new@y.example"
     assert state["events"]["b"]["guests"]["g"]["firstName"] == "N"
     assert sorted(caller.mails(after=2)) == [("updated", "a", "g"), ("updated", "b", "g")]
-    assert {mail["email"] for mail in caller.server.mails() if mail["request"] == 3} == {"new@y.example"}
+    assert {mail["email"] for mail in caller.server.mails() if mail["request"] == 3} == {
+        "new@y.example"
+    }
 
 
 def test_a_contact_changed_in_both_events_of_a_request_is_mailed_once_each(caller: Caller) -> None:
     caller.put(event("a", guest("g")), event("b", guest("g")))
     changed = guest("g", firstName="N")
-    caller.put({"sourceId": "a", "invitations": [changed]}, {"sourceId": "b", "invitations": [changed]})
+    caller.put(
+        {"sourceId": "a", "invitations": [changed]}, {"sourceId": "b", "invitations": [changed]}
+    )
     assert sorted(caller.mails(after=1)) == [("updated", "a", "g"), ("updated", "b", "g")]
 
 
 def test_composite_ids_stay_independent(caller: Caller) -> None:
-    caller.put(event("a", guest("a-g", email="g@y.example")), event("b", guest("b-g", email="g@y.example")))
+    caller.put(
+        event("a", guest("a-g", email="g@y.example")), event("b", guest("b-g", email="g@y.example"))
+    )
     caller.put({"sourceId": "a", "invitations": [guest("a-g", email="g@y.example", firstName="N")]})
     assert caller.event("b")["guests"]["b-g"]["firstName"] == "G"
     assert caller.mails(after=1) == [("updated", "a", "a-g")]
@@ -234,7 +256,13 @@ def test_a_contact_outlives_its_removal_only_where_it_is_invited(caller: Caller)
 def test_without_source_id_a_guest_is_matched_by_email_and_name(caller: Caller) -> None:
     anna = {"email": "anna@y.example", "firstName": "Anna", "lastName": "A"}
     caller.put(event("a", anna, guest("g")))
-    caller.put(event("a", anna | {"email": "ANNA@y.example", "companyName": "Y"}, without(guest("g"), "sourceId")))
+    caller.put(
+        event(
+            "a",
+            anna | {"email": "ANNA@y.example", "companyName": "Y"},
+            without(guest("g"), "sourceId"),
+        )
+    )
     assert len(caller.event()["guests"]) == 2
     assert caller.mails(after=1) == [("updated", "a", None)]
     caller.put(event("a", anna | {"firstName": "Ann"}, guest("g")))
@@ -242,7 +270,14 @@ def test_without_source_id_a_guest_is_matched_by_email_and_name(caller: Caller) 
 
 
 def test_custom_fields_of_the_event_are_the_default_for_each_guest(caller: Caller) -> None:
-    caller.put(event("a", guest("g", customFields={"1": "own"}), guest("h"), customFields={"1": "all", "2": "both"}))
+    caller.put(
+        event(
+            "a",
+            guest("g", customFields={"1": "own"}),
+            guest("h"),
+            customFields={"1": "all", "2": "both"},
+        )
+    )
     guests = caller.event()["guests"]
     assert guests["g"]["effectiveCustomFields"] == {"1": "own", "2": "both"}
     assert guests["h"]["effectiveCustomFields"] == {"1": "all", "2": "both"}

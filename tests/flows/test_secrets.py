@@ -1,4 +1,6 @@
-"""What must never be seen outside: tokens, database passwords, addresses and names, in everything that a night writes at the most talkative level."""
+"""What must never be seen outside: tokens, database passwords, addresses and names, in everything
+that a night writes at the most talkative level.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
 TOKEN, AGENT, PASSWORD = "tok-5ecret", "5a4db0c5-0000-4000-8000-00005ec4e700", "pa55word-5ecret"
 PEOPLE = ("Geheimrat", "geheim.gast", "Hostilia", "hostilia.wirt", "verdorben")
 KEEPS_PEOPLE = {  # what essentry holds and what is sent; the state file is its owner's alone
-    ("snapshot_events", "payload"), ("plan_changes", "after"), ("plan_changes", "body"), ("plan_changes", "fields_json"),
+    ("snapshot_events", "payload"), ("plan_changes", "after"), ("plan_changes", "body"),
+    ("plan_changes", "fields_json"),
     ("plan_changes", "guests_json"),
 }  # fmt: skip
 
@@ -41,15 +44,28 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
 
 
 @pytest.fixture
-def told(tmp_path: Path, sandbox: SandboxServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Four nights with everything that can go wrong, from a PostgreSQL with a password: what was logged, raised, stored and reported."""
+def told(
+    tmp_path: Path,
+    sandbox: SandboxServer,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> dict[str, Any]:
+    """Four nights with everything that can go wrong, from a PostgreSQL with a password: what was
+    logged, raised, stored and reported.
+    """
     for name in ("sqlalchemy", "httpx", "httpcore", "prefect", "alembic", "asyncio"):
         logging.getLogger(name).propagate = True
     caplog.set_level(logging.DEBUG)
     firm = Firm(tmp_path, sandbox, max_mails_per_guest=0)
     guest = {"email": "geheim.gast@out.example", "first_name": "Karl", "last_name": "Geheimrat"}
     firm.book("a", guests={"x": guest}, host="hostilia.wirt@corp.example")
-    firm.book("b", guests={"x": {"email": "geheim.gast@out", "last_name": "Geheimrat"}, "y": "verdorben@@out.example"})
+    firm.book(
+        "b",
+        guests={
+            "x": {"email": "geheim.gast@out", "last_name": "Geheimrat"},
+            "y": "verdorben@@out.example",
+        },
+    )
     firm.book("c", guests={"y": {**guest, "email": None}}, host="hostilia.wirt at corp")
     raised: list[str] = []
 
@@ -61,17 +77,35 @@ def told(tmp_path: Path, sandbox: SandboxServer, caplog: pytest.LogCaptureFixtur
 
     with database("postgresql", tmp_path) as engine:
         firm.write()
-        with sa.create_engine(f"sqlite:///{tmp_path / 'rooms.sqlite'}").connect() as source, engine.begin() as target:
+        with (
+            sa.create_engine(f"sqlite:///{tmp_path / 'rooms.sqlite'}").connect() as source,
+            engine.begin() as target,
+        ):
             for table in ("events", "guests"):
-                rows = [dict(row) for row in source.exec_driver_sql(f"SELECT * FROM {table}").mappings()]
+                rows = [
+                    dict(row) for row in source.exec_driver_sql(f"SELECT * FROM {table}").mappings()
+                ]
                 columns = ", ".join(f"{name} TEXT" for name in rows[0])
                 target.exec_driver_sql(f"CREATE TABLE {table} ({columns})")
-                target.execute(sa.text(f"INSERT INTO {table} VALUES ({', '.join(':' + name for name in rows[0])})"), rows)
+                target.execute(
+                    sa.text(
+                        f"INSERT INTO {table} VALUES ({', '.join(':' + name for name in rows[0])})"
+                    ),
+                    rows,
+                )
         url = engine.url.set(password=PASSWORD).render_as_string(hide_password=False)
         firm.source_settings["rooms"] = {"url": url}
         run(firm.config)  # stopped by max_mails_per_guest, whose causes are people
         firm.sections["guards"] |= {"max_mails_per_guest": 10}
-        sandbox.add_faults([{"kind": "reject_event", "source_id": "rooms-a", "code": "ERROR_USER_CANNOT_HOST_AT_LOCATION"}])
+        sandbox.add_faults(
+            [
+                {
+                    "kind": "reject_event",
+                    "source_id": "rooms-a",
+                    "code": "ERROR_USER_CANNOT_HOST_AT_LOCATION",
+                }
+            ]
+        )
         run(firm.config)
         sandbox.clear_faults()
         firm.sections["essentry"] = {"retry_budget_seconds": 0, "timeout_seconds": 1}
@@ -83,8 +117,15 @@ def told(tmp_path: Path, sandbox: SandboxServer, caplog: pytest.LogCaptureFixtur
         firm.source_settings["rooms"] = {"url": re.sub(r":\d+/", ":1/", url)}
         run(firm.config)  # nobody listens there
     out, err = capfd.readouterr()
-    logs = "\n".join(f"{record.name} {record.getMessage()} {record.exc_info or ''}" for record in caplog.records)
-    return {"logs": logs + out + err, "raised": "\n".join(raised), "folder": tmp_path, "records": caplog.records}
+    logs = "\n".join(
+        f"{record.name} {record.getMessage()} {record.exc_info or ''}" for record in caplog.records
+    )
+    return {
+        "logs": logs + out + err,
+        "raised": "\n".join(raised),
+        "folder": tmp_path,
+        "records": caplog.records,
+    }
 
 
 def read_engine() -> str:
@@ -97,7 +138,8 @@ def read_engine() -> str:
 
 
 def test_no_secret_and_no_person_leaves_a_night(told: dict[str, Any]) -> None:
-    assert "ERROR_USER_CANNOT_HOST" in told["logs"] + read_engine()  # what is looked at is not empty
+    # what is looked at is not empty
+    assert "ERROR_USER_CANNOT_HOST" in told["logs"] + read_engine()
     assert len(told["records"]) > 50
     assert "source rooms" in told["raised"]
     seen = {"logs": told["logs"], "exceptions": told["raised"], "Prefect": read_engine()}
@@ -108,7 +150,9 @@ def test_no_secret_and_no_person_leaves_a_night(told: dict[str, Any]) -> None:
 
     # the state store: no secret anywhere, people only where what essentry holds is kept
     state = told["folder"] / "state.sqlite"
-    content = state.read_bytes() + b"".join(path.read_bytes() for path in told["folder"].glob("state.sqlite-*"))
+    content = state.read_bytes() + b"".join(
+        path.read_bytes() for path in told["folder"].glob("state.sqlite-*")
+    )
     assert not [secret for secret in (TOKEN, AGENT, PASSWORD) if secret.encode() in content]
     engine = sa.create_engine(f"sqlite:///{state}")
     described = sa.MetaData()
@@ -118,14 +162,25 @@ def test_no_secret_and_no_person_leaves_a_night(told: dict[str, Any]) -> None:
             for row in connection.execute(sa.select(table)).mappings():
                 for column, value in row.items():
                     if (table.name, column) not in KEEPS_PEOPLE:
-                        assert not [who for who in PEOPLE if who.lower() in str(value).lower()], (table.name, column, value)
+                        assert not [who for who in PEOPLE if who.lower() in str(value).lower()], (
+                            table.name,
+                            column,
+                            value,
+                        )
 
     # reports: no secret; masked ones name nobody
-    files = [path for name in ("runs", "masked") for path in (told["folder"] / name).rglob("*") if path.is_file()]
+    files = [
+        path
+        for name in ("runs", "masked")
+        for path in (told["folder"] / name).rglob("*")
+        if path.is_file()
+    ]
     assert {path.name for path in files} >= {"report.json", "report.md", "changes.csv"}
     for path in files:
         content = path.read_bytes()
-        assert not [secret for secret in (TOKEN, AGENT, PASSWORD) if secret.encode() in content], path
+        assert not [secret for secret in (TOKEN, AGENT, PASSWORD) if secret.encode() in content], (
+            path
+        )
         if "masked" in path.parts:
             assert not [who for who in PEOPLE if who.lower().encode() in content.lower()], path
 

@@ -1,4 +1,6 @@
-"""Parts of a night on the disk: what is laid down is there again, and nothing of a night outlives it, however it ends."""
+"""Parts of a night on the disk: what is laid down is there again, and nothing of a night outlives
+it, however it ends.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ FRAME = pd.DataFrame(
         "text": pd.Series(["Łuczak", None, ""], dtype="str"),
         "number": pd.Series([1, None, 3], dtype="Int64"),
         "flag": pd.Series([True, None, False], dtype="boolean"),
-        "at": pd.to_datetime(["2027-01-04T07:00:00Z", None, "2027-01-05T07:00:00Z"], utc=True).astype("datetime64[us, UTC]"),
+        "at": pd.to_datetime(
+            ["2027-01-04T07:00:00Z", None, "2027-01-05T07:00:00Z"], utc=True
+        ).astype("datetime64[us, UTC]"),
     }
 )
 
@@ -63,7 +67,9 @@ def test_parts_of_a_killed_run_go_with_the_next_and_those_of_a_living_one_stay(t
         "with open_shelf(Path(sys.argv[1])) as shelf:\n"
         "    shelf.put('Ada Lovelace'); print(shelf.folder, flush=True); time.sleep(600)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         theirs = Path(other.stdout.readline().strip())
         with open_shelf(tmp_path):
@@ -76,24 +82,38 @@ def test_parts_of_a_killed_run_go_with_the_next_and_those_of_a_living_one_stay(t
 
 def test_a_folder_that_cannot_be_used_is_told_with_the_key(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match=r"scale\.folder: .*file.*name a folder"), open_shelf(tmp_path / "file"):
+    with (
+        pytest.raises(ConfigurationError, match=r"scale\.folder: .*file.*name a folder"),
+        open_shelf(tmp_path / "file"),
+    ):
         pass
 
 
 def test_a_disk_that_fails_is_told_with_the_key(tmp_path):
-    with open_shelf(tmp_path / "parts") as shelf, pytest.raises(StateError, match=r"scale\.folder: .*make room"):
+    with (
+        open_shelf(tmp_path / "parts") as shelf,
+        pytest.raises(StateError, match=r"scale\.folder: .*make room"),
+    ):
         Shelf(shelf.folder / "gone").put(FRAME)
 
 
 def test_a_folder_without_partitions_is_refused(tmp_path):
-    source = '[sources.rooms]\nurl = "sqlite:///s.sqlite"\nevents_sql = "e.sql"\nguests_sql = "g.sql"\ntimes = "utc"\n'
+    source = (
+        '[sources.rooms]\nurl = "sqlite:///s.sqlite"\nevents_sql = "e.sql"\nguests_sql = '
+        '"g.sql"\ntimes = "utc"\n'
+    )
     (tmp_path / "c.toml").write_text(source + '[scale]\nfolder = "parts"\n')
     with pytest.raises(ConfigurationError, match=r"scale\.partitions over 1"):
         load_config(tmp_path / "c.toml")
 
 
 def _changes(ids: np.ndarray, starts: np.ndarray) -> pd.DataFrame:
-    frame = pd.DataFrame({"source_id": [f"r-{n}" for n in ids], "starts_at": pd.to_datetime(starts, unit="h", utc=True).as_unit("us")})
+    frame = pd.DataFrame(
+        {
+            "source_id": [f"r-{n}" for n in ids],
+            "starts_at": pd.to_datetime(starts, unit="h", utc=True).as_unit("us"),
+        }
+    )
     frame = frame.reindex(columns=CHANGE_COLUMNS).astype({"source_id": "str", "after": "str"})
     frame = frame.assign(action="update", after="after " + frame["source_id"])
     return frame.iloc[find_order(frame)].reset_index(drop=True)
@@ -103,13 +123,22 @@ def _changes(ids: np.ndarray, starts: np.ndarray) -> pd.DataFrame:
 def test_runs_are_merged_into_the_pages_of_the_whole(in_file, tmp_path):
     random = np.random.default_rng(7)
     rows = 2 * PAGE_ROWS + 77
-    ids, starts, part = random.permutation(rows), random.integers(0, 500, rows), random.integers(0, 5, rows)
+    ids, starts, part = (
+        random.permutation(rows),
+        random.integers(0, 500, rows),
+        random.integers(0, 5, rows),
+    )
     part[part == 3] = 2  # one run is empty
     whole = _changes(ids, starts)
     runs = [_changes(ids[part == number], starts[part == number]) for number in range(5)]
     place = pd.Series(part, index=[f"r-{n}" for n in ids])
     with open_shelf(tmp_path if in_file else None) as shelf:
-        pages = list(merge_pages([shelve_pages(shelf, run, None) for run in runs], place[whole["source_id"]].to_numpy()))
+        pages = list(
+            merge_pages(
+                [shelve_pages(shelf, run, None) for run in runs],
+                place[whole["source_id"]].to_numpy(),
+            )
+        )
         if in_file:
             assert list(shelf.folder.iterdir()) == []
     assert [len(page) for page in pages] == [PAGE_ROWS, PAGE_ROWS, 77]

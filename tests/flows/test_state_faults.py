@@ -1,4 +1,6 @@
-"""What a failing state store does to a night: one clear message, exit code 2, nothing sent before it is safe; the next run ends in the truth."""
+"""What a failing state store does to a night: one clear message, exit code 2, nothing sent before
+it is safe; the next run ends in the truth.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def disk(tmp_path) -> Iterator[Path]:
     """A disk of two megabytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("a small disk can only be mounted by root")
     yield folder
@@ -86,7 +90,8 @@ def test_disk_full_under_the_reports(home, disk, sandbox):
     filler = fill_disk(disk)
     applied = home.run("apply", "latest")
     assert_refused(applied, "the report in", "make room", "what the run did is in the state store")
-    assert len(sandbox.state()["events"]) == len(home.company.truth())  # it was sent, and is remembered
+    # it was sent, and is remembered
+    assert len(sandbox.state()["events"]) == len(home.company.truth())
     filler.unlink()
     runs = json.loads(home.run("runs", "--json").out)
     assert [run["kind"] for run in runs] == ["apply", "plan"]
@@ -125,13 +130,19 @@ def _wait_a_second() -> None:
 def test_locked_by_another_program(home, sandbox):
     assert home.run("plan").code == 0
     script = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN EXCLUSIVE'); print('held', flush=True); sys.stdin.read()"
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN EXCLUSIVE'); "
+        "print('held', flush=True); sys.stdin.read()"
     )
     command = ["python", "-c", script, home.folder / "state.sqlite"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        assert_refused(home.run("apply", "latest", before=_wait_a_second), "another program holds it; end that program")
+        assert_refused(
+            home.run("apply", "latest", before=_wait_a_second),
+            "another program holds it; end that program",
+        )
         other.communicate("")
     assert sandbox.requests()["puts"] == 0
     home.assert_truth()
@@ -186,14 +197,24 @@ def test_clock_that_was_put_back(home, sandbox):
     real = {"ESSENTRY_SYNC_ESSENTRY__BASE_URL": "https://essentry.invalid/api/v2"}
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     with sqlite3.connect(home.folder / "state.sqlite") as connection:
-        connection.execute("UPDATE identity SET base_url = ?", [real["ESSENTRY_SYNC_ESSENTRY__BASE_URL"]])
+        connection.execute(
+            "UPDATE identity SET base_url = ?", [real["ESSENTRY_SYNC_ESSENTRY__BASE_URL"]]
+        )
         values = ("r1", "sync", "done", round(tomorrow.timestamp() * 1_000_000))
-        connection.execute("INSERT INTO runs (run_id, kind, status, as_of, started_at) VALUES (?, ?, ?, ?, 1)", values)
+        connection.execute(
+            "INSERT INTO runs (run_id, kind, status, as_of, started_at) VALUES (?, ?, ?, ?, 1)",
+            values,
+        )
         # and that run was killed later: no run could hold a lease for so long
         later = round((tomorrow + timedelta(hours=1)).timestamp() * 1_000_000)
-        connection.execute("INSERT INTO lease (id, holder, run_id, expires_at) VALUES (1, 'here:1:r2', 'r2', ?)", [later])
+        connection.execute(
+            "INSERT INTO lease (id, holder, run_id, expires_at) VALUES (1, 'here:1:r2', 'r2', ?)",
+            [later],
+        )
     connection.close()
-    assert_refused(home.run("apply", "latest", **real), "is before the last run", "correct the clock")
+    assert_refused(
+        home.run("apply", "latest", **real), "is before the last run", "correct the clock"
+    )
     with sqlite3.connect(home.folder / "state.sqlite") as connection:
         connection.execute("UPDATE identity SET base_url = ?", [sandbox.base_url])
     connection.close()
@@ -201,7 +222,7 @@ def test_clock_that_was_put_back(home, sandbox):
     home.assert_truth()
 
 
-# -- PostgreSQL --------------------------------------------------------------------------------------------------------
+# -- PostgreSQL ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_readers_do_not_wait_for_a_writer(tmp_path):
         assert snapshot(again) == {}
 
 
-# -- failures ------------------------------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------
 
 
 def refusal(url: str, **options: Any) -> str:
@@ -51,15 +51,21 @@ def test_file_is_its_owners_alone(tmp_path):
 
 
 def test_no_store_yet(tmp_path):
-    assert "run `essentry-sync plan`" in refusal(f"sqlite:///{tmp_path}/state.sqlite", migrate=False)
+    assert "run `essentry-sync plan`" in refusal(
+        f"sqlite:///{tmp_path}/state.sqlite", migrate=False
+    )
     assert not list(tmp_path.iterdir())
     (tmp_path / "state.sqlite").touch()
-    assert "run `essentry-sync plan`" in refusal(f"sqlite:///{tmp_path}/state.sqlite", migrate=False)
+    assert "run `essentry-sync plan`" in refusal(
+        f"sqlite:///{tmp_path}/state.sqlite", migrate=False
+    )
 
 
 def test_file_that_is_no_database(tmp_path):
     (tmp_path / "state.sqlite").write_text("name,starts_at\n" * 500, encoding="utf-8")
-    assert "is no SQLite database: correct state.url" in refusal(f"sqlite:///{tmp_path}/state.sqlite")
+    assert "is no SQLite database: correct state.url" in refusal(
+        f"sqlite:///{tmp_path}/state.sqlite"
+    )
     (tmp_path / "folder").mkdir()
     assert "correct state.url" in refusal(f"sqlite:///{tmp_path}/folder")
 

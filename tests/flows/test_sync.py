@@ -1,4 +1,6 @@
-"""The Prefect flow on a real Prefect server: steps, states, artifacts, names, and failures without a traceback."""
+"""The Prefect flow on a real Prefect server: steps, states, artifacts, names, and failures without
+a traceback.
+"""
 
 import os
 import subprocess
@@ -30,7 +32,9 @@ def task_states(flow_run_id):
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+        runs = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+        )
     return {run.name: run.state_name for run in runs}
 
 
@@ -116,14 +120,26 @@ def test_database_urls_come_from_connector_and_secret_blocks(company, monkeypatc
     file = company.folder / "source.sqlite"
     Connector(connection_info={"driver": "sqlite+aiosqlite", "database": str(file)}).save(name)
     Secret(value="sqlite:///state.sqlite").save(f"state-{name}")
-    text = company.path.read_text().replace('url = "sqlite:///source.sqlite"', f'url_block = "{name}"')
-    company.path.write_text(text.replace('url = "sqlite:///state.sqlite"', f'url_block = "state-{name}"'))
+    text = company.path.read_text().replace(
+        'url = "sqlite:///source.sqlite"', f'url_block = "{name}"'
+    )
+    company.path.write_text(
+        text.replace('url = "sqlite:///state.sqlite"', f'url_block = "state-{name}"')
+    )
     assert company.night().exit_code == 0
     assert company.held() == {"1": ["ada@out.example"]}
     moved = file.rename(company.folder / "moved.sqlite")
-    Connector(connection_info=SecretStr(f"sqlite:///{moved}")).save(name, overwrite=True)  # rotated: no new configuration
+    # rotated: no new configuration
+    Connector(connection_info=SecretStr(f"sqlite:///{moved}")).save(name, overwrite=True)
     assert company.night().report["counts"]["unchanged"] == 1
-    parts = {"driver": "postgresql+asyncpg", "username": "me", "password": "p@ss/word", "host": "db", "port": 5432, "database": "x"}
+    parts = {
+        "driver": "postgresql+asyncpg",
+        "username": "me",
+        "password": "p@ss/word",
+        "host": "db",
+        "port": 5432,
+        "database": "x",
+    }
     Connector(connection_info=parts).save(name, overwrite=True)
     assert read_block(f"sqlalchemy-connector/{name}") == "postgresql://me:p%40ss%2Fword@db:5432/x"
 
@@ -131,7 +147,10 @@ def test_database_urls_come_from_connector_and_secret_blocks(company, monkeypatc
 def test_unreachable_prefect_server_is_one_message(company):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(ConfigurationError, match="does not answer"):
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(ConfigurationError, match="does not answer"),
+    ):
         run_sync(company.config(), as_of=company.now)
     assert company.sandbox.requests()["puts"] == 0
 
@@ -141,12 +160,16 @@ def test_terminal_says_which_server_and_nothing_of_the_engine(server, company, t
     company.write({"1": ["ada@out.example"]})
     environment = dict(os.environ)
     if server != "named":  # as on a machine that has never seen Prefect
-        environment = {name: value for name, value in environment.items() if not name.startswith("PREFECT_")}
+        environment = {
+            name: value for name, value in environment.items() if not name.startswith("PREFECT_")
+        }
         environment["PREFECT_HOME"] = str(tmp_path / "home")
     if server == "dead":
         environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
     command = [sys.executable, "-m", "flows", "sync", "--config", str(company.path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
     lines = done.stdout.splitlines()
     if server == "dead":
         assert done.returncode == 2
@@ -156,6 +179,10 @@ def test_terminal_says_which_server_and_nothing_of_the_engine(server, company, t
     assert done.returncode == 0
     assert done.stderr == ""
     lines = [line for line in lines if "…" not in line]  # signs of life of a slow machine
-    assert lines[0].startswith("Prefect: no server is configured" if server == "none" else "Prefect: the run shows at http://127.0.0.1:")
+    assert lines[0].startswith(
+        "Prefect: no server is configured"
+        if server == "none"
+        else "Prefect: the run shows at http://127.0.0.1:"
+    )
     assert "done: 1 change" in lines
     assert not [line for line in lines if "INFO" in line or "Traceback" in line]

@@ -1,4 +1,6 @@
-"""`sync --event` as a process: what it prints, how it ends, and what becomes of one that is killed."""
+"""`sync --event` as a process: what it prints, how it ends, and what becomes of one that is
+killed.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ Call = Callable[..., CompletedProcess[str]]
 
 @pytest.fixture
 def call(firm: Firm) -> Call:
-    """Runs a command on a firm of three meetings that essentry holds, of which two have changed since."""
+    """Runs a command on a firm of three meetings that essentry holds, of which two have changed
+    since.
+    """
     (firm.folder / "c.toml").write_text(
         f'[essentry]\nbase_url="{firm.sandbox.base_url}"\ntimeout_seconds=60\n[state]\nurl="sqlite:///state.sqlite"\nlease_seconds=5\n'
         '[report]\ndirectory="runs"\n[guards]\napprove_first_run=false\n[sources.rooms]\nurl="sqlite:///rooms.sqlite"\n'
@@ -75,7 +79,9 @@ def test_it_tells_each_step_and_the_others_wait(call: Call, firm: Firm) -> None:
         (("--source", "hr"), "the configuration names rooms"),
     ],
 )
-def test_what_is_typed_wrongly_ends_with_2_and_the_remedy(call: Call, firm: Firm, arguments: tuple[str, ...], told: str) -> None:
+def test_what_is_typed_wrongly_ends_with_2_and_the_remedy(
+    call: Call, firm: Firm, arguments: tuple[str, ...], told: str
+) -> None:
     done = call("sync", *arguments)
     assert (done.returncode, told in done.stderr) == (2, True), done.stderr
     assert "nobody@" not in done.stderr
@@ -88,15 +94,32 @@ def test_its_plan_is_applied_by_its_id_and_is_never_the_latest(call: Call, firm:
     assert call("apply", some).returncode == 0
     assert [event for _, event, _, _ in firm.new_mails()] == ["rooms-m000"]
     stale = call("apply", "latest")
-    assert (stale.returncode, f"the plan {whole} is stale" in stale.stderr) == (2, True), stale.stderr
+    assert (stale.returncode, f"the plan {whole} is stale" in stale.stderr) == (2, True), (
+        stale.stderr
+    )
 
 
 def test_s08_a_killed_run_is_mended_by_the_next_night(call: Call, firm: Firm) -> None:
     """essentry has applied the request, and its answer has met nobody."""
     before = firm.puts()
     firm.sandbox.add_faults([{"kind": "hang_after"}])
-    command = [sys.executable, "-m", "flows", "sync", "--event", "m000", "--config", str(firm.folder / "c.toml")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ, cwd=Path.cwd()) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "flows",
+        "sync",
+        "--event",
+        "m000",
+        "--config",
+        str(firm.folder / "c.toml"),
+    ]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ,
+        cwd=Path.cwd(),
+    ) as process:
         while firm.puts() == before and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)

@@ -1,4 +1,6 @@
-"""S18: what another integration created is known from the day it is taken over, due or not; and leftovers tells it apart."""
+"""S18: what another integration created is known from the day it is taken over, due or not; and
+leftovers tells it apart.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +30,32 @@ def adopt(firm: Firm, keys: list[str], sandbox: SandboxServer) -> list[str]:
     events, lines = [], ["source,source_event_id,event_id,guest,invitation_id"]
     for key in keys:
         meeting = firm.meetings["rooms"][key]
-        start = meeting["start"] if isinstance(meeting["start"], datetime) else firm.now + timedelta(days=30)
+        start = (
+            meeting["start"]
+            if isinstance(meeting["start"], datetime)
+            else firm.now + timedelta(days=30)
+        )
         guest, who = next(iter(meeting["guests"].items()))
-        people = [{"sourceId": f"oldinv-{key}", "email": who if "@" in who else f"{guest}@out.example"}]
+        people = [
+            {"sourceId": f"oldinv-{key}", "email": who if "@" in who else f"{guest}@out.example"}
+        ]
         plain = {
             "sourceId": f"old-{key}",
             "name": "Visit",
             "startsAt": start.isoformat(),
             "endsAt": (start + timedelta(hours=1)).isoformat(),
         }
-        events.append(plain | {"locationId": 11, "host": {"email": "host@corp.example"}, "invitations": people})
+        events.append(
+            plain
+            | {"locationId": 11, "host": {"email": "host@corp.example"}, "invitations": people}
+        )
         lines.append(f"rooms,{key},old-{key},{guest},oldinv-{key}")
     headers = {"Authorization": f"Bearer {sandbox.token}"}
-    answer = httpx.put(f"{sandbox.base_url}/events", json={"agentToken": sandbox.agent_token, "events": events}, headers=headers)
+    answer = httpx.put(
+        f"{sandbox.base_url}/events",
+        json={"agentToken": sandbox.agent_token, "events": events},
+        headers=headers,
+    )
     assert {event["status"] for event in answer.json()["events"]} == {"SUCCESS"}
     file = firm.folder / "ids.csv"
     file.write_text("\n".join(lines) + "\n")
@@ -59,7 +74,9 @@ FATES: dict[str, dict[str, Any]] = {
 @pytest.mark.share(2)
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.parametrize("end", ["cancelled", "absent"])
-def test_s18_the_later_cancellation_of_what_was_not_due_reaches_essentry(firm: Firm, fate: str, end: str) -> None:
+def test_s18_the_later_cancellation_of_what_was_not_due_reaches_essentry(
+    firm: Firm, fate: str, end: str
+) -> None:
     firm.sections["window"] = {"days_ahead": 60}
     firm.book("m", "ada", **FATES[fate])
     firm.book("n", "bob")
@@ -91,7 +108,9 @@ def test_s18_what_comes_due_is_an_update_under_the_id_taken_over(firm: Firm) -> 
     assert not [mail for mail in firm.new_mails() if mail[0] != "updated"]
 
 
-def test_s18_what_is_cancelled_already_is_told_and_goes_with_the_next_night_and_what_is_over_stays(firm: Firm) -> None:
+def test_s18_what_is_cancelled_already_is_told_and_goes_with_the_next_night_and_what_is_over_stays(
+    firm: Firm,
+) -> None:
     firm.book("off", "ada", status="cancelled")
     firm.book("past", "bob", start=firm.now - timedelta(days=3))
     told = "\n".join(adopt(firm, ["off", "past"], firm.sandbox))
@@ -107,7 +126,8 @@ def test_leftovers_after_adopt_knows_what_was_taken_over(firm: Firm, fate: str) 
     adopt(firm, ["m"], firm.sandbox)
     with open_state(firm.config) as state:
         left = list_left_over(firm.config, state)
-    # of a row that could not be read the place is not known, so its invitation is listed, and nothing crashes
+    # of a row that could not be read the place is not known, so its invitation is listed, and
+    # nothing crashes
     assert len(left) == (1 if fate == "quarantined" else 0)
 
 
@@ -115,7 +135,11 @@ def test_leftovers_an_id_alone_explains_one_invitation_at_its_place_and_start() 
     at = datetime(2026, 12, 1, 9, tzinfo=UTC)
     payload = '{"sourceId": "old", "invitations": [{"sourceId": "i1"}]}'
     events = [
-        {"id": n, "event": {"locationId": 11, "startsAt": at.isoformat(), "name": "x"}, "contact": {"email": f"g{n}@x.example"}}
+        {
+            "id": n,
+            "event": {"locationId": 11, "startsAt": at.isoformat(), "name": "x"},
+            "contact": {"email": f"g{n}@x.example"},
+        }
         for n in (1, 2)
     ]
     assert len(find_left_over(events, [payload], places={"old": (11, at)})) == 1
@@ -123,7 +147,7 @@ def test_leftovers_an_id_alone_explains_one_invitation_at_its_place_and_start() 
     assert len(find_left_over(events, [payload])) == 2
 
 
-# -- the demo writes over nothing but a demo -----------------------------------------------------------------------------------
+# -- the demo writes over nothing but a demo -------------------------------------------------------
 
 
 def refuse_demo(folder: Path) -> str:
@@ -165,12 +189,14 @@ def test_demo_leaves_a_state_of_production_alone(tmp_path: Path, content: str) -
     assert "is not of a demo" in refuse_demo(tmp_path)
 
 
-# -- who we are, and one run at a time ---------------------------------------------------------------------------------------------
+# -- who we are, and one run at a time -------------------------------------------------------------
 
 URL, TOKEN, IDS = "https://app.essentry.com/api/v2", "a" * 64, "per-event"
 
 
-def test_s13_a_plan_under_a_typing_error_binds_nobody(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s13_a_plan_under_a_typing_error_binds_nobody(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     firm.book("m")
     right = firm.sandbox.agent_token
     monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", "00000000-0000-4000-8000-000000000000")
@@ -184,8 +210,13 @@ def test_s13_a_plan_under_a_typing_error_binds_nobody(firm: Firm, monkeypatch: p
         firm.night()
 
 
-@pytest.mark.parametrize("other", [("https://app.essentry.org/api/v2", TOKEN, IDS), (URL, "b" * 64, IDS), (URL, TOKEN, "shared")])
-def test_s13_an_identity_is_released_only_while_nothing_was_sent(tmp_path: Path, other: tuple[str, str, str]) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [("https://app.essentry.org/api/v2", TOKEN, IDS), (URL, "b" * 64, IDS), (URL, TOKEN, "shared")],
+)
+def test_s13_an_identity_is_released_only_while_nothing_was_sent(
+    tmp_path: Path, other: tuple[str, str, str]
+) -> None:
     with State.open(f"sqlite:///{tmp_path}/state.sqlite") as state:
         state.release_identity(URL, TOKEN, IDS)  # nothing to release yet
         state.check_identity(URL, TOKEN, IDS)
@@ -194,7 +225,10 @@ def test_s13_an_identity_is_released_only_while_nothing_was_sent(tmp_path: Path,
         state.release_identity(*other)
         state.check_identity(*other)
         with state.engine.begin() as connection:
-            connection.exec_driver_sql("INSERT INTO plan_changes (plan_id, seq, source_id, state) VALUES ('p', 1, 'x', 'unknown')")
+            connection.exec_driver_sql(
+                "INSERT INTO plan_changes (plan_id, seq, source_id, state) VALUES ('p', 1, 'x', "
+                "'unknown')"
+            )
         state.release_identity(URL, TOKEN, IDS)
         with pytest.raises(StateError, match="belongs to another"):
             state.check_identity(URL, TOKEN, IDS)
@@ -228,7 +262,9 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("ahead", [2 * MINUTE, 30 * MINUTE, 59 * MINUTE, timedelta(days=30)])
-def test_a_lease_by_a_clock_ahead_blocks_no_longer_than_it_was_asked_for(tmp_path: Path, ahead: timedelta) -> None:
+def test_a_lease_by_a_clock_ahead_blocks_no_longer_than_it_was_asked_for(
+    tmp_path: Path, ahead: timedelta
+) -> None:
     url = f"sqlite:///{tmp_path}/state.sqlite"
     with State.open(url) as dead, State.open(url) as new:
         assert dead.acquire_lease("a:1:x", "x", now=NOON + ahead, seconds=60)
@@ -250,5 +286,7 @@ def test_a_held_lease_says_for_how_long(firm: Firm) -> None:
     firm.night()
     with open_state(firm.config) as state:
         assert state.acquire_lease("host:1:run-x", "run-x", now=state.clock(), seconds=100)
-        with pytest.raises(LeaseHeld, match=r"run run-x on host.*this one in (9\d|100) s unless it is renewed"):
+        with pytest.raises(
+            LeaseHeld, match=r"run run-x on host.*this one in (9\d|100) s unless it is renewed"
+        ):
             firm.night()

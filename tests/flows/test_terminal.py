@@ -1,4 +1,6 @@
-"""What the commands print, as processes: at any width, without colour, into a pipe, in an encoding that is not UTF-8; no key is ever cut."""
+"""What the commands print, as processes: at any width, without colour, into a pipe, in an encoding
+that is not UTF-8; no key is ever cut.
+"""
 
 from __future__ import annotations
 
@@ -67,9 +69,14 @@ def on_a_terminal(*arguments: str, width: int, **environment: str) -> str:
     """What a command prints on a terminal of this width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-    settings = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
+    settings = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("COLUMNS", "LINES", "NO_COLOR")
+    }
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows", *arguments], stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "flows", *arguments], stdout=theirs, stderr=theirs,
+        stdin=subprocess.DEVNULL,
         env={**settings, "TERM": "xterm-256color", **environment},
     )  # fmt: skip
     os.close(theirs)
@@ -88,18 +95,30 @@ def on_a_terminal(*arguments: str, width: int, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-@pytest.mark.parametrize("command", [("runs",), ("quarantine",), ("plan",), ("report",)], ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    "command", [("runs",), ("quarantine",), ("plan",), ("report",)], ids=lambda command: command[0]
+)
 def test_an_encoding_that_is_not_utf8_breaks_nothing(call, command, encoding):
     settings = {**os.environ, "PYTHONIOENCODING": encoding}
-    done = subprocess.run([sys.executable, "-m", "flows", *command], capture_output=True, env=settings, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", *command],
+        capture_output=True,
+        env=settings,
+        timeout=120,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     if command[0] == "quarantine":
-        assert b"\\u041a\\u043b\\u044e\\u0447-" in done.stdout  # the key is told, whatever the encoding has
+        # the key is told, whatever the encoding has
+        assert b"\\u041a\\u043b\\u044e\\u0447-" in done.stdout
         assert LONG.encode() in done.stdout
 
 
 def test_json_says_the_same_in_ascii(call):
-    plain, other = (json.loads(call("quarantine", "--json", PYTHONIOENCODING=name).stdout) for name in ("utf-8", "ascii"))
+    plain, other = (
+        json.loads(call("quarantine", "--json", PYTHONIOENCODING=name).stdout)
+        for name in ("utf-8", "ascii")
+    )
     assert plain == other
     assert {row["source_event_id"] for row in plain} == {LONG, UMLAUT}
 
@@ -113,14 +132,18 @@ def test_no_key_is_cut_on_a_terminal(call, office, width):
     printed = on_a_terminal("quarantine", width=width, NO_COLOR="1")
     assert LONG in printed
     assert UMLAUT in printed
-    assert "unknown status: make the SELECT return confirmed, pending or cancelled" in " ".join(printed.split())
+    assert "unknown status: make the SELECT return confirmed, pending or cancelled" in " ".join(
+        printed.split()
+    )
     run_id = office.plan_of()[0]["run_id"]
     assert run_id in on_a_terminal("runs", width=width, NO_COLOR="1")
 
 
 def test_no_colour_where_none_is_wanted(call):
     assert "\x1b[" in on_a_terminal("runs", width=100)
-    assert "\x1b[" not in on_a_terminal("runs", width=100, NO_COLOR="1").replace("\x1b[2m", "").replace("\x1b[0m", "")
+    assert "\x1b[" not in on_a_terminal("runs", width=100, NO_COLOR="1").replace(
+        "\x1b[2m", ""
+    ).replace("\x1b[0m", "")
     assert "\x1b" not in call("runs").stdout
 
 
@@ -137,14 +160,24 @@ def test_a_night_goes_on_without_its_output(call, office, sandbox, where):
     if where == "disk":
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(
-                [sys.executable, "-m", "flows", "sync"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+                [sys.executable, "-m", "flows", "sync"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=120,
+                check=False,
             )
         assert (done.returncode, done.stderr) == (0, "")
     else:
         reader, writer = os.pipe()
         os.close(reader)
         done = subprocess.run(
-            [sys.executable, "-m", "flows", "sync"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+            [sys.executable, "-m", "flows", "sync"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
         )
         os.close(writer)
         assert (done.returncode, done.stderr) == (0, "")
@@ -165,7 +198,9 @@ def test_verdict_first_then_what_asks_then_the_rest(call, office):
     assert verdict < asking < numbers
     told = [line.strip() for line in lines[asking:numbers] if "quarantined:" in line]
     assert len(told) == 2  # a line a reason
-    assert next(line for line in told if "host's e-mail" in line).startswith("quarantined: 3 rows, host's e-mail address is malformed: ")
+    assert next(line for line in told if "host's e-mail" in line).startswith(
+        "quarantined: 3 rows, host's e-mail address is malformed: "
+    )
     assert "(for the first time: rooms-odd, rooms-odd2)" in done.stdout
     assert re.search(r"see `essentry-sync quarantine \S+`", done.stdout)
 
@@ -209,12 +244,21 @@ def test_commands_to_copy_are_as_they_were_called(call, office, monkeypatch):
         check=True,
     )
     command = re.search(r"to send it: (.+)", done.stdout)
-    assert re.fullmatch(rf"uv run essentry-sync apply \S+ --config {re.escape(str(file))}", command[1])
+    assert re.fullmatch(
+        rf"uv run essentry-sync apply \S+ --config {re.escape(str(file))}", command[1]
+    )
     folder = Path(done.stdout.rpartition("report: ")[2].strip()).parent
     assert command[1] in (folder / "report.md").read_text()
     monkeypatch.delenv("ESSENTRY_SYNC_CONFIG")
     words = command[1].removeprefix("uv run ").split()
-    sent = subprocess.run([entry.parent / words[0], *words[1:]], cwd="/", capture_output=True, text=True, timeout=120, check=False)
+    sent = subprocess.run(
+        [entry.parent / words[0], *words[1:]],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert sent.returncode == 0, sent.stderr
     wrong = run("approve", "no-such-plan", "--config", str(file))
     assert f"`essentry-sync plan --config {file}`" in wrong.stderr
@@ -224,7 +268,9 @@ def test_show_knows_the_key_of_the_source(call):
     done = call("show", KEY)
     assert done.returncode == 0, done.stderr
     assert "rooms-K~2D2026~2D0010 is an event" in done.stdout
-    assert call("show", "rooms-K~2D2026~2D0010").stdout.splitlines()[0] == done.stdout.splitlines()[0]
+    assert (
+        call("show", "rooms-K~2D2026~2D0010").stdout.splitlines()[0] == done.stdout.splitlines()[0]
+    )
     assert "quarantine:" in call("show", UMLAUT).stdout
     unknown = call("show", "K-2026-9999")
     assert (unknown.returncode, "knows 'K-2026-9999'" in unknown.stderr) == (2, True)
@@ -232,7 +278,10 @@ def test_show_knows_the_key_of_the_source(call):
 
 def test_forget_says_when_nobody_has_the_address(call):
     done = call("forget", "--guest", "nobody@nowhere.example")
-    assert (done.returncode, "neither the state nor a report knows this address" in done.stdout) == (0, True)
+    assert (
+        done.returncode,
+        "neither the state nor a report knows this address" in done.stdout,
+    ) == (0, True)
     assert "nobody@nowhere.example" not in done.stdout
 
 
@@ -241,7 +290,9 @@ def test_doctor_warns_of_rows_and_ends_well(call):
     lines = json.loads(done.stdout)
     assert done.returncode == 0, done.stdout
     warned = [line["text"] for line in lines if line["level"] == "warning"]
-    assert any("would be quarantined: host's e-mail address is malformed" in text for text in warned)
+    assert any(
+        "would be quarantined: host's e-mail address is malformed" in text for text in warned
+    )
     assert not [line for line in lines if line["level"] == "failed"]
     broken = call("doctor", ESSENTRY_TOKEN="wrong")
     assert broken.returncode == 2

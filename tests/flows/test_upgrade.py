@@ -1,4 +1,6 @@
-"""What an upgrade meets: a fingerprint of a new version, and state stores of every released form."""
+"""What an upgrade meets: a fingerprint of a new version, and state stores of every released
+form.
+"""
 
 import sqlite3
 from datetime import UTC, datetime
@@ -29,13 +31,17 @@ def test_new_fingerprint_version_is_taken_over_without_sending_anything(company,
 
     for module in (payload, diff, close):
         monkeypatch.setattr(module, "FINGERPRINT_VERSION", 2)
-    monkeypatch.setattr(payload, "xxh3_128_hexdigest", lambda text: xxh3_128_hexdigest(b"second form" + bytes(text)))
+    monkeypatch.setattr(
+        payload, "xxh3_128_hexdigest", lambda text: xxh3_128_hexdigest(b"second form" + bytes(text))
+    )
     assert company.night().report["counts"]["unchanged"] == 2
     with open_state(company.config()) as state:
         rows = state.read_fingerprints()
         payloads = state.read_payloads(rows["source_id"].tolist())
     assert rows["fingerprint_version"].tolist() == [2, 2]
-    assert rows["fingerprint"].tolist() == [payload.fingerprint(payloads[key]) for key in rows["source_id"]]
+    assert rows["fingerprint"].tolist() == [
+        payload.fingerprint(payloads[key]) for key in rows["source_id"]
+    ]
 
     compared: list[str] = []
     compare = diff.Comparison._update
@@ -65,21 +71,30 @@ def test_every_released_form_is_stored_with_data():
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("dump", STORED, ids=lambda path: path.stem)
 def test_stored_state_of_an_old_form_is_brought_forward_and_used(dump, kind, company):
-    """Two nights of an older release; the second left unanswered requests, which are the only ones sent again."""
+    """Two nights of an older release; the second left unanswered requests, which are the only ones
+    sent again.
+    """
     with sqlite3.connect(company.folder / "state.sqlite") as old:
         old.executescript(dump.read_text(encoding="utf-8"))
     old.close()
     company.now = datetime(2026, 11, 25, 1, tzinfo=UTC)
-    meetings = {"1": ["ada@out.example"], "2": ["bob@out.example", "cyd@out.example", "fay@out.example"], "3": ["dan@out.example"]}
+    meetings = {
+        "1": ["ada@out.example"],
+        "2": ["bob@out.example", "cyd@out.example", "fay@out.example"],
+        "3": ["dan@out.example"],
+    }
     company.write(meetings, days=59)
     with database(kind, company.folder) as engine:
         if kind == "postgresql":
             copy_old_form(company.folder / "state.sqlite", engine, dump.stem.removeprefix("state_"))
-            url = engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+            url = engine.url.set(drivername="postgresql+psycopg").render_as_string(
+                hide_password=False
+            )
             company.path.write_text(company.path.read_text().replace("sqlite:///state.sqlite", url))
         numbers = guest_numbers(company)
         assert company.night().exit_code == 0
-        assert company.sandbox.requests()["events"] == 2  # the unanswered update, and the unanswered delete
+        # the unanswered update, and the unanswered delete
+        assert company.sandbox.requests()["events"] == 2
         assert company.held() == {"2": meetings["2"]}
         now_known = guest_numbers(company)  # by address and name besides, under the same numbers
         assert numbers <= now_known
@@ -102,7 +117,10 @@ def copy_old_form(file: Path, engine: sa.Engine, form: str) -> None:
         for table in described.sorted_tables:
             flags = [column.name for column in table.columns if isinstance(column.type, sa.Boolean)]
             rows = [dict(row) for row in old.execute(f'SELECT * FROM "{table.name}"')]
-            rows = [row | {flag: None if row[flag] is None else bool(row[flag]) for flag in flags} for row in rows]
+            rows = [
+                row | {flag: None if row[flag] is None else bool(row[flag]) for flag in flags}
+                for row in rows
+            ]
             if rows and table.name != "alembic_version":
                 connection.execute(table.insert(), rows)
     old.close()
@@ -110,4 +128,7 @@ def copy_old_form(file: Path, engine: sa.Engine, form: str) -> None:
 
 def guest_numbers(company) -> set[tuple[str, int]]:
     with open_state(company.config()) as store, store._read() as connection:
-        return {tuple(row) for row in connection.exec_driver_sql("SELECT key_digest, number FROM guest_keys")}
+        return {
+            tuple(row)
+            for row in connection.exec_driver_sql("SELECT key_digest, number FROM guest_keys")
+        }

@@ -1,4 +1,6 @@
-"""The documented SQL views: the queries of the documentation on a state of the oldest form that was brought forward, on both databases."""
+"""The documented SQL views: the queries of the documentation on a state of the oldest form that was
+brought forward, on both databases.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,16 @@ from schemas.errors import StateError
 from tests.flows.test_upgrade import copy_old_form
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "flows" / "OPERATING.md").read_text(encoding="utf-8").partition("## Questions in SQL")[2].partition("\n## ")[0]
-QUERIES = {re.search(r"v_\w+", query)[0]: query for query in re.findall(r"```sql\n(.*?)```", SECTION, flags=re.S)}  # type: ignore[index]
+SECTION = (
+    (ROOT / "flows" / "OPERATING.md")
+    .read_text(encoding="utf-8")
+    .partition("## Questions in SQL")[2]
+    .partition("\n## ")[0]
+)
+QUERIES = {
+    re.search(r"v_\w+", query)[0]: query
+    for query in re.findall(r"```sql\n(.*?)```", SECTION, flags=re.S)
+}  # type: ignore[index]
 DEFINED = {1: "82ceab20", 2: "a5e1267b"}
 """Of each version of the views, the beginning of a digest of their definitions."""
 
@@ -27,7 +37,9 @@ def old(url: str, tmp_path: Path) -> str:
     """A state store of the form 0001, as it is before its first upgrade."""
     file = tmp_path / "old.sqlite"
     with sqlite3.connect(file) as connection:
-        connection.executescript((ROOT / "tests" / "stored" / "state_0001.sql").read_text(encoding="utf-8"))
+        connection.executescript(
+            (ROOT / "tests" / "stored" / "state_0001.sql").read_text(encoding="utf-8")
+        )
     connection.close()
     if url.startswith("sqlite"):
         file.replace(tmp_path / "state.sqlite")
@@ -70,18 +82,25 @@ def test_documented_queries_answer_on_a_migrated_old_store(old):
     last = "20261124-223115-0000"
     tell(
         old,
-        f'INSERT INTO quarantine (id, run_id, source, part, source_event_id, guest_id, source_id, "column", "check", value, remedy) VALUES'
-        f" (1, '{last}', 'rooms', 'guests', '2', 'eve@out.example', 'rooms-2', 'email', 'address_form', 'e***', 'mend it'),"
-        " (1, 'earlier', 'rooms', 'guests', '1', NULL, 'rooms-1', 'email', 'address_form', 'f***', 'mended since')",
-        "INSERT INTO source_reads (run_id, source, events, guests, quarantined, read_at) VALUES"
-        f" ('earlier', 'rooms', 2, 3, 1, 1900000000000000), ('{last}', 'rooms', 3, 5, 1, 1900000001000000)",
-        "INSERT INTO plan_changes (plan_id, seq, source_id, source, action, reason, guests, state, run_id, answered_at) VALUES"
-        " ('20261124-223114-5ccc', 5, 'rooms-5', 'rooms', 'delete', 'cancelled', 3, 'confirmed', '20261124-223114-5ccc', 1900000000000000)",
-        "INSERT INTO rejections (source_id, source, code, message, tries, last_run, last_at, next_at) VALUES"
-        f" ('rooms-3', 'rooms', 'ERROR_X', 'eve@out.example is odd', 2, '{last}', 1900000002999999, 1900000003000000)",
-        "INSERT INTO checkins (checkin_id, location_id, state, email, invitation_id, event_id, reason, starts_at, arrived_at, forgotten) VALUES"
-        " ('7', 11, 'WAITING', 'eve@out.example', 'rooms-2-a', 'rooms-2', NULL, 1900000003000000, 1900000002000000, FALSE),"
-        " ('8', 11, NULL, NULL, NULL, NULL, 'no_invitation', NULL, 1900000002000000, FALSE)",
+        "INSERT INTO quarantine (id, run_id, source, part, source_event_id, guest_id, source_id, "
+        '"column", "check", value, remedy) VALUES'
+        f" (1, '{last}', 'rooms', 'guests', '2', 'eve@out.example', 'rooms-2', 'email', "
+        "'address_form', 'e***', 'mend it'),"
+        " (1, 'earlier', 'rooms', 'guests', '1', NULL, 'rooms-1', 'email', 'address_form', 'f***', "
+        "'mended since')",
+        "INSERT INTO source_reads (run_id, source, events, guests, quarantined, "
+        f"read_at) VALUES ('earlier', 'rooms', 2, 3, 1, 1900000000000000), ('{last}', 'rooms', 3, "
+        "5, 1, 1900000001000000)",
+        "INSERT INTO plan_changes (plan_id, seq, source_id, source, action, reason, guests, "
+        "state, run_id, answered_at) VALUES ('20261124-223114-5ccc', 5, 'rooms-5', 'rooms', "
+        "'delete', 'cancelled', 3, 'confirmed', '20261124-223114-5ccc', 1900000000000000)",
+        "INSERT INTO rejections (source_id, source, code, message, tries, last_run, last_at, "
+        f"next_at) VALUES ('rooms-3', 'rooms', 'ERROR_X', 'eve@out.example is odd', 2, '{last}', "
+        "1900000002999999, 1900000003000000)",
+        "INSERT INTO checkins (checkin_id, location_id, state, email, invitation_id, event_id, "
+        "reason, starts_at, arrived_at, forgotten) VALUES ('7', 11, 'WAITING', 'eve@out.example', "
+        "'rooms-2-a', 'rooms-2', NULL, 1900000003000000, 1900000002000000, FALSE), ('8', 11, "
+        "NULL, NULL, NULL, NULL, 'no_invitation', NULL, 1900000002000000, FALSE)",
     )
     answers = {name: ask(old, query) for name, query in QUERIES.items()}
     night = "20261124-223115-055f", "sync", "2026-11-24T22:31:15Z", "failed", 6, 0, 2
@@ -95,12 +114,23 @@ def test_documented_queries_answer_on_a_migrated_old_store(old):
     ]
     ((event, invitation, begins, arrived, left),) = answers["v_visits"]
     ((confirmed,),) = ask(old, "SELECT starts_at FROM v_snapshot WHERE source_id = 'rooms-2'")
-    assert (event, invitation, begins, arrived, left) == ("rooms-2", "rooms-2-a", confirmed, "2030-03-17T17:46:42Z", None)
-    assert ask(old, "SELECT checkin_id, visit_state, reason, source FROM v_visits ORDER BY checkin_id") == [
+    assert (event, invitation, begins, arrived, left) == (
+        "rooms-2",
+        "rooms-2-a",
+        confirmed,
+        "2030-03-17T17:46:42Z",
+        None,
+    )
+    assert ask(
+        old, "SELECT checkin_id, visit_state, reason, source FROM v_visits ORDER BY checkin_id"
+    ) == [
         ("7", "WAITING", None, "rooms"),
         ("8", None, "no_invitation", None),
     ]
-    assert ask(old, "SELECT run_id, events_read, guests_read, rows_quarantined, changes_confirmed FROM v_runs ORDER BY run_id")[0] == (
+    assert ask(old, (
+        "SELECT run_id, events_read, guests_read, rows_quarantined, changes_confirmed FROM v_runs "
+        "ORDER BY run_id"
+    ))[0] == (
         "20261124-223114-5ccc", 4, 5, 0, 5
     )  # fmt: skip
 
@@ -109,9 +139,17 @@ def test_no_view_shows_a_person(old):
     State.open(old).engine.dispose()
     tell(
         old,
-        "INSERT INTO rejections (source_id, source, code, message, tries) VALUES ('rooms-9', 'rooms', 'E', 'ada@out.example is odd', 1)",
+        (
+            "INSERT INTO rejections (source_id, source, code, message, tries) VALUES ('rooms-9', "
+            "'rooms', 'E', 'ada@out.example is odd', 1)"
+        ),
     )
-    tables = str([ask(old, f"SELECT * FROM {name}") for name in ("snapshot_events", "plan_changes", "rejections")])
+    tables = str(
+        [
+            ask(old, f"SELECT * FROM {name}")
+            for name in ("snapshot_events", "plan_changes", "rejections")
+        ]
+    )
     shown = str([ask(old, f"SELECT * FROM {name}") for name in views.NAMES])
     for person in ("@", "Meeting", "ada", "host"):
         assert person in tables
@@ -122,7 +160,8 @@ def test_no_view_shows_a_person(old):
 def test_views_are_made_anew_where_one_is_gone_or_older_and_left_where_newer(url):
     State.open(url).engine.dispose()
     tell(url, "DROP VIEW v_problems")
-    State.open(url, migrate=False).engine.dispose()  # who only reads mends nothing, and is not kept from reading
+    # who only reads mends nothing, and is not kept from reading
+    State.open(url, migrate=False).engine.dispose()
     State.open(url).engine.dispose()
     assert ask(url, "SELECT COUNT(*) FROM v_problems") == [(0,)]
     tell(
@@ -146,8 +185,14 @@ def test_views_are_made_anew_where_one_is_gone_or_older_and_left_where_newer(url
 
 
 def test_no_migration_meets_a_view(old):
-    """A later form may drop or rename what the views rest on: they are gone before the first migration and there after the last."""
-    tell(old, "CREATE VIEW v_runs AS SELECT run_id FROM runs", "CREATE VIEW v_version AS SELECT 1 AS version")
+    """A later form may drop or rename what the views rest on: they are gone before the first
+    migration and there after the last.
+    """
+    tell(
+        old,
+        "CREATE VIEW v_runs AS SELECT run_id FROM runs",
+        "CREATE VIEW v_version AS SELECT 1 AS version",
+    )
     State.open(old).engine.dispose()
     assert len(ask(old, "SELECT run_id, changes_confirmed FROM v_runs")) == 2
 
@@ -164,5 +209,9 @@ def test_a_view_of_others_is_not_lost(url):
 
 
 def test_changed_views_have_a_new_version():
-    text = " ".join(repr([sorted(views.define_views(dialect).items()) for dialect in ("sqlite", "postgresql")]).replace("\\n", " ").split())
+    text = " ".join(
+        repr([sorted(views.define_views(dialect).items()) for dialect in ("sqlite", "postgresql")])
+        .replace("\\n", " ")
+        .split()
+    )
     assert hashlib.sha256(text.encode()).hexdigest().startswith(DEFINED[views.VERSION])

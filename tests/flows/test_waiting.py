@@ -1,4 +1,6 @@
-"""A flow run that waits for an approval, on a real Prefect server: by the command, by the form, by nobody."""
+"""A flow run that waits for an approval, on a real Prefect server: by the command, by the form, by
+nobody.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,12 @@ def stopped(firm: Firm) -> Firm:
     assert firm.night().exit_code == 0
     firm.cancel("m000", "m001", "m002")
     firm.write()
-    firm.sections["guards"] |= {"max_deletes": 1, "max_delete_share": 1.0, "max_shrink_share": 1.0, "approval_wait_minutes": 2}
+    firm.sections["guards"] |= {
+        "max_deletes": 1,
+        "max_delete_share": 1.0,
+        "max_shrink_share": 1.0,
+        "approval_wait_minutes": 2,
+    }
     return firm
 
 
@@ -49,7 +56,9 @@ def run_and(firm: Firm, act: Callable[[Any], None], config: Config | None = None
     def wait_and_act() -> None:
         try:
             deadline = time.monotonic() + 90
-            paused = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+            paused = FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+            )
             with get_client(sync_client=True) as client:
                 while not (runs := client.read_flow_runs(flow_run_filter=paused)):
                     assert time.monotonic() < deadline, "the flow run never paused"
@@ -78,7 +87,10 @@ def test_s17_a_waiting_run_holds_no_lease_and_goes_on_by_the_command(stopped, ca
 
     result = run_and(stopped, approve)
     assert result.exit_code == 0
-    assert (result.report["run"]["kind"], result.report["plan"]["approval"]["by"]) == ("apply", "anna")
+    assert (result.report["run"]["kind"], result.report["plan"]["approval"]["by"]) == (
+        "apply",
+        "anna",
+    )
     assert result.report["plan"]["approval"]["reason"] == "the fair was called off"
     assert stopped.mails()["cancelled"] == 3
     with open_state(stopped.config) as state:
@@ -91,7 +103,9 @@ def test_the_form_releases_it_too_and_is_kept_with_the_plan(stopped):
         with get_client(sync_client=True) as client:
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline:
-                status = client.resume_flow_run(run.id, run_input={"approve": True, "by": "ben", "reason": "seen"}).status
+                status = client.resume_flow_run(
+                    run.id, run_input={"approve": True, "by": "ben", "reason": "seen"}
+                ).status
                 if status == "ACCEPT":
                     return
                 time.sleep(0.3)
@@ -119,7 +133,9 @@ def test_s17_a_plan_that_went_stale_while_the_run_waited_is_not_sent(stopped):
 
     def move(_: Any) -> None:
         with open_state(stopped.config) as state, state.engine.begin() as connection:
-            connection.exec_driver_sql("UPDATE snapshot_events SET fingerprint = 'moved' WHERE source_id = 'rooms-m003'")
+            connection.exec_driver_sql(
+                "UPDATE snapshot_events SET fingerprint = 'moved' WHERE source_id = 'rooms-m003'"
+            )
         assert stopped.approve()
 
     before = stopped.puts()
@@ -147,7 +163,10 @@ def test_a_plan_that_another_run_sends_ends_the_waiting(stopped, monkeypatch):
     assert stopped.mails()["cancelled"] == 3
 
 
-@pytest.mark.parametrize(("end", "code", "words"), [("applied", 0, "sent by another run"), ("partly", 3, "sent it only in part")])
+@pytest.mark.parametrize(
+    ("end", "code", "words"),
+    [("applied", 0, "sent by another run"), ("partly", 3, "sent it only in part")],
+)
 def test_a_plan_that_another_run_is_sending_is_waited_for(stopped, end, code, words):
     """It is not said to wait for an approval, with nothing sent, while another run sends it."""
 
@@ -163,17 +182,24 @@ def test_a_plan_that_another_run_is_sending_is_waited_for(stopped, end, code, wo
     assert words in result.report["verdict"]
 
 
-WIDE = "max_deletes = 1\nmax_delete_share = 1.0\nmax_shrink_share = 1.0\napproval_wait_minutes = 2\n"
+WIDE = (
+    "max_deletes = 1\nmax_delete_share = 1.0\nmax_shrink_share = 1.0\napproval_wait_minutes = 2\n"
+)
 
 
 @pytest.mark.parametrize(
     ("section", "ends"),
     [
         ("[pilot]\npaused = true\n", pytest.raises(GuardTripped, match="sending is paused")),
-        ('[pilot]\nsites = ["2"]\n', pytest.raises(StalePlanError, match=r"under other \[pilot\] limits")),
+        (
+            '[pilot]\nsites = ["2"]\n',
+            pytest.raises(StalePlanError, match=r"under other \[pilot\] limits"),
+        ),
     ],
 )
-def test_s24_the_kill_switch_and_the_pilot_are_those_of_the_end_of_the_wait(company: Company, section: str, ends: Any) -> None:
+def test_s24_the_kill_switch_and_the_pilot_are_those_of_the_end_of_the_wait(
+    company: Company, section: str, ends: Any
+) -> None:
     company.path.write_text(company.path.read_text() + WIDE)
     company.write({str(number): [f"guest{number}@out.example"] for number in range(6)})
     company.night()

@@ -59,13 +59,17 @@ def at(firm: Firm, url: str) -> Any:
 
 
 @pytest.mark.parametrize(("minutes", "told"), [(0, 0), (5, 0), (-15, 15), (15, 15), (58, 58)])
-def test_s16_a_clock_near_essentrys_goes_and_more_than_some_minutes_are_told(firm: Firm, minutes: int, told: int) -> None:
+def test_s16_a_clock_near_essentrys_goes_and_more_than_some_minutes_are_told(
+    firm: Firm, minutes: int, told: int
+) -> None:
     with essentry_with({"Date": date(minutes)}) as url:
         assert abs(compare_clocks(at(firm, url), new_run()) - told) <= (1 if told else 0)
 
 
 @pytest.mark.parametrize("minutes", [90, -90, -60 * 24 * 30, 60 * 24 * 400])
-def test_s16_a_clock_far_from_essentrys_is_refused_with_both_named(firm: Firm, minutes: int) -> None:
+def test_s16_a_clock_far_from_essentrys_is_refused_with_both_named(
+    firm: Firm, minutes: int
+) -> None:
     with essentry_with({"Date": date(minutes)}) as url:
         config = at(firm, url)
         with pytest.raises(ConfigurationError) as refused:
@@ -75,7 +79,10 @@ def test_s16_a_clock_far_from_essentrys_is_refused_with_both_named(firm: Firm, m
         assert f"{datetime.now(UTC):%Y-%m-%d}" in str(refused.value)
         assert "NTP" in str(refused.value)
         for kind in ("plan", "sync"):  # before anything is read
-            with pytest.raises(ConfigurationError, match="max_clock_minutes"), open_session(config, kind=kind):
+            with (
+                pytest.raises(ConfigurationError, match="max_clock_minutes"),
+                open_session(config, kind=kind),
+            ):
                 raise AssertionError("a night by a wrong clock began")
 
 
@@ -120,17 +127,33 @@ HOURS = timedelta(hours=1)
     ],
 )
 def test_s16_without_essentry_the_databases_are_asked(
-    firm: Firm, essentry: int | None, databases: dict[str, int], refused: bool, monkeypatch: pytest.MonkeyPatch
+    firm: Firm,
+    essentry: int | None,
+    databases: dict[str, int],
+    refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     firm.book("m")
-    monkeypatch.setattr(clock, "measure_essentry", lambda config: None if essentry is None else essentry * HOURS)
-    monkeypatch.setattr(clock, "measure_databases", lambda config: {f"the database of {n}": off * HOURS for n, off in databases.items()})
-    with pytest.raises(ConfigurationError, match="the database of hr says") if refused else contextlib.nullcontext():
+    monkeypatch.setattr(
+        clock, "measure_essentry", lambda config: None if essentry is None else essentry * HOURS
+    )
+    monkeypatch.setattr(
+        clock,
+        "measure_databases",
+        lambda config: {f"the database of {n}": off * HOURS for n, off in databases.items()},
+    )
+    with (
+        pytest.raises(ConfigurationError, match="the database of hr says")
+        if refused
+        else contextlib.nullcontext()
+    ):
         compare_clocks(firm.config, new_run())
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb", "sqlite"])
-def test_s16_every_servers_clock_is_read_in_utc_and_a_file_has_none(kind: str, tmp_path: Path, firm: Firm) -> None:
+def test_s16_every_servers_clock_is_read_in_utc_and_a_file_has_none(
+    kind: str, tmp_path: Path, firm: Firm
+) -> None:
     from tests.sources.databases import database
 
     if kind == "sqlite":
@@ -148,7 +171,9 @@ def test_s16_every_servers_clock_is_read_in_utc_and_a_file_has_none(kind: str, t
 @pytest.mark.share(2)
 @pytest.mark.parametrize("partitions", [1, 3])
 @pytest.mark.parametrize("way", ["sync", "apply"])
-def test_s16_what_a_clock_ahead_ended_is_held_by_essentry_again(firm: Firm, way: str, partitions: int) -> None:
+def test_s16_what_a_clock_ahead_ended_is_held_by_essentry_again(
+    firm: Firm, way: str, partitions: int
+) -> None:
     firm.sections["scale"] = {"partitions": partitions}
     firm.book("gone", "ada", start=firm.now + timedelta(days=10))
     firm.book("changed", "eve", start=firm.now + timedelta(days=11))
@@ -187,7 +212,9 @@ def test_s16_what_is_over_stays_over(firm: Firm) -> None:
 
 
 def test_s16_forgetting_the_clock_puts_runs_plans_reads_and_waits_right(firm: Firm) -> None:
-    """A wall clock that was 30 days ahead, as the state has it afterwards: written by hand, for a test has one clock."""
+    """A wall clock that was 30 days ahead, as the state has it afterwards: written by hand, for a
+    test has one clock.
+    """
     now = datetime.now(UTC)
     firm.now = now - timedelta(hours=2)
     firm.book("m", start=now + timedelta(days=10))
@@ -199,12 +226,19 @@ def test_s16_forgetting_the_clock_puts_runs_plans_reads_and_waits_right(firm: Fi
     firm.book("x")
     result = firm.night()
     with open_state(firm.config) as state, state.engine.begin() as connection:
-        for table, name in (("runs", "started_at"), ("runs", "finished_at"), ("plans", "created_at"), ("source_reads", "read_at")):
+        for table, name in (
+            ("runs", "started_at"),
+            ("runs", "finished_at"),
+            ("plans", "created_at"),
+            ("source_reads", "read_at"),
+        ):
             connection.exec_driver_sql(
-                f"UPDATE {table} SET {name} = {name} + {int(30 * 86400e6)} WHERE run_id = ?", (result.report["run"]["run_id"],)
+                f"UPDATE {table} SET {name} = {name} + {int(30 * 86400e6)} WHERE run_id = ?",
+                (result.report["run"]["run_id"],),
             )
         connection.exec_driver_sql(
-            f"UPDATE rejections SET last_at = last_at + {int(30 * 86400e6)}, next_at = next_at + {int(32 * 86400e6)}"
+            f"UPDATE rejections SET last_at = last_at + {int(30 * 86400e6)}, "
+            f"next_at = next_at + {int(32 * 86400e6)}"
         )
     with open_state(firm.config) as state:
         found = find_clock_ahead(firm.config, state)
@@ -217,7 +251,9 @@ def test_s16_forgetting_the_clock_puts_runs_plans_reads_and_waits_right(firm: Fi
         again = find_clock_ahead(firm.config, state)
         assert again.runs.empty
         assert again.events.empty
-        assert state.runs()["run_id"].tolist()[-1] == result.report["run"]["run_id"], "in the order in which they were"
+        assert state.runs()["run_id"].tolist()[-1] == result.report["run"]["run_id"], (
+            "in the order in which they were"
+        )
         assert state.load_plan("latest")[0]["created_at"] <= datetime.now(UTC)
         assert (state.rejections()["next_at"] <= datetime.now(UTC)).all()
     firm.now = now + timedelta(hours=3)

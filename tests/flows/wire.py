@@ -1,4 +1,6 @@
-"""What goes over the wire in the tests of client and load: events to send, and a socket with answers no server gives."""
+"""What goes over the wire in the tests of client and load: events to send, and a socket with
+answers no server gives.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from flows.essentry.items import Item
 AGENT = "5a4db0c5-0000-4000-8000-000000000001"
 
 
-def make_item(seq: int, *, action: str = "create", ignore_missing: bool = False, **fields: Any) -> Item:
+def make_item(
+    seq: int, *, action: str = "create", ignore_missing: bool = False, **fields: Any
+) -> Item:
     source_id = f"rooms-{seq}"
     event: dict[str, Any] = {"sourceId": source_id}
     if action == "delete":
@@ -39,7 +43,9 @@ def make_items(count: int, **options: Any) -> list[Item]:
 
 
 @asynccontextmanager
-async def raw_server(answer: bytes, *, drip_seconds: float = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+async def raw_server(
+    answer: bytes, *, drip_seconds: float = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """A socket that gives every request the same bytes, slowly if wished, and closes."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,7 +53,9 @@ async def raw_server(answer: bytes, *, drip_seconds: float = 0, tls: ssl.SSLCont
             head = await reader.readuntil(b"\r\n\r\n")
             if found := re.search(rb"content-length: (\d+)", head.lower()):
                 await reader.readexactly(int(found[1]))
-            for part in [answer[i : i + 1] for i in range(len(answer))] if drip_seconds else [answer]:
+            for part in (
+                [answer[i : i + 1] for i in range(len(answer))] if drip_seconds else [answer]
+            ):
                 writer.write(part)
                 await writer.drain()
                 await asyncio.sleep(drip_seconds)

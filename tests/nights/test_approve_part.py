@@ -25,7 +25,9 @@ CANCELLED = {"rooms-m000", "rooms-m001", "rooms-m002"}
 
 @pytest.fixture
 def stopped(firm: Firm) -> Firm:
-    """Six meetings, three at each site; three are cancelled, two of them at location 11, and the guard has stopped the night."""
+    """Six meetings, three at each site; three are cancelled, two of them at location 11, and the
+    guard has stopped the night.
+    """
     firm.book_many(3)
     firm.book_many(3, first=3, site="2")
     firm.meetings["rooms"]["m002"]["site"] = "2"
@@ -41,7 +43,9 @@ def stopped(firm: Firm) -> Firm:
 def part(firm: Firm, *only: str, but: tuple[str, ...] = (), plan: str = "latest") -> Parted:
     with open_state(firm.config) as state:
         choice = read_choice(only, but)
-        return approve_part(firm.config, state, plan, choice, by="anna", reason="read", now=datetime.now(UTC))
+        return approve_part(
+            firm.config, state, plan, choice, by="anna", reason="read", now=datetime.now(UTC)
+        )
 
 
 def cancelled(firm: Firm) -> set[str]:
@@ -69,7 +73,9 @@ def test_the_part_goes_and_the_rest_waits_for_an_approval_of_its_own(stopped: Fi
     assert stopped.new_mails() == []
 
 
-def test_a_night_between_sends_nothing_of_the_rest_and_the_part_is_superseded(stopped: Firm) -> None:
+def test_a_night_between_sends_nothing_of_the_rest_and_the_part_is_superseded(
+    stopped: Firm,
+) -> None:
     found = part(stopped, but=("location=11",))
     night = stopped.night()
     assert (night.exit_code, "left_out" in guards_of(night), stopped.new_mails()) == (4, True, [])
@@ -85,7 +91,9 @@ def test_a_night_between_sends_nothing_of_the_rest_and_the_part_is_superseded(st
 
 
 def test_what_was_left_out_does_not_slip_under_the_limit_in_later_nights(stopped: Firm) -> None:
-    """Two of three cancellations were approved: the third alone is within every limit, and somebody said no to it."""
+    """Two of three cancellations were approved: the third alone is within every limit, and somebody
+    said no to it.
+    """
     part(stopped, but=("event=rooms-m002",))
     assert stopped.apply().exit_code == 0
     assert cancelled(stopped) == {"rooms-m000", "rooms-m001"}
@@ -118,15 +126,27 @@ def test_the_rest_can_be_parted_again_and_a_sent_or_approved_plan_cannot(stopped
 
 
 def test_an_approved_part_is_no_cheque_for_more(stopped: Firm) -> None:
-    """The ceiling is the part's own numbers: two cancellations, not the three of the plan that it was taken from."""
+    """The ceiling is the part's own numbers: two cancellations, not the three of the plan that it
+    was taken from.
+    """
     found = part(stopped, but=("event=rooms-m002",))
-    (finding,) = [f for f in orjson.loads(found.part["findings_json"]) if (f["guard"], f["scope"]) == ("max_deletes", "run")]
+    (finding,) = [
+        f
+        for f in orjson.loads(found.part["findings_json"])
+        if (f["guard"], f["scope"]) == ("max_deletes", "run")
+    ]
     assert finding["number"] == 2
-    stopped.book("m002", site="2", start=stopped.meetings["rooms"]["m005"]["start"] - timedelta(hours=3))
+    stopped.book(
+        "m002", site="2", start=stopped.meetings["rooms"]["m005"]["start"] - timedelta(hours=3)
+    )
     stopped.meetings["rooms"]["m002"]["name"] = "Visit m002"
     stopped.cancel("m004")  # one more, within the limit by itself
     night = stopped.night()
-    assert (night.exit_code, "max_deletes" in guards_of(night), "left_out" in guards_of(night)) == (4, True, False)
+    assert (night.exit_code, "max_deletes" in guards_of(night), "left_out" in guards_of(night)) == (
+        4,
+        True,
+        False,
+    )
     assert cancelled(stopped) == set()
 
 
@@ -138,7 +158,8 @@ def test_a_full_run_that_was_approved_in_part_asks_no_later_night(firm: Firm) ->
     assert firm.night(full=True).exit_code == 4
     part(firm, "location=12")
     assert firm.apply().exit_code == 0
-    assert {event for _, event, _, _ in firm.new_mails()} == {"rooms-a", "rooms-b"}  # of the first night, and b once more
+    # of the first night, and b once more
+    assert {event for _, event, _, _ in firm.new_mails()} == {"rooms-a", "rooms-b"}
     firm.meetings["rooms"]["a"]["name"] = "Another title"
     night = firm.night()
     assert (night.exit_code, night.report["outcomes"]) == (0, {"confirmed": 1})
@@ -159,7 +180,9 @@ def test_a_choice_that_would_send_nothing_or_is_mistyped_changes_nothing(stopped
 def test_a_fault_in_between_leaves_the_plan_whole(stopped: Firm, table: str) -> None:
     plan, changes = stopped.plan_of()
     with closing(sqlite3.connect(stopped.folder / "state.sqlite")) as connection:
-        connection.execute(f"CREATE TRIGGER fault BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'fault'); END")
+        connection.execute(
+            f"CREATE TRIGGER fault BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'fault'); END"
+        )
     with pytest.raises(StateError):
         part(stopped, "location=12")
     with closing(sqlite3.connect(stopped.folder / "state.sqlite")) as connection:
@@ -200,7 +223,9 @@ def test_s21_a_guest_who_moves_is_taken_with_both_meetings_or_none(firm: Firm) -
 
 
 def test_s24_a_part_does_not_answer_for_changed_settings(firm: Firm) -> None:
-    """The first night asks; a part of it is no answer for the rest, and the next night asks for what was left out."""
+    """The first night asks; a part of it is no answer for the rest, and the next night asks for
+    what was left out.
+    """
     firm.sections["guards"] = {"approve_first_run": True}
     firm.book("a")
     firm.book("b", site="2")
@@ -209,11 +234,17 @@ def test_s24_a_part_does_not_answer_for_changed_settings(firm: Firm) -> None:
     assert firm.apply(found.part["plan_id"]).exit_code == 0
     assert set(firm.held()) == {"rooms-b"}
     night = firm.night()
-    assert (night.exit_code, "left_out" in guards_of(night), set(firm.held())) == (4, True, {"rooms-b"})
+    assert (night.exit_code, "left_out" in guards_of(night), set(firm.held())) == (
+        4,
+        True,
+        {"rooms-b"},
+    )
 
 
 def test_a_night_is_planned_and_approved_in_part_by_its_plan(stopped: Firm) -> None:
-    """`plan`, not `sync`, and a plan of many pages of one row's worth of change: numbers are from 1 in both."""
+    """`plan`, not `sync`, and a plan of many pages of one row's worth of change: numbers are from 1
+    in both.
+    """
     planned = nightly.run_plan(stopped.config, as_of=stopped.now + timedelta(minutes=5))
     found = part(stopped, "event=rooms-m002", plan=planned.report["plan"]["plan_id"])
     for head in (found.part, found.rest):
@@ -221,7 +252,9 @@ def test_a_night_is_planned_and_approved_in_part_by_its_plan(stopped: Firm) -> N
         assert changes["seq"].tolist() == list(range(1, head["changes"] + 1))
 
 
-def test_the_command_tells_both_and_what_is_typed_wrongly(stopped: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_tells_both_and_what_is_typed_wrongly(
+    stopped: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("flows.commands.decide.load_settings", lambda path: stopped.config)
 
     def approve(*arguments: str) -> tuple[str, BaseException | None]:
@@ -230,7 +263,8 @@ def test_the_command_tells_both_and_what_is_typed_wrongly(stopped: Firm, monkeyp
 
     assert "'12' is no choice: write source=" in str(approve("--only", "12")[1])
     with open_state(stopped.config) as state, hold_lease(state, new_run(), stopped.config):
-        assert isinstance(approve("--only", "location=12")[1], LeaseHeld)  # a run at work may be sending it
+        # a run at work may be sending it
+        assert isinstance(approve("--only", "location=12")[1], LeaseHeld)
     name = stopped.plan_of()[0]["plan_id"]
     words, error = approve("--only", "location=12", "--except", "action=update")
     assert error is None

@@ -1,4 +1,6 @@
-"""A run that is restricted to some events: they go by every check of a night, and for all others it is as if it had never been."""
+"""A run that is restricted to some events: they go by every check of a night, and for all others it
+is as if it had never been.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from transforms.report.check import judge_runs
 from transforms.report.history import list_history
 
 
-def send(firm: Firm, *events: str, full: bool = False, dry: bool = False, **chosen: Any) -> PartResult:
+def send(
+    firm: Firm, *events: str, full: bool = False, dry: bool = False, **chosen: Any
+) -> PartResult:
     firm.write()
     firm.now += timedelta(minutes=1)
     only = read_restriction(events=events, **chosen)
@@ -36,12 +40,20 @@ def standing(firm: Firm) -> tuple[Any, ...]:
     """What a night owes and a selection must leave as it is."""
     with open_state(firm.config) as state:
         rows = state.read_fingerprints()
-        return state.last_good_reads(), state.policy_digest(), state.policy_json(), state.list_absent().to_dict("records"), len(rows)
+        return (
+            state.last_good_reads(),
+            state.policy_digest(),
+            state.policy_json(),
+            state.list_absent().to_dict("records"),
+            len(rows),
+        )
 
 
 @pytest.fixture
 def office(firm: Firm) -> Firm:
-    """Six meetings that essentry holds; then a new title in one, a new guest in a second, a third gone, and one that is new."""
+    """Six meetings that essentry holds; then a new title in one, a new guest in a second, a third
+    gone, and one that is new.
+    """
     firm.book_many(6)
     assert firm.night().exit_code == 0
     firm.new_mails()
@@ -55,13 +67,21 @@ def office(firm: Firm) -> Firm:
 def test_one_event_goes_and_the_others_wait_for_the_night(office: Firm) -> None:
     before = standing(office)
     found = send(office, "rooms-m001")
-    assert (found.result.exit_code, found.result.report["run"]["kind"], found.result.report["outcomes"]) == (0, "part", {"confirmed": 1})
+    assert (
+        found.result.exit_code,
+        found.result.report["run"]["kind"],
+        found.result.report["outcomes"],
+    ) == (0, "part", {"confirmed": 1})
     assert mailed(office) == {("invited", "rooms-m001")}
     assert titled(office, "m000") == "Visit m000"
     assert standing(office) == before
     night = office.night()
     assert (night.exit_code, night.report["outcomes"]) == (0, {"confirmed": 3})
-    assert mailed(office) == {("updated", "rooms-m000"), ("cancelled", "rooms-m002"), ("invited", "rooms-new")}
+    assert mailed(office) == {
+        ("updated", "rooms-m000"),
+        ("cancelled", "rooms-m002"),
+        ("invited", "rooms-new"),
+    }
     assert office.night().report["outcomes"] == {}
 
 
@@ -111,7 +131,11 @@ def test_a_source_that_shrank_stops_the_selection_and_the_next_night_alike(offic
     assert "max_shrink_share" in found.explained[0]["guards"]
     assert mailed(office) == set()
     night = office.night()
-    assert (night.exit_code, "max_shrink_share" in guards_of(night), mailed(office)) == (4, True, set())
+    assert (night.exit_code, "max_shrink_share" in guards_of(night), mailed(office)) == (
+        4,
+        True,
+        set(),
+    )
 
 
 def test_a_waiting_plan_is_not_touched_unless_it_has_the_event(office: Firm) -> None:
@@ -124,7 +148,8 @@ def test_a_waiting_plan_is_not_touched_unless_it_has_the_event(office: Firm) -> 
     assert office.approve()
     assert office.apply().exit_code == 0
     assert mailed(office) == {
-        ("invited", "rooms-later"), ("invited", "rooms-m001"), ("updated", "rooms-m000"), ("cancelled", "rooms-m002"), ("invited", "rooms-new"),
+        ("invited", "rooms-later"), ("invited", "rooms-m001"), ("updated", "rooms-m000"),
+        ("cancelled", "rooms-m002"), ("invited", "rooms-new"),
     }  # fmt: skip
 
 
@@ -139,7 +164,9 @@ def test_a_waiting_plan_with_the_event_is_stale(office: Firm) -> None:
 
 
 def test_s08_a_waiting_plan_does_not_know_of_a_request_without_an_answer(office: Firm) -> None:
-    """The source goes back to what the plan has, and what was asked in between may stand in essentry."""
+    """The source goes back to what the plan has, and what was asked in between may stand in
+    essentry.
+    """
     office.sections["guards"] |= {"max_deletes": 0}
     assert office.night().exit_code == 4
     office.meetings["rooms"]["m001"]["guests"]["yan"] = "yan@out.example"
@@ -176,7 +203,11 @@ def test_a_guard_holds_the_selection_and_its_plan_can_be_approved(office: Firm) 
     office.sections["guards"] |= {"max_deletes": 0}
     before = standing(office)
     found = send(office, "rooms-m002")
-    assert (found.result.exit_code, guards_of(found.result), mailed(office)) == (4, {"max_deletes"}, set())
+    assert (found.result.exit_code, guards_of(found.result), mailed(office)) == (
+        4,
+        {"max_deletes"},
+        set(),
+    )
     assert found.explained[0]["answer"] == "none: it was not sent"
     plan = found.result.report["plan"]["plan_id"]
     assert office.approve(plan)
@@ -186,8 +217,11 @@ def test_a_guard_holds_the_selection_and_its_plan_can_be_approved(office: Firm) 
     with open_state(office.config) as state:
         runs = state.runs()
     assert runs["kind"].tolist() == ["sync", "part", "part"]
-    assert [run["kind"] for run in list_history(runs)] == ["sync"]  # it is no night, for the history or for monitoring
-    late = judge_runs(runs, now=datetime.now(UTC) + timedelta(hours=27), max_age=timedelta(hours=26))
+    # it is no night, for the history or for monitoring
+    assert [run["kind"] for run in list_history(runs)] == ["sync"]
+    late = judge_runs(
+        runs, now=datetime.now(UTC) + timedelta(hours=27), max_age=timedelta(hours=26)
+    )
     assert late[1] == "LATE"
 
 
@@ -264,7 +298,9 @@ def test_a_guest_is_found_in_the_source_and_in_essentry(office: Firm) -> None:
         ({"locations": [99]}, "essentry's locations here are 11, 12"),
     ],
 )
-def test_what_nobody_knows_is_refused_with_the_remedy(office: Firm, chosen: dict[str, Any], told: str) -> None:
+def test_what_nobody_knows_is_refused_with_the_remedy(
+    office: Firm, chosen: dict[str, Any], told: str
+) -> None:
     events = chosen.pop("events", [])
     with pytest.raises(ConfigurationError, match=told):
         send(office, *events, **chosen)
@@ -339,14 +375,19 @@ def test_s21_a_merged_meeting_goes_as_a_whole_by_any_of_its_records(firm: Firm) 
     assert len(firm.held()[whole]) == 2
     other = {"rooms-a": "hr-b", "hr-b": "rooms-a"}[whole]
     firm.meetings["hr"]["b"]["guests"]["dan"] = "dan@out.example"
-    again = send(firm, other)  # a record that is no event of its own any more means the meeting that it is part of
+    # a record that is no event of its own any more means the meeting that it is part of
+    again = send(firm, other)
     assert (again.result.exit_code, mailed(firm)) == (0, {("invited", whole)})
 
 
 def test_a_dry_run_sends_nothing_and_touches_nothing(office: Firm) -> None:
     before = standing(office), office.plan_of()[0]["plan_id"]
     found = send(office, "rooms-m001", dry=True)
-    assert (found.result.exit_code, found.result.report["counts"]["update"], mailed(office)) == (0, 1, set())
+    assert (found.result.exit_code, found.result.report["counts"]["update"], mailed(office)) == (
+        0,
+        1,
+        set(),
+    )
     assert (standing(office), office.plan_of()[0]["plan_id"]) == before
     plan = found.result.report["plan"]["plan_id"]
     assert office.apply(plan).exit_code == 0

@@ -1,4 +1,6 @@
-"""S8, S11: unknown stays unknown. What may have been applied is never called refused, and a refusal of a whole request is everybody's."""
+"""S8, S11: unknown stays unknown. What may have been applied is never called refused, and a refusal
+of a whole request is everybody's.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,21 @@ def refuse_after_loss(firm: Firm, source_id: str, monkeypatch: pytest.MonkeyPatc
 
     async def refuse_from_now_on(self: EssentryClient, seconds: float) -> None:
         if not done:
-            firm.sandbox.add_faults([{"kind": "reject_event", "source_id": source_id, "code": "ERROR_TRY_LATER"}])
+            firm.sandbox.add_faults(
+                [{"kind": "reject_event", "source_id": source_id, "code": "ERROR_TRY_LATER"}]
+            )
             done.append(True)
         await pause(self, seconds)
 
     monkeypatch.setattr(EssentryClient, "_pause", refuse_from_now_on)
 
 
-def test_s08_a_move_that_was_lost_and_then_refused_is_sent_back(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """essentry has the new time, the source the old one again: it is no longer in step, whatever the refusal said."""
+def test_s08_a_move_that_was_lost_and_then_refused_is_sent_back(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """essentry has the new time, the source the old one again: it is no longer in step, whatever
+    the refusal said.
+    """
     firm.sections["essentry"] = {"retry_budget_seconds": 20}
     firm.book("m", "ada")
     firm.book("n", "bob")
@@ -41,13 +49,17 @@ def test_s08_a_move_that_was_lost_and_then_refused_is_sent_back(firm: Firm, monk
     refuse_after_loss(firm, "rooms-m", monkeypatch)
     result = firm.night()
     assert result.exit_code == 3
-    assert [(p["source_id"], p["state"]) for p in result.report["problems"]] == [("rooms-m", "unknown")]
+    assert [(p["source_id"], p["state"]) for p in result.report["problems"]] == [
+        ("rooms-m", "unknown")
+    ]
     firm.meetings["rooms"]["m"]["start"] = start
     assert firm.night().exit_code == 0
     assert firm.sandbox.state()["events"]["rooms-m"]["startsAt"].startswith(start.isoformat()[:16])
 
 
-def test_s08_a_create_that_was_lost_and_then_refused_is_cancelled_when_its_row_goes(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s08_a_create_that_was_lost_and_then_refused_is_cancelled_when_its_row_goes(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     firm.sections["essentry"] = {"retry_budget_seconds": 20}
     firm.book("m", "ada")
     firm.book("n", "bob")
@@ -60,8 +72,12 @@ def test_s08_a_create_that_was_lost_and_then_refused_is_cancelled_when_its_row_g
 
 
 @pytest.fixture(params=["update", "resurrect", "error"])
-def own(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Firm]:
-    """A firm whose essentry treats a deleted event in one of the ways that the documentation leaves open."""
+def own(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Firm]:
+    """A firm whose essentry treats a deleted event in one of the ways that the documentation leaves
+    open.
+    """
     with SandboxServer(SandboxSettings(on_deleted=request.param)) as sandbox:
         monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
         monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
@@ -71,7 +87,9 @@ def own(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.share(3)
 @pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
 @pytest.mark.parametrize("on_reappear", ["hold", "send"])
-def test_s08_a_meeting_back_after_an_unanswered_cancellation_comes_back_as_a_deleted_one(own: Firm, fault: str, on_reappear: str) -> None:
+def test_s08_a_meeting_back_after_an_unanswered_cancellation_comes_back_as_a_deleted_one(
+    own: Firm, fault: str, on_reappear: str
+) -> None:
     own.sections["essentry"] = {"retry_budget_seconds": 0, "on_reappear": on_reappear}
     own.book("m", "ada")
     own.book("n", "bob")
@@ -100,9 +118,13 @@ def test_s08_a_meeting_back_after_an_unanswered_cancellation_comes_back_as_a_del
 @pytest.mark.share(3)
 @pytest.mark.parametrize("status", [404, 405, 410])
 @pytest.mark.parametrize(
-    "body", ["404 page not found", {"message": "no route"}, "<html>not here</html>", None], ids=["text", "json", "html", "none"]
+    "body",
+    ["404 page not found", {"message": "no route"}, "<html>not here</html>", None],
+    ids=["text", "json", "html", "none"],
 )
-def test_s11_a_wrong_address_stops_the_load_and_nobody_waits(firm: Firm, status: int, body: object) -> None:
+def test_s11_a_wrong_address_stops_the_load_and_nobody_waits(
+    firm: Firm, status: int, body: object
+) -> None:
     firm.sections["essentry"] = {"retry_budget_seconds": 0.2, "batch_events": 2}
     firm.book_many(6)
     firm.sandbox.add_faults([{"kind": "status", "status": status, "body": body, "times": 1000}])
@@ -129,11 +151,18 @@ def test_s19_giving_up_says_what_surely_was_not_sent(firm: Firm) -> None:
     firm.sandbox.add_faults([{"kind": "drop_after"}])
     firm.sections["essentry"] = {"retry_budget_seconds": 0}
     assert "CONNECTION_LOST: the connection ended before the answer" in firm.night().report["error"]
-    assert loads.tell_giving_up(["UNREACHABLE", "UNREACHABLE"]) == "UNREACHABLE: no connection could be made, so nothing of it was sent"
+    assert (
+        loads.tell_giving_up(["UNREACHABLE", "UNREACHABLE"])
+        == "UNREACHABLE: no connection could be made, so nothing of it was sent"
+    )
 
 
-def test_s08_a_guest_who_may_be_removed_is_not_invited_again_while_the_guests_cannot_be_read(firm: Firm) -> None:
-    """Bob's removal is not answered; the next night a guest's row names no event, so that nobody may be removed."""
+def test_s08_a_guest_who_may_be_removed_is_not_invited_again_while_the_guests_cannot_be_read(
+    firm: Firm,
+) -> None:
+    """Bob's removal is not answered; the next night a guest's row names no event, so that nobody
+    may be removed.
+    """
     firm.book("m", "ada", "bob")
     firm.book("n", "zoe")
     firm.night()
@@ -143,8 +172,14 @@ def test_s08_a_guest_who_may_be_removed_is_not_invited_again_while_the_guests_ca
     firm.sandbox.add_faults([{"kind": "drop_after", "times": 50}])
     assert firm.night().exit_code == 6
     firm.sandbox.clear_faults()
-    assert sorted((kind, who) for kind, _, _, who in firm.new_mails()) == [("cancelled", "bob@out.example"), ("invited", "eve@out.example")]
-    firm.meetings["rooms"]["n"]["guests"]["lost"] = {"email": "lost@out.example", "source_event_id": None}
+    assert sorted((kind, who) for kind, _, _, who in firm.new_mails()) == [
+        ("cancelled", "bob@out.example"),
+        ("invited", "eve@out.example"),
+    ]
+    firm.meetings["rooms"]["n"]["guests"]["lost"] = {
+        "email": "lost@out.example",
+        "source_event_id": None,
+    }
     for _ in range(2):
         result = firm.night()
         assert result.exit_code == 3

@@ -1,4 +1,6 @@
-"""S19: what is held back is told by its id, in the report, the verdict and the exit code, until it is solved."""
+"""S19: what is held back is told by its id, in the report, the verdict and the exit code, until it
+is solved.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def test_s19_an_absence_that_somebody_else_ended_is_told(firm: Firm) -> None:
         assert list(told(night)) == ["rooms-m"]
 
 
-def test_s19_a_new_quarantined_meeting_is_incomplete_once_and_listed_until_solved(firm: Firm) -> None:
+def test_s19_a_new_quarantined_meeting_is_incomplete_once_and_listed_until_solved(
+    firm: Firm,
+) -> None:
     firm.book("good", "ada")
     firm.book("bad", "bob", host="nobody")
     night = firm.night()

@@ -1,4 +1,6 @@
-"""S20: a night that ends by `apply` pays what one that ends by `sync` pays. Every test here is run both ways."""
+"""S20: a night that ends by `apply` pays what one that ends by `sync` pays. Every test here is run
+both ways.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,11 @@ def test_s20_what_has_served_its_time_is_forgotten(firm: Firm) -> None:
     first = firm.night()
     with open_state(firm.config) as state, state.engine.begin() as connection:
         past = datetime.now(UTC) - timedelta(days=40)
-        for table, column in ((t.runs, "started_at"), (t.plans, "created_at"), (t.source_reads, "read_at")):
+        for table, column in (
+            (t.runs, "started_at"),
+            (t.plans, "created_at"),
+            (t.source_reads, "read_at"),
+        ):
             connection.execute(table.update().values({column: past}))
     firm.book("n", "bob")
     firm.night()
@@ -137,7 +143,9 @@ def test_s24_an_approved_plan_invites_nobody_to_what_is_over_or_called_off(firm:
     assert [mail[0] for mail in firm.new_mails()] == ["invited"]
     assert done.exit_code == 3
     told = {row["source_id"]: row["code"] for row in done.report["problems"]}
-    assert told == dict.fromkeys(["rooms-past", "rooms-off", "rooms-moved", "rooms-gone"], "CHANGED_SINCE")
+    assert told == dict.fromkeys(
+        ["rooms-past", "rooms-off", "rooms-moved", "rooms-gone"], "CHANGED_SINCE"
+    )
     assert firm.night().exit_code == 0  # the approval covers what is left of it
     assert set(firm.held()) == {"rooms-ok", "rooms-moved"}
 
@@ -208,8 +216,12 @@ def test_s20_the_last_good_read_is_that_of_the_run_that_sent(firm: Firm) -> None
     assert healthy == applied.loc[applied["kind"] == "apply", "run_id"].tolist()
 
 
-def test_s20_a_run_that_slept_after_its_load_settles_nothing_over_the_one_that_replaced_it(firm: Firm) -> None:
-    """Asleep between what it sent and its end: meanwhile another run sends newer content, which essentry refuses."""
+def test_s20_a_run_that_slept_after_its_load_settles_nothing_over_the_one_that_replaced_it(
+    firm: Firm,
+) -> None:
+    """Asleep between what it sent and its end: meanwhile another run sends newer content, which
+    essentry refuses.
+    """
     firm.book("m", "ada")
     firm.book("n", "bob")
     firm.night()
@@ -221,7 +233,9 @@ def test_s20_a_run_that_slept_after_its_load_settles_nothing_over_the_one_that_r
         with open_state(firm.config) as state, state.engine.begin() as connection:
             connection.exec_driver_sql("UPDATE lease SET expires_at = 0")
         firm.meetings["rooms"]["m"]["name"] = "B"
-        firm.sandbox.add_faults([{"kind": "reject_event", "source_id": "rooms-m", "code": "ERROR_X"}])
+        firm.sandbox.add_faults(
+            [{"kind": "reject_event", "source_id": "rooms-m", "code": "ERROR_X"}]
+        )
         assert firm.night().exit_code == 3
         ended = finish(first)
     assert (ended.exit_code, "may have been replaced" in ended.report["verdict"]) == (4, True)

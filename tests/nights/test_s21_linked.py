@@ -1,4 +1,6 @@
-"""S21 in whole nights: a united meeting is protected by all of its records, and whoever moves is invited before being cancelled."""
+"""S21 in whole nights: a united meeting is protected by all of its records, and whoever moves is
+invited before being cancelled.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SCALES: list[dict[str, Any]] = [{}, {"partitions": 3}, {"partitions": 3, "folder
 
 @pytest.fixture
 def two(firm: Firm) -> Firm:
-    """A firm of two sources; the interview `hr-5` and its room `rooms-9` are one meeting from the second night on."""
+    """A firm of two sources; the interview `hr-5` and its room `rooms-9` are one meeting from the
+    second night on.
+    """
     firm.meetings = {"rooms": {}, "hr": {}}
     firm.sections["on_source_failure"] = "others"
     firm.book("z", "zed", source="hr")
@@ -29,14 +33,18 @@ def two(firm: Firm) -> Firm:
 
 
 def _unite(firm: Firm, first: str) -> str:
-    """Two nights until both records are one meeting; `first` is the source whose id it carries. Returns its id."""
+    """Two nights until both records are one meeting; `first` is the source whose id it carries.
+    Returns its id.
+    """
     start = firm.now + timedelta(days=30)
     if first == "hr":
         firm.book("5", "cand", source="hr", start=start)
     else:
         firm.book("9", "ada", "bea", source="rooms", start=start)
     firm.night()
-    firm.book("9", "ada", "bea", source="rooms", start=start, linked_source="hr", linked_event_id="5")
+    firm.book(
+        "9", "ada", "bea", source="rooms", start=start, linked_source="hr", linked_event_id="5"
+    )
     firm.book("5", "cand", source="hr", start=start)
     firm.night()
     source_id = "hr-5" if first == "hr" else "rooms-9"
@@ -62,7 +70,10 @@ def _pending(firm: Firm) -> None:
 
 
 def _keyless(firm: Firm) -> None:
-    firm.meetings["rooms"]["9"]["guests"]["ada"] = {"email": "ada@out.example", "source_event_id": None}
+    firm.meetings["rooms"]["9"]["guests"]["ada"] = {
+        "email": "ada@out.example",
+        "source_event_id": None,
+    }
 
 
 def _unreadable(firm: Firm) -> None:
@@ -80,7 +91,10 @@ def _past_without_room(firm: Firm) -> None:
 
 @pytest.mark.share(2)
 @pytest.mark.parametrize("first", ["hr", "rooms"])
-@pytest.mark.parametrize("trouble", [_down, _root_down, _quarantined, _pending, _keyless, _unreadable, _past, _past_without_room])
+@pytest.mark.parametrize(
+    "trouble",
+    [_down, _root_down, _quarantined, _pending, _keyless, _unreadable, _past, _past_without_room],
+)
 def test_s21_no_guest_of_a_united_meeting_is_cancelled_for_a_record_in_doubt(
     two: Firm, first: str, trouble: Callable[[Firm], None]
 ) -> None:
@@ -136,7 +150,8 @@ def test_s21_a_merged_meeting_is_not_cancelled_before_its_guests_are_invited(
         two.new_mails()
         two.meetings["rooms"]["9"] |= {"linked_source": "hr", "linked_event_id": "5"}
         two.meetings["hr"]["5"]["host"] = "boss@corp.example"
-        for _ in range(3 if sending == "sync" else 2):  # in the third both wait, and there is nothing to apply
+        # in the third both wait, and there is nothing to apply
+        for _ in range(3 if sending == "sync" else 2):
             result = two.night(kind="sync" if sending == "sync" else "plan")
             if sending == "apply":
                 result = two.apply()
@@ -151,7 +166,9 @@ def test_s21_a_merged_meeting_is_not_cancelled_before_its_guests_are_invited(
 
 
 @pytest.mark.parametrize(("days", "pilot"), [(-400, []), (500, []), (0, ["rooms"])])
-def test_s21_a_merged_meeting_waits_for_one_that_is_not_sent(two: Firm, days: int, pilot: list[str]) -> None:
+def test_s21_a_merged_meeting_waits_for_one_that_is_not_sent(
+    two: Firm, days: int, pilot: list[str]
+) -> None:
     start = two.now + timedelta(days=30)
     two.book("9", "ada", "cand", source="rooms", start=start)
     two.book("5", "cand", source="hr", start=start)
@@ -165,7 +182,9 @@ def test_s21_a_merged_meeting_waits_for_one_that_is_not_sent(two: Firm, days: in
     assert result.report["held_by_reason"]["waits for the meeting it belongs to"] == 1
 
 
-def test_s21_a_guest_who_moves_to_a_refused_meeting_stays_in_the_old_one(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s21_a_guest_who_moves_to_a_refused_meeting_stays_in_the_old_one(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with SandboxServer(SandboxSettings(cannot_host=["gone@corp.example"])) as sandbox:
         firm.sandbox = sandbox
         monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
@@ -183,7 +202,10 @@ def test_s21_a_guest_who_moves_to_a_refused_meeting_stays_in_the_old_one(firm: F
         assert not [mail for mail in firm.new_mails() if mail[0] == "cancelled"]
         firm.meetings["rooms"]["b"]["host"] = "host@corp.example"
         firm.night()
-        assert firm.held() == {"rooms-a": {"rooms-a-eve"}, "rooms-b": {"rooms-b-bob", "rooms-b-ada"}}
+        assert firm.held() == {
+            "rooms-a": {"rooms-a-eve"},
+            "rooms-b": {"rooms-b-bob", "rooms-b-ada"},
+        }
 
 
 def test_s21_guests_who_change_places_are_never_without_a_meeting(firm: Firm) -> None:
@@ -193,13 +215,18 @@ def test_s21_guests_who_change_places_are_never_without_a_meeting(firm: Firm) ->
     firm.meetings["rooms"]["a"]["guests"] = {"bob": "bob@out.example"}
     firm.meetings["rooms"]["b"]["guests"] = {"ada": "ada@out.example"}
     firm.night()
-    assert firm.held() == {"rooms-a": {"rooms-a-ada", "rooms-a-bob"}, "rooms-b": {"rooms-b-ada", "rooms-b-bob"}}
+    assert firm.held() == {
+        "rooms-a": {"rooms-a-ada", "rooms-a-bob"},
+        "rooms-b": {"rooms-b-ada", "rooms-b-bob"},
+    }
     firm.night()
     assert firm.held() == {"rooms-a": {"rooms-a-bob"}, "rooms-b": {"rooms-b-ada"}}
 
 
 @pytest.mark.parametrize("first", ["hr", "rooms"])
-def test_s21_a_source_in_united_meetings_alone_may_not_leave_unless_it_is_retired(two: Firm, first: str) -> None:
+def test_s21_a_source_in_united_meetings_alone_may_not_leave_unless_it_is_retired(
+    two: Firm, first: str
+) -> None:
     source_id = _unite(two, first)
     del two.meetings["rooms"]
     result = two.night()
@@ -239,7 +266,7 @@ def test_s21_a_private_meeting_takes_no_words_from_a_linked_record(two: Firm) ->
     assert (event["name"], event.get("description") or "") == ("Private meeting", "")
 
 
-# -- what we deleted ourselves ------------------------------------------------------------------------------------------------
+# -- what we deleted ourselves ---------------------------------------------------------------------
 
 
 def _end(meeting: dict[str, Any], how: str) -> None:
@@ -249,7 +276,9 @@ def _end(meeting: dict[str, Any], how: str) -> None:
 @pytest.mark.share(2)
 @pytest.mark.parametrize("on_deleted", ["update", "error", "resurrect"])
 @pytest.mark.parametrize("how", ["guestless", "cancelled"])
-def test_s19_what_we_deleted_ourselves_is_made_anew(tmp_path: Path, how: str, on_deleted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s19_what_we_deleted_ourselves_is_made_anew(
+    tmp_path: Path, how: str, on_deleted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with SandboxServer(SandboxSettings(on_deleted=on_deleted)) as sandbox:
         monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
         monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", sandbox.agent_token)
@@ -278,7 +307,9 @@ def test_s19_what_we_deleted_ourselves_is_held_when_it_is_asked_for(firm: Firm) 
     assert firm.night().report["held_by_reason"] == {"reappeared after our delete": 1}
 
 
-def test_s19_a_wrong_link_that_is_corrected_moves_its_guests_back(two: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s19_a_wrong_link_that_is_corrected_moves_its_guests_back(
+    two: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with SandboxServer(SandboxSettings(on_deleted="resurrect")) as sandbox:
         two.sandbox = sandbox
         monkeypatch.setenv("ESSENTRY_TOKEN", sandbox.token)
@@ -310,7 +341,9 @@ def test_s21_a_plan_remembers_what_its_changes_wait_for(two: Firm) -> None:
 
 @pytest.mark.parametrize("sent", [False, True])
 def test_s21_a_copied_link_moves_nobody_into_a_strangers_interview(two: Firm, sent: bool) -> None:
-    """An occurrence that is branched off takes the link along; the interview may even be called off, and nobody else is."""
+    """An occurrence that is branched off takes the link along; the interview may even be called
+    off, and nobody else is.
+    """
     _unite(two, "hr")
     copy = two.book("10", "cleo", source="rooms", start=two.now + timedelta(days=37))
     if sent:
@@ -319,7 +352,10 @@ def test_s21_a_copied_link_moves_nobody_into_a_strangers_interview(two: Firm, se
     copy |= {"linked_source": "hr", "linked_event_id": "5"}
     for code in (3, 0):  # asked once, listed every night
         night = two.night()
-        assert (night.exit_code, {group["check"] for group in night.report["quarantined"]}) == (code, {"link_strangers"})
+        assert (night.exit_code, {group["check"] for group in night.report["quarantined"]}) == (
+            code,
+            {"link_strangers"},
+        )
     assert two.held("hr-5")["hr-5"] == ALL
     two.meetings["hr"]["5"]["status"] = "cancelled"
     two.meetings["rooms"]["9"]["status"] = "cancelled"
@@ -330,7 +366,9 @@ def test_s21_a_copied_link_moves_nobody_into_a_strangers_interview(two: Firm, se
 
 
 @pytest.mark.parametrize("first", ["hr", "rooms"])
-def test_s23_a_record_that_is_back_at_the_second_look_keeps_its_guests(two: Firm, first: str) -> None:
+def test_s23_a_record_that_is_back_at_the_second_look_keeps_its_guests(
+    two: Firm, first: str
+) -> None:
     source_id = _unite(two, first)
     room = two.meetings["rooms"].pop("9")
     two.book("other", source="rooms")
@@ -342,15 +380,22 @@ def test_s23_a_record_that_is_back_at_the_second_look_keeps_its_guests(two: Firm
     result = two.night(between=come_back)
     assert [kind for kind, *_ in two.new_mails()] == ["invited"]  # of the other
     assert two.held(source_id)[source_id] == ALL
-    assert (result.exit_code, [(p["source_id"], p["code"]) for p in result.report["problems"]]) == (3, [(source_id, "RECORD_BACK")])
+    assert (result.exit_code, [(p["source_id"], p["code"]) for p in result.report["problems"]]) == (
+        3,
+        [(source_id, "RECORD_BACK")],
+    )
     assert two.night().exit_code == 0
     assert two.new_mails() == []
 
 
 @pytest.mark.parametrize("first", ["hr", "rooms"])
 @pytest.mark.parametrize("on_trip", ["stop", "hold-deletes"])
-def test_s21_an_unhealthy_guests_select_of_one_record_removes_nobody(two: Firm, first: str, on_trip: str) -> None:
-    """The room booking's guests SELECT returns nothing, in the night in which the interview has another title."""
+def test_s21_an_unhealthy_guests_select_of_one_record_removes_nobody(
+    two: Firm, first: str, on_trip: str
+) -> None:
+    """The room booking's guests SELECT returns nothing, in the night in which the interview has
+    another title.
+    """
     two.sections["guards"] |= {"on_trip": on_trip}
     for number in range(6):
         two.book(f"r{number}", f"q{number}", source="rooms")
@@ -366,7 +411,9 @@ def test_s21_an_unhealthy_guests_select_of_one_record_removes_nobody(two: Firm, 
 
 @pytest.mark.parametrize("first", ["hr", "rooms"])
 def test_s21_an_approved_shrink_cancels_no_guest_of_a_united_meeting(two: Firm, first: str) -> None:
-    """Two thirds of the room bookings are gone, the linked one among them; the report says that nothing is deleted on that account."""
+    """Two thirds of the room bookings are gone, the linked one among them; the report says that
+    nothing is deleted on that account.
+    """
     for number in range(12):
         two.book(f"r{number}", f"q{number}", source="rooms")
     source_id = _unite(two, first)

@@ -1,4 +1,6 @@
-"""S23: the second look reads as the first did, and proves something only when it finds what is surely there."""
+"""S23: the second look reads as the first did, and proves something only when it finds what is
+surely there.
+"""
 
 from __future__ import annotations
 
@@ -50,25 +52,34 @@ def back(firm: Firm, key: str) -> Callable[[], None]:
     return bring_back
 
 
-# -- keys are the same text at both looks ---------------------------------------------------------------------------------------------
+# -- keys are the same text at both looks ----------------------------------------------------------
 
 TYPES: dict[str, list[tuple[str, str]]] = {  # kind of database → type of the key, its value in SQL
     "sqlite": [
-        ("REAL", "5"), ("REAL", "5.5"), ("REAL", "1e15"), ("REAL", "0.1"), ("NUMERIC", "12.50"), ("INTEGER", "-7"), ("BLOB", "x'4135'"),
-        ("TEXT", "'A5' || char(10)"), ("TEXT", "char(160) || 'A5'"), ("TEXT", "char(9) || 'A5' || char(13)"), ("TEXT", "char(8195) || 'A5'"),
+        ("REAL", "5"), ("REAL", "5.5"), ("REAL", "1e15"), ("REAL", "0.1"), ("NUMERIC", "12.50"),
+        ("INTEGER", "-7"), ("BLOB", "x'4135'"),
+        ("TEXT", "'A5' || char(10)"), ("TEXT", "char(160) || 'A5'"),
+        ("TEXT", "char(9) || 'A5' || char(13)"), ("TEXT", "char(8195) || 'A5'"),
         ("TEXT", "'a''b'"), ("TEXT", "'0012'"), ("TEXT", "'%_'"), ("", "5.0"), ("", "'5.0'"),
     ],
     "postgresql": [
-        ("numeric(10,2)", "12"), ("numeric", "12.50"), ("bytea", "'A5'"), ("timestamptz", "'2027-01-01 10:00+02'"), ("date", "'2027-01-01'"),
-        ("timestamp", "'2027-01-01 10:00:00.5'"), ("boolean", "true"), ("real", "5"), ("double precision", "1e15"), ("char(9)", "'A5'"),
-        ("double precision", "0.1"), ("uuid", "'6f1f8c1e-0000-4000-8000-000000000001'"), ("text", "E'A5\\n'"), ("text", "E'\\u00a0A5'"),
-        ("text[]", "'{a,b}'"), ("json", "'{\"a\": 1}'"), ("interval", "'2 hours'"), ("bigint", "9223372036854775807"),
+        ("numeric(10,2)", "12"), ("numeric", "12.50"), ("bytea", "'A5'"),
+        ("timestamptz", "'2027-01-01 10:00+02'"), ("date", "'2027-01-01'"),
+        ("timestamp", "'2027-01-01 10:00:00.5'"), ("boolean", "true"), ("real", "5"),
+        ("double precision", "1e15"), ("char(9)", "'A5'"),
+        ("double precision", "0.1"), ("uuid", "'6f1f8c1e-0000-4000-8000-000000000001'"),
+        ("text", "E'A5\\n'"), ("text", "E'\\u00a0A5'"),
+        ("text[]", "'{a,b}'"), ("json", "'{\"a\": 1}'"), ("interval", "'2 hours'"),
+        ("bigint", "9223372036854775807"),
     ],
     "mariadb": [
         ("decimal(10,2)", "12"), ("double", "1e15"), ("float", "0.5"),
-        ("varbinary(9)", "'A5'"), ("datetime(6)", "'2027-01-01 10:00:00.5'"), ("timestamp", "'2027-01-01 10:00:00'"), ("time", "'27:30:00'"),
-        ("bit(8)", "b'1000001'"), ("varchar(9)", "concat('A5', char(10))"), ("varchar(9)", "concat(unhex('c2a0'), 'A5')"),
-        ("enum('a','b')", "'b'"), ("year", "2027"), ("varchar(9) COLLATE utf8mb4_general_ci", "'Ab'"),
+        ("varbinary(9)", "'A5'"), ("datetime(6)", "'2027-01-01 10:00:00.5'"),
+        ("timestamp", "'2027-01-01 10:00:00'"), ("time", "'27:30:00'"),
+        ("bit(8)", "b'1000001'"), ("varchar(9)", "concat('A5', char(10))"),
+        ("varchar(9)", "concat(unhex('c2a0'), 'A5')"),
+        ("enum('a','b')", "'b'"), ("year", "2027"),
+        ("varchar(9) COLLATE utf8mb4_general_ci", "'Ab'"),
     ],
 }  # fmt: skip
 KEYS = [(kind, *key) for kind, keys in TYPES.items() for key in keys]
@@ -94,21 +105,32 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 def source_on(engine: sa.Engine, folder: Path, events: str = PLAIN) -> SourceConfig:
     (folder / "e.sql").write_text(events)
     (folder / "g.sql").write_text("SELECT k AS source_event_id FROM e")
-    url = engine.url.set(drivername="postgresql+psycopg") if engine.dialect.name == "postgresql" else engine.url
+    url = (
+        engine.url.set(drivername="postgresql+psycopg")
+        if engine.dialect.name == "postgresql"
+        else engine.url
+    )
     return SourceConfig(
-        url=url.render_as_string(hide_password=False), events_sql=folder / "e.sql", guests_sql=folder / "g.sql", times="utc"
+        url=url.render_as_string(hide_password=False),
+        events_sql=folder / "e.sql",
+        guests_sql=folder / "g.sql",
+        times="utc",
     )
 
 
 @pytest.mark.share(3)
 @pytest.mark.parametrize(("kind", "column", "value"), KEYS, ids=lambda text: str(text)[:24])
-def test_s23_a_key_of_any_type_is_found_again(kind: str, column: str, value: str, engines: Any, tmp_path: Path) -> None:
+def test_s23_a_key_of_any_type_is_found_again(
+    kind: str, column: str, value: str, engines: Any, tmp_path: Path
+) -> None:
     engine = engines(kind)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE IF EXISTS e")
         connection.exec_driver_sql(f"CREATE TABLE e (k {column})")
         connection.exec_driver_sql(
-            f"INSERT INTO e VALUES ({value})".replace("%", "%%") if kind != "sqlite" else f"INSERT INTO e VALUES ({value})"
+            f"INSERT INTO e VALUES ({value})".replace("%", "%%")
+            if kind != "sqlite"
+            else f"INSERT INTO e VALUES ({value})"
         )
     config = source_on(engine, tmp_path)
     keys = clean_key(read_source("s", config, root=tmp_path).events["source_event_id"])
@@ -116,15 +138,21 @@ def test_s23_a_key_of_any_type_is_found_again(kind: str, column: str, value: str
     assert confirm_absent("s", config, keys.tolist(), root=tmp_path) == set(keys)
     assert confirm_absent("s", config, [f"{keys[0]}x"], root=tmp_path) == set()
     ids = build_event_ids("s", keys)
-    assert confirm_absent("s", config, ids.tolist(), root=tmp_path, identify=lambda found: build_event_ids("s", found)) == set(ids)
+    assert confirm_absent(
+        "s", config, ids.tolist(), root=tmp_path, identify=lambda found: build_event_ids("s", found)
+    ) == set(ids)
     assert len(read_event_rows("s", config, keys[0], root=tmp_path)) == 1
     assert len(read_event_rows("s", config, "other", root=tmp_path)) == 0
 
 
 @pytest.mark.share(3)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
-@pytest.mark.parametrize("end", ["", ";", ";\n-- all bookings\n", "\n-- all bookings", " /* ; */", "\nORDER BY k"])
-def test_s23_a_select_that_was_read_once_is_read_again(kind: str, end: str, engines: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "end", ["", ";", ";\n-- all bookings\n", "\n-- all bookings", " /* ; */", "\nORDER BY k"]
+)
+def test_s23_a_select_that_was_read_once_is_read_again(
+    kind: str, end: str, engines: Any, tmp_path: Path
+) -> None:
     engine = engines(kind)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE IF EXISTS e")
@@ -135,13 +163,27 @@ def test_s23_a_select_that_was_read_once_is_read_again(kind: str, end: str, engi
     assert confirm_absent("s", config, ["a", "c"], root=tmp_path) == {"a"}
 
 
-ODD_KEYS = ["m0\n", "\tm0", "\u00a0m0", "m0\u2003", 5.5, 7.0, b"A5", "a-b:c", "Ümläut", "x" * 300, "ä" * 90]
+ODD_KEYS = [
+    "m0\n",
+    "\tm0",
+    "\u00a0m0",
+    "m0\u2003",
+    5.5,
+    7.0,
+    b"A5",
+    "a-b:c",
+    "Ümläut",
+    "x" * 300,
+    "ä" * 90,
+]
 
 
 @pytest.mark.share(4)
 @pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: repr(key)[:12])
 @pytest.mark.parametrize("by", ["sync", "apply"])
-def test_s23_a_row_that_is_back_is_not_cancelled_and_one_that_is_gone_is(firm: Firm, key: Any, by: str) -> None:
+def test_s23_a_row_that_is_back_is_not_cancelled_and_one_that_is_gone_is(
+    firm: Firm, key: Any, by: str
+) -> None:
     firm.book("m0", "ada", source_event_id=key)
     firm.book("m1", "bob")
     firm.night()
@@ -150,7 +192,11 @@ def test_s23_a_row_that_is_back_is_not_cancelled_and_one_that_is_gone_is(firm: F
     result = night_with(firm, back(firm, "m0"), by=by)
     assert firm.new_mails() == []
     assert len(firm.held()) == 2
-    assert {code for state, code in codes(firm).values() if state == "held"} <= {"STILL_THERE", "NOT_CONFIRMED", "CHANGED_SINCE"}
+    assert {code for state, code in codes(firm).values() if state == "held"} <= {
+        "STILL_THERE",
+        "NOT_CONFIRMED",
+        "CHANGED_SINCE",
+    }
     firm.cancel("m0")
     night_with(firm, lambda: None, by=by)
     assert [mail[0] for mail in firm.new_mails()] == ["cancelled"]
@@ -158,7 +204,7 @@ def test_s23_a_row_that_is_back_is_not_cancelled_and_one_that_is_gone_is(firm: F
     assert result.report
 
 
-# -- a look that shows too little is a failed look -------------------------------------------------------------------------------------
+# -- a look that shows too little is a failed look -------------------------------------------------
 
 
 def empty(firm: Firm) -> None:
@@ -187,8 +233,12 @@ def renamed_column(firm: Firm) -> None:
     (firm.folder / "events.sql").write_text("SELECT source_event_id AS id FROM events")
 
 
-@pytest.mark.parametrize("wrong", [empty, other_firm, half, down, renamed_column], ids=lambda wrong: wrong.__name__)
-def test_s23_a_look_that_shows_too_little_proves_nothing(firm: Firm, wrong: Callable[[Firm], None]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [empty, other_firm, half, down, renamed_column], ids=lambda wrong: wrong.__name__
+)
+def test_s23_a_look_that_shows_too_little_proves_nothing(
+    firm: Firm, wrong: Callable[[Firm], None]
+) -> None:
     firm.book_many(9)
     firm.night()
     firm.new_mails()
@@ -206,7 +256,9 @@ def test_s23_a_look_that_shows_too_little_proves_nothing(firm: Firm, wrong: Call
 
 
 def test_s23_the_only_visit_among_meetings_without_guests_can_be_cancelled(firm: Firm) -> None:
-    """essentry holds nothing else of the source: the first look's own keys say that the second one can be believed."""
+    """essentry holds nothing else of the source: the first look's own keys say that the second one
+    can be believed.
+    """
     firm.book("visit", "ada")
     for number in range(3):
         firm.book(f"internal{number}", guests=COLLEAGUE)
@@ -216,7 +268,9 @@ def test_s23_the_only_visit_among_meetings_without_guests_can_be_cancelled(firm:
     assert firm.held() == {}
 
 
-def test_s23_other_rows_than_the_first_look_showed_prove_nothing_though_essentry_holds_none(firm: Firm) -> None:
+def test_s23_other_rows_than_the_first_look_showed_prove_nothing_though_essentry_holds_none(
+    firm: Firm,
+) -> None:
     firm.book("visit", "ada")
     firm.book("internal", guests=COLLEAGUE)
     firm.night()
@@ -289,12 +343,18 @@ def test_s23_an_older_plan_without_a_first_look_goes_by_what_essentry_holds(firm
     assert len(firm.held()) == 8
 
 
-# -- one look a source and load, and never an old one ------------------------------------------------------------------------------------
+# -- one look a source and load, and never an old one ----------------------------------------------
 
 
-def test_s23_a_source_is_looked_at_once_for_many_batches(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s23_a_source_is_looked_at_once_for_many_batches(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     firm.sections["essentry"] = {"batch_events": 5}
-    firm.sections["guards"] |= {"max_deletes": 1000, "max_delete_share": 1.0, "max_shrink_share": 1.0}
+    firm.sections["guards"] |= {
+        "max_deletes": 1000,
+        "max_delete_share": 1.0,
+        "max_shrink_share": 1.0,
+    }
     firm.book_many(60)
     firm.night()
     firm.cancel(*[f"m{number:03}" for number in range(40)])
@@ -336,7 +396,9 @@ def test_s23_a_look_is_kept_for_twenty_times_as_long_as_it_took_and_two_minutes_
     assert calls == [4]
 
 
-def test_s23_a_benchmark_may_leave_the_look_out(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s23_a_benchmark_may_leave_the_look_out(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(apply, "find_still_there", lambda *_arguments: set())
     firm.book_many(3)
     firm.night()
@@ -353,18 +415,25 @@ def test_s23_what_a_first_look_demands(tmp_path: Path) -> None:
         config = source_on(engine, tmp_path)
 
         def look(*keys: str, **first: Any) -> set[str]:
-            return confirm_absent("s", config, list(keys), root=tmp_path, first=FirstLook(**{"keys": ()} | first))
+            return confirm_absent(
+                "s", config, list(keys), root=tmp_path, first=FirstLook(**{"keys": ()} | first)
+            )
 
         assert look("a", "x") == {"a"}
         assert look("x", keys=["a", "x"]) == set()
         assert look("x", keys=["a", "y", "z"]) == set()
         assert look("x", rows=7) == set()
-        for first in ({"keys": ["y", "z"]}, {"rows": 9}, {"keys": ["a", *"uvwxyz"]}, {"rows": 4, "at_least": 1, "may_miss": 0.1}):
+        for first in (
+            {"keys": ["y", "z"]},
+            {"rows": 9},
+            {"keys": ["a", *"uvwxyz"]},
+            {"rows": 4, "at_least": 1, "may_miss": 0.1},
+        ):
             with pytest.raises(SourceError, match="second look"):
                 look("q", **first)
 
 
-# -- a SELECT with a limit proves no absence ----------------------------------------------------------------------------------------------
+# -- a SELECT with a limit proves no absence -------------------------------------------------------
 
 
 def test_s23_a_limit_holds_what_it_may_have_cut_off(firm: Firm) -> None:
@@ -378,7 +447,8 @@ def test_s23_a_limit_holds_what_it_may_have_cut_off(firm: Firm) -> None:
     result = firm.night()
     assert result.report["held_by_reason"] == {"the SELECT has a LIMIT": 1}
     assert firm.mails()["cancelled"] == 0
-    firm.meetings["rooms"]["m004"]["status"] = "cancelled"  # said by the row itself, not by its absence
+    # said by the row itself, not by its absence
+    firm.meetings["rooms"]["m004"]["status"] = "cancelled"
     firm.night()
     assert set(firm.held()) == {f"rooms-m{n:03}" for n in (0, 1, 2, 3, 5)}
     (firm.folder / "events.sql").write_text(select)
@@ -401,7 +471,18 @@ def test_s23_an_empty_column_of_keys_is_asked_without_an_error() -> None:
     assert clean_key(pd.Series([], dtype="str")).empty
 
 
-ODD_KEYS = ["a'); DROP TABLE events; --", ":keys", "%s %(x)s", '"q"', "\\", "a;b", "ключ", "a b", "100%", "k" * 300]
+ODD_KEYS = [
+    "a'); DROP TABLE events; --",
+    ":keys",
+    "%s %(x)s",
+    '"q"',
+    "\\",
+    "a;b",
+    "ключ",
+    "a b",
+    "100%",
+    "k" * 300,
+]
 
 
 def test_s23_keys_of_any_characters_are_looked_for_and_what_is_there_stays(firm: Firm) -> None:

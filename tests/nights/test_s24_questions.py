@@ -1,4 +1,6 @@
-"""A change of settings is a question until a plan that could show its effect was released (S24): whole nights."""
+"""A change of settings is a question until a plan that could show its effect was released (S24):
+whole nights.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def stops(firm: Firm) -> tuple[str, ...]:
     """A night that asks; why. Nobody was mailed."""
     result = firm.night()
     assert (result.exit_code, guards_of(result) & QUESTION, firm.new_mails()) == (4, QUESTION, [])
-    return next(finding["causes"] for finding in result.report["guards"] if finding["guard"] in QUESTION)
+    return next(
+        finding["causes"] for finding in result.report["guards"] if finding["guard"] in QUESTION
+    )
 
 
 def release(firm: Firm, code: int = 0) -> None:
@@ -151,10 +155,22 @@ def change_database(firm: Firm) -> None:
     [
         (change_select, "sources.rooms.guests_sql"),
         (change_database, "sources.rooms.url"),
-        (lambda firm: firm.source_settings["rooms"].update(params={"x": 1}), "sources.rooms.params.x"),
-        (lambda firm: firm.source_settings["rooms"].update(default_duration_minutes=90), "sources.rooms.default_duration_minutes"),
-        (lambda firm: firm.source_settings["rooms"].update(private_title="Busy"), "sources.rooms.private_title"),
-        (lambda firm: firm.source_settings["rooms"].update(custom_fields={"badge": 7}), "sources.rooms.custom_fields.badge"),
+        (
+            lambda firm: firm.source_settings["rooms"].update(params={"x": 1}),
+            "sources.rooms.params.x",
+        ),
+        (
+            lambda firm: firm.source_settings["rooms"].update(default_duration_minutes=90),
+            "sources.rooms.default_duration_minutes",
+        ),
+        (
+            lambda firm: firm.source_settings["rooms"].update(private_title="Busy"),
+            "sources.rooms.private_title",
+        ),
+        (
+            lambda firm: firm.source_settings["rooms"].update(custom_fields={"badge": 7}),
+            "sources.rooms.custom_fields.badge",
+        ),
     ],
 )
 def test_s24_what_decides_who_is_mailed_is_a_question(firm: Firm, change: Any, key: str) -> None:
@@ -168,13 +184,20 @@ def test_s24_the_layout_of_a_select_and_what_a_place_is_called_are_no_question(f
     file.write_text("  " + file.read_text().replace(" FROM", "\r\nFROM") + " ;\r\n\r\n")
     before = firm.night()
     assert "approve_policy_change" not in guards_of(before)
-    firm.source_settings["rooms"]["sites"] = {"1": {"location_id": 11, "name": "HQ"}, "2": {"location_id": 12}}
+    firm.source_settings["rooms"]["sites"] = {
+        "1": {"location_id": 11, "name": "HQ"},
+        "2": {"location_id": 12},
+    }
     firm.sections["guards"] |= {"max_deletes": 7}
     firm.sections["report"] = {"directory": "runs", "timezone": "Europe/Berlin"}
     firm.book("new", "n")
     assert "SELECT" not in str(before.report["guards"])
     result = firm.night()
-    assert not any("sites" in cause or "max_deletes" in cause for finding in result.report["guards"] for cause in finding["causes"])
+    assert not any(
+        "sites" in cause or "max_deletes" in cause
+        for finding in result.report["guards"]
+        for cause in finding["causes"]
+    )
 
 
 def test_s24_a_plan_that_was_released_answers_by_apply_and_by_the_next_night(firm: Firm) -> None:
@@ -207,8 +230,13 @@ def test_s24_an_upgrade_mails_nobody_and_asks_nothing(firm: Firm, kept: bool) ->
         import orjson
 
         text = orjson.dumps(old, option=orjson.OPT_SORT_KEYS).decode() if kept else ""
-        state.execute("UPDATE identity SET policy_digest = ?, policy_json = ?", (_digest(old), text))
-        state.execute("UPDATE source_reads SET coming_events = NULL, coming_guests = NULL, coming_outside = NULL")
+        state.execute(
+            "UPDATE identity SET policy_digest = ?, policy_json = ?", (_digest(old), text)
+        )
+        state.execute(
+            "UPDATE source_reads SET coming_events = NULL, coming_guests = NULL, "
+            "coming_outside = NULL"
+        )
     assert firm.night().exit_code == 0
     assert firm.new_mails() == []
     firm.book("n", "new")
@@ -222,7 +250,9 @@ def test_s24_an_upgrade_mails_nobody_and_asks_nothing(firm: Firm, kept: bool) ->
 
 
 def test_s24_a_meeting_of_both_sources_shows_the_settings_of_both(firm: Firm) -> None:
-    firm.book("9", "bea", linked_source="hr", linked_event_id="5", start=firm.meetings["hr"]["5"]["start"])
+    firm.book(
+        "9", "bea", linked_source="hr", linked_event_id="5", start=firm.meetings["hr"]["5"]["start"]
+    )
     assert firm.night().exit_code == 0
     firm.new_mails()
     firm.source_settings["rooms"] = dict(TYPO)
@@ -238,7 +268,7 @@ def test_s24_partitions_ask_the_same(firm: Firm) -> None:
     stops(firm)
 
 
-# -- no advice ends in a refusal ------------------------------------------------------------------------------------------------
+# -- no advice ends in a refusal -------------------------------------------------------------------
 
 
 def test_s27_a_doubt_without_a_change_can_be_released(firm: Firm) -> None:
@@ -247,7 +277,11 @@ def test_s27_a_doubt_without_a_change_can_be_released(firm: Firm) -> None:
     firm.new_mails()
     firm.cancel(*[f"m{n:03}" for n in range(20)])
     result = firm.night()
-    assert (result.exit_code, guards_of(result), result.report["plan"]["changes"]) == (4, {"max_shrink_share"}, 0)
+    assert (result.exit_code, guards_of(result), result.report["plan"]["changes"]) == (
+        4,
+        {"max_shrink_share"},
+        0,
+    )
     assert firm.approve(result.report["plan"]["plan_id"])
     assert firm.apply(result.report["plan"]["plan_id"]).exit_code == 0
     assert firm.new_mails() == []
@@ -259,5 +293,6 @@ def test_s27_a_doubt_without_a_change_can_be_released(firm: Firm) -> None:
 def test_s27_an_empty_plan_is_not_advised_to_be_approved(firm: Firm) -> None:
     puts, result = firm.puts(), firm.night()
     assert result.report["plan"]["commands"] == []
-    assert firm.apply(result.report["plan"]["plan_id"]).exit_code == 0  # nobody has to, and nothing happens
+    # nobody has to, and nothing happens
+    assert firm.apply(result.report["plan"]["plan_id"]).exit_code == 0
     assert firm.puts() == puts

@@ -1,4 +1,6 @@
-"""S26: an id depends on its own row alone, and not on a spelling; ids that are confirmed stay. In whole nights."""
+"""S26: an id depends on its own row alone, and not on a spelling; ids that are confirmed stay. In
+whole nights.
+"""
 
 from __future__ import annotations
 
@@ -27,21 +29,36 @@ from transforms.validate import people
 NFC, NFD = (unicodedata.normalize(form, "Jörg Müller") for form in ("NFC", "NFD"))
 
 
-def who(name: str, email: str | None = "office@sup.example", key: str | None = None, **columns: str | None) -> dict:
+def who(
+    name: str,
+    email: str | None = "office@sup.example",
+    key: str | None = None,
+    **columns: str | None,
+) -> dict:
     """A guest row; without a key of its own unless `key`."""
     first, _, last = name.partition(" ")
-    return {"guest_id": key, "email": email, "first_name": first or None, "last_name": last or None} | columns
+    return {
+        "guest_id": key,
+        "email": email,
+        "first_name": first or None,
+        "last_name": last or None,
+    } | columns
 
 
 def names(firm: Firm, event: str = "rooms-m") -> dict[str, str]:
     """What essentry holds of an event: invitation id → name."""
     guests = firm.sandbox.state()["events"][event]["guests"]
-    return {key: f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip() for key, guest in guests.items()}
+    return {
+        key: f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip()
+        for key, guest in guests.items()
+    }
 
 
 @contextmanager
 def older_release() -> Iterator[None]:
-    """Numbers as an older release gave them (the first by name kept the address alone), and keys as they came."""
+    """Numbers as an older release gave them (the first by name kept the address alone), and keys as
+    they came.
+    """
 
     def list_old_keys(validated, *, shared: bool = False) -> pd.Series:
         guests = validated.guests
@@ -51,7 +68,9 @@ def older_release() -> Iterator[None]:
         if len(both):
             name = people.name_people(both["first_name"], both["last_name"])
             named = both.assign(name=name)[name.notna()]
-            smallest = named.groupby(["source_event_id", "email"], sort=False)["name"].transform("min")
+            smallest = named.groupby(["source_event_id", "email"], sort=False)["name"].transform(
+                "min"
+            )
             others = named.loc[named["name"] != smallest, "name"]
             text = text.mask(text.index.isin(others.index), text + "|" + others.reindex(text.index))
         return text.reindex(guests.index)
@@ -68,7 +87,7 @@ def older_release() -> Iterator[None]:
         yield
 
 
-# -- people behind one address ---------------------------------------------------------------------------------------------
+# -- people behind one address ---------------------------------------------------------------------
 
 ANA, BO, AL = who("Ana Ng"), who("Bo Ek"), who("Al Abe")
 
@@ -86,7 +105,8 @@ COMINGS_AND_GOINGS = {
     "name added": ([who("")], [ANA], ["updated"]),
     "name written otherwise": ([ANA, BO], [who("ANA  NG"), BO], ["updated"]),
     "namesakes": ([ANA, ANA], [ANA], []),
-    "no address": ([who("Ana Ng", None), BO], [BO], []),  # cancelled, and without an address nobody is mailed
+    # cancelled, and without an address nobody is mailed
+    "no address": ([who("Ana Ng", None), BO], [BO], []),
 }
 
 
@@ -101,7 +121,8 @@ def mails_of(firm: Firm) -> dict[str, list[str]]:
 @pytest.mark.parametrize("partitions", [1, 3])
 def test_s26_people_behind_one_address_come_and_go_one_by_one(firm: Firm, partitions: int) -> None:
     firm.sections["scale"] = {"partitions": partitions}
-    firm.sections["guards"] |= {"max_mails_per_guest": 1000, "max_churn": 10}  # somebody else at one address may be the same one
+    # somebody else at one address may be the same one
+    firm.sections["guards"] |= {"max_mails_per_guest": 1000, "max_churn": 10}
     events = {title.replace(" ", "_"): case for title, case in COMINGS_AND_GOINGS.items()}
     for title, (before, _, _) in events.items():
         firm.book(title, guests=dict(enumerate(before)))
@@ -114,7 +135,11 @@ def test_s26_people_behind_one_address_come_and_go_one_by_one(firm: Firm, partit
     assert mails_of(firm) == {title: mails for title, (_, _, mails) in events.items() if mails}
     for title, people_before in held.items():
         stayed = {name: key for key, name in people_before.items()}
-        assert all(stayed[name] == key for key, name in names(firm, f"rooms-{title}").items() if name in stayed), title
+        assert all(
+            stayed[name] == key
+            for key, name in names(firm, f"rooms-{title}").items()
+            if name in stayed
+        ), title
     firm.night()
     assert firm.new_mails() == []
 
@@ -134,14 +159,23 @@ UPGRADES = {
 
 @pytest.mark.parametrize("policy", ["per-event", "shared"])
 @pytest.mark.parametrize("mailbox", ["one for all", "one a meeting"])
-def test_s26_a_state_with_numbers_of_an_older_release_mails_nobody_by_itself(firm: Firm, policy: str, mailbox: str) -> None:
+def test_s26_a_state_with_numbers_of_an_older_release_mails_nobody_by_itself(
+    firm: Firm, policy: str, mailbox: str
+) -> None:
     if (policy, mailbox) == ("shared", "one for all"):
         pytest.skip("the older release made one contact of all these people")
     firm.sections["guards"]["max_mails_per_guest"] = 1000
     firm.sections["essentry"] = {"invitation_ids": policy}
 
     def guests(event: str, rows: list[dict]) -> dict[int, dict]:
-        own = [row | {"email": row["email"] and (f"{event}@sup.example" if mailbox == "one a meeting" else row["email"])} for row in rows]
+        own = [
+            row
+            | {
+                "email": row["email"]
+                and (f"{event}@sup.example" if mailbox == "one a meeting" else row["email"])
+            }
+            for row in rows
+        ]
         return dict(enumerate(own))
 
     for event, (before, _, _) in UPGRADES.items():
@@ -186,11 +220,18 @@ def test_s26_one_heir_takes_an_older_number_over_and_of_several_nobody_does(tmp_
         for address in (one, two):
             state.forget_numbers(address, Forgotten())
         with state._read() as connection:
-            assert connection.exec_driver_sql("SELECT count(*) FROM guest_keys WHERE source = 'rooms'").scalar() == 0
+            assert (
+                connection.exec_driver_sql(
+                    "SELECT count(*) FROM guest_keys WHERE source = 'rooms'"
+                ).scalar()
+                == 0
+            )
 
 
 @pytest.mark.parametrize("keys", [("g1", "g2"), ("g2", "g1")])
-def test_s26_namesakes_with_keys_of_their_own_and_no_address_are_two_people(firm: Firm, keys: tuple[str, str]) -> None:
+def test_s26_namesakes_with_keys_of_their_own_and_no_address_are_two_people(
+    firm: Firm, keys: tuple[str, str]
+) -> None:
     firm.book("m", guests={key: who("Jon Li", None, key) for key in keys})
     firm.night()
     assert firm.held() == {"rooms-m": {"rooms-m-g1", "rooms-m-g2"}}
@@ -199,16 +240,24 @@ def test_s26_namesakes_with_keys_of_their_own_and_no_address_are_two_people(firm
     assert firm.held() == {"rooms-m": {"rooms-m-g2"}}
 
 
-def test_s10_duplicates_by_address_and_name_and_those_of_two_sources_stay_one_person(tmp_path: Path, firm: Firm) -> None:
+def test_s10_duplicates_by_address_and_name_and_those_of_two_sources_stay_one_person(
+    tmp_path: Path, firm: Firm
+) -> None:
     firm.meetings["hr"] = {}
-    firm.book("u", guests={"g1": who("Jon Li", "jon@out.example", "g1"), "g2": who("Jon Li", "jon@out.example", "g2")})
+    firm.book(
+        "u",
+        guests={
+            "g1": who("Jon Li", "jon@out.example", "g1"),
+            "g2": who("Jon Li", "jon@out.example", "g2"),
+        },
+    )
     firm.book("m", guests={"a": who("Ada Lo", None, "a")}, source="hr")
     firm.book("m", guests={"b": who("Ada Lo", None, "b")}, linked_source="hr", linked_event_id="m")
     firm.night()
     assert {key: len(guests) for key, guests in firm.held().items()} == {"rooms-u": 1, "hr-m": 1}
 
 
-# -- spelling --------------------------------------------------------------------------------------------------------------
+# -- spelling --------------------------------------------------------------------------------------
 
 SPELLINGS = [
     ("Tür-1", unicodedata.normalize("NFD", "Tür-1")),
@@ -222,13 +271,20 @@ SPELLINGS = [
 
 @pytest.mark.share(2)
 @pytest.mark.parametrize(("old", "partitions"), [(False, 1), (False, 3), (True, 1), (True, 3)])
-def test_s26_a_key_in_another_spelling_is_the_same_key(firm: Firm, old: bool, partitions: int) -> None:
+def test_s26_a_key_in_another_spelling_is_the_same_key(
+    firm: Firm, old: bool, partitions: int
+) -> None:
     """Whichever spelling was confirmed first, by this release or by an older one, its ids stay."""
     firm.sections["scale"] = {"partitions": partitions}
 
     def book(number: int, event: str, guest: str) -> None:
         prefix = str(number)
-        firm.book(prefix, start=START, source_event_id=_put(prefix, event), guests={"g": who("Ada Lo", f"{prefix}@out.example", guest)})
+        firm.book(
+            prefix,
+            start=START,
+            source_event_id=_put(prefix, event),
+            guests={"g": who("Ada Lo", f"{prefix}@out.example", guest)},
+        )
 
     for number, (plain, odd) in enumerate(SPELLINGS):
         book(number, odd if old else plain, odd if old else plain)
@@ -254,9 +310,17 @@ def _put(prefix: str, key: str) -> str:
 
 
 @pytest.mark.parametrize("forms", [(NFC, NFD), (NFD, NFC)])
-def test_s26_names_and_titles_in_another_unicode_form_are_no_change(firm: Firm, forms: tuple[str, str]) -> None:
+def test_s26_names_and_titles_in_another_unicode_form_are_no_change(
+    firm: Firm, forms: tuple[str, str]
+) -> None:
     def book(form: str) -> None:
-        firm.book("m", start=START, name=f"Besuch {form}", description=form, guests={1: who(form, "Jörg@x.example"), 2: who(form, None)})
+        firm.book(
+            "m",
+            start=START,
+            name=f"Besuch {form}",
+            description=form,
+            guests={1: who(form, "Jörg@x.example"), 2: who(form, None)},
+        )
 
     with older_release():
         book(forms[0])
@@ -287,18 +351,28 @@ def test_s26_two_events_whose_keys_differ_by_their_form_are_held_and_told(firm: 
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_s26_guests_whose_event_key_has_other_capitals_are_told_and_keep_their_invitations(firm: Firm, partitions: int) -> None:
+def test_s26_guests_whose_event_key_has_other_capitals_are_told_and_keep_their_invitations(
+    firm: Firm, partitions: int
+) -> None:
     firm.sections["scale"] = {"partitions": partitions}
     firm.book("AB1", "ada")
     firm.book("cd2", "bob")
     firm.night()
     held, _ = firm.held(), firm.new_mails()
     firm.meetings["rooms"]["AB1"]["guests"] = {}
-    firm.meetings["rooms"]["cd2"]["guests"]["ada"] = {"source_event_id": "ab1", "email": "ada@out.example"}
-    firm.meetings["rooms"]["cd2"]["guests"]["eve"] = {"source_event_id": "zz", "email": "eve@out.example"}
+    firm.meetings["rooms"]["cd2"]["guests"]["ada"] = {
+        "source_event_id": "ab1",
+        "email": "ada@out.example",
+    }
+    firm.meetings["rooms"]["cd2"]["guests"]["eve"] = {
+        "source_event_id": "zz",
+        "email": "eve@out.example",
+    }
     report = firm.night().report
     assert (firm.held(), firm.new_mails()) == (held, [])
-    assert [(row["part"], row["check"], row["rows"]) for row in report["quarantined"]] == [("guests", "guest_event_case", 1)]
+    assert [(row["part"], row["check"], row["rows"]) for row in report["quarantined"]] == [
+        ("guests", "guest_event_case", 1)
+    ]
     assert report["notes"]["guests_of_no_event"] == 1
 
 
@@ -311,7 +385,13 @@ def test_s26_event_keys_that_differ_by_capitals_alone_are_two_events_and_told(fi
 
 def test_s26_capitals_and_blanks_of_addresses_are_no_change(firm: Firm) -> None:
     spelled = [
-        *("Ada@Out.example", " ada@out.example\r\n", "ada\u200b@out.example", "<ada@out.example>", "'ada@out.example'"),
+        *(
+            "Ada@Out.example",
+            " ada@out.example\r\n",
+            "ada\u200b@out.example",
+            "<ada@out.example>",
+            "'ada@out.example'",
+        ),
         '"Ada Lo" <ADA@out.example>',
     ]
     firm.book("m", guests={1: who("Ada Lo", spelled[0])})
@@ -323,22 +403,28 @@ def test_s26_capitals_and_blanks_of_addresses_are_no_change(firm: Firm) -> None:
         assert (firm.held(), firm.new_mails()) == (held, [])
 
 
-# -- ids that were taken over ----------------------------------------------------------------------------------------------
+# -- ids that were taken over ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_s26_a_record_whose_id_was_taken_over_for_another_is_set_aside(firm: Firm, partitions: int) -> None:
+def test_s26_a_record_whose_id_was_taken_over_for_another_is_set_aside(
+    firm: Firm, partitions: int
+) -> None:
     firm.sections["scale"] = {"partitions": partitions}
     firm.book("1001", "ada")
     firm.write()
-    (firm.folder / "ids.csv").write_text("source,source_event_id,event_id,guest,invitation_id\nrooms,1001,rooms-2,ada,rooms-1001-bob\n")
+    (firm.folder / "ids.csv").write_text(
+        "source,source_event_id,event_id,guest,invitation_id\nrooms,1001,rooms-2,ada,rooms-1001-bob\n"
+    )
     adopt_events(firm.config, firm.folder / "ids.csv", write=True)
     firm.night()
     held, _ = firm.held(), firm.new_mails()
     firm.book("2", "eve")
     firm.meetings["rooms"]["1001"]["guests"]["bob"] = "bob@out.example"
     result = firm.night()
-    assert sorted((row["part"], row["check"], row["rows"]) for row in result.report["quarantined"]) == [
+    assert sorted(
+        (row["part"], row["check"], row["rows"]) for row in result.report["quarantined"]
+    ) == [
         ("events", "taken_id", 1),
         ("guests", "taken_id", 1),
     ]
@@ -349,10 +435,12 @@ def test_s26_a_record_whose_id_was_taken_over_for_another_is_set_aside(firm: Fir
     assert firm.held() == {}  # the taken id is that of 1001 alone
 
 
-# -- seals -----------------------------------------------------------------------------------------------------------------
+# -- seals -----------------------------------------------------------------------------------------
 
 
-def test_s26_sealed_ids_are_for_new_invitations_and_nobody_is_mailed_by_the_change(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s26_sealed_ids_are_for_new_invitations_and_nobody_is_mailed_by_the_change(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     firm.book("old", "ada", guests={"ada": "ada@out.example", "x": who("Bo Ek")})
     firm.book("gone", "eve")
     firm.night()
@@ -363,7 +451,8 @@ def test_s26_sealed_ids_are_for_new_invitations_and_nobody_is_mailed_by_the_chan
     assert (firm.held(), firm.new_mails()) == (held, [])
     firm.book("new", "bob")
     firm.meetings["rooms"]["old"]["guests"]["cyd"] = "cyd@out.example"
-    firm.meetings["rooms"]["gone"]["guests"]["eve"] = {"email": "eve@", "access_profiles": "x"}  # unreadable: keeps what she has
+    # unreadable: keeps what she has
+    firm.meetings["rooms"]["gone"]["guests"]["eve"] = {"email": "eve@", "access_profiles": "x"}
     firm.night()
     assert sorted(kind for kind, *_ in firm.new_mails()) == ["invited", "invited"]
     assert firm.held()["rooms-gone"] == held["rooms-gone"]
@@ -387,7 +476,7 @@ def test_s26_sealed_ids_are_for_new_invitations_and_nobody_is_mailed_by_the_chan
             firm.night()
 
 
-# -- shared contacts -------------------------------------------------------------------------------------------------------
+# -- shared contacts -------------------------------------------------------------------------------
 
 
 def test_s26_a_shared_contact_has_the_data_of_its_newest_meeting_to_come(firm: Firm) -> None:
@@ -397,7 +486,12 @@ def test_s26_a_shared_contact_has_the_data_of_its_newest_meeting_to_come(firm: F
         return {"g7": {"email": address, "last_name": "Ng"}}
 
     firm.book("a", guests=guest("old@former.example"), start=NOW - timedelta(days=700))
-    firm.book("z", guests=guest("off@cancelled.example"), start=START + timedelta(days=9), status="cancelled")
+    firm.book(
+        "z",
+        guests=guest("off@cancelled.example"),
+        start=START + timedelta(days=9),
+        status="cancelled",
+    )
     firm.book("y", guests=guest("far@beyond.example"), start=START + timedelta(days=900))
     firm.book("b", guests=guest("first@present.example"))
     firm.book("c", guests=guest("new@present.example"), start=START + timedelta(days=5))

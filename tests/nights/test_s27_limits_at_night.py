@@ -1,4 +1,6 @@
-"""Limits over a day, reads judged by what is to come, a first run after `adopt`, a re-keying and a pilot by site: whole nights (S15, S18, S27)."""
+"""Limits over a day, reads judged by what is to come, a first run after `adopt`, a re-keying and a
+pilot by site: whole nights (S15, S18, S27).
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,11 @@ def test_s27_cancellations_hour_by_hour_trip_as_in_one_run(firm: Firm) -> None:
         assert firm.night().exit_code == 0
     cancel_some(firm, 1)
     result = firm.night()
-    assert (result.exit_code, guards_of(result), firm.mails()["cancelled"]) == (4, {"max_deletes"}, 20)
+    assert (result.exit_code, guards_of(result), firm.mails()["cancelled"]) == (
+        4,
+        {"max_deletes"},
+        20,
+    )
     assert "20 of them in the 24 hours before" in result.report["guards"][0]["message"]
     firm.now += timedelta(hours=23)  # another day
     assert firm.night().exit_code == 0
@@ -73,7 +79,9 @@ def test_s27_a_standing_approval_counts_what_it_has_released(firm: Firm) -> None
     cancel_some(firm, 9)
     assert firm.night().exit_code == 4
     assert firm.approve()
-    firm.sandbox.add_faults([{"kind": "reject_event", "source_id": "rooms-m008", "code": "ERROR_TRY_LATER"}])
+    firm.sandbox.add_faults(
+        [{"kind": "reject_event", "source_id": "rooms-m008", "code": "ERROR_TRY_LATER"}]
+    )
     assert firm.apply().exit_code == 3  # eight went, the plan is sent in part
     firm.sandbox.clear_faults()
     cancel_some(firm, 2)
@@ -81,7 +89,8 @@ def test_s27_a_standing_approval_counts_what_it_has_released(firm: Firm) -> None
     assert firm.night().exit_code != 4
     assert firm.mails()["cancelled"] in (10, 11)  # the ninth is tried again by then, or waits
     cancel_some(firm, 5)
-    result = firm.night()  # what is new since is over the limit by itself, in whichever night it came
+    # what is new since is over the limit by itself, in whichever night it came
+    result = firm.night()
     assert (result.exit_code, firm.mails()["cancelled"] <= 11) == (4, True)
 
 
@@ -91,7 +100,11 @@ def test_s27_all_times_moved_by_an_hour_are_asked_about(firm: Firm) -> None:
     for meeting in firm.meetings["rooms"].values():
         meeting["start"] += timedelta(hours=1)
     result = firm.night()
-    assert (result.exit_code, guards_of(result), firm.mails()["updated"]) == (4, {"max_update_share"}, 0)
+    assert (result.exit_code, guards_of(result), firm.mails()["updated"]) == (
+        4,
+        {"max_update_share"},
+        0,
+    )
 
 
 def test_s27_mails_to_one_guest_are_counted_over_the_day(firm: Firm) -> None:
@@ -116,7 +129,9 @@ def test_s27_bookings_of_the_past_are_no_doubt(firm: Firm) -> None:
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_s27_the_loss_of_what_is_to_come_does_not_hide_behind_history(firm: Firm, partitions: int) -> None:
+def test_s27_the_loss_of_what_is_to_come_does_not_hide_behind_history(
+    firm: Firm, partitions: int
+) -> None:
     firm.sections["scale"] = {"partitions": partitions}
     for number in range(60):
         firm.book(f"old{number}", start=firm.now - timedelta(days=40))
@@ -146,7 +161,11 @@ def test_s27_adopting_one_event_is_no_first_run(firm: Firm) -> None:
     file.write_text("source,source_event_id,event_id\nrooms,m,old-m\n")
     adopt_events(firm.config, file, write=True)
     result = firm.night()
-    assert (result.exit_code, guards_of(result), firm.mails().total()) == (4, {"approve_first_run"}, 0)
+    assert (result.exit_code, guards_of(result), firm.mails().total()) == (
+        4,
+        {"approve_first_run"},
+        0,
+    )
     assert firm.approve()
     assert firm.apply().exit_code == 0
     firm.book("n")
@@ -158,7 +177,9 @@ def test_s15_a_rekeying_of_a_few_is_asked_about(firm: Firm, count: int) -> None:
     firm.book_many(6)
     firm.night()
     some = list(firm.meetings["rooms"])[:count]
-    firm.meetings["rooms"] = {f"uuid-{k}" if k in some else k: m for k, m in firm.meetings["rooms"].items()}
+    firm.meetings["rooms"] = {
+        f"uuid-{k}" if k in some else k: m for k, m in firm.meetings["rooms"].items()
+    }
     firm.book("", "zoe", source_event_id=None)  # without it they would surely be the same meetings
     result = firm.night()
     assert (result.exit_code, guards_of(result), firm.mails()["cancelled"]) == (4, {"max_churn"}, 0)
@@ -167,7 +188,10 @@ def test_s15_a_rekeying_of_a_few_is_asked_about(firm: Firm, count: int) -> None:
 def test_s18_a_pilot_by_site_compares_sites(firm: Firm) -> None:
     """Two sites share a location, and a room of the pilot's site stands elsewhere."""
     firm.source_settings["rooms"] = {
-        "sites": {"1": {"location_id": 11, "entrance_id": 1}, "2": {"location_id": 11, "entrance_id": 2}},
+        "sites": {
+            "1": {"location_id": 11, "entrance_id": 1},
+            "2": {"location_id": 11, "entrance_id": 2},
+        },
         "rooms": {"hall": {"location_id": 13}},
     }
     firm.sections["pilot"] = {"sites": ["1"]}

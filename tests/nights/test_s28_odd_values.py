@@ -1,4 +1,6 @@
-"""S25, S28: one odd value of any column costs its row, and never the night, the report or the state; what is unreadable is never "no"."""
+"""S25, S28: one odd value of any column costs its row, and never the night, the report or the
+state; what is unreadable is never "no".
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,14 @@ from tests.sources.databases import database
 WALL = (NOW + timedelta(days=30)).strftime("%Y-%m-%d 10:00:00")
 DAY = WALL[:10]
 ODD: list[Any] = [
-    None, "", " ", "\x00", "a\x00b", "\x01", "\x1b[31m", "\u200b", "\ufffd", "\u202e", "🚪" * 200, "x" * 400, "'", '"', "<b>&amp;</b>", "=1+1",
-    b"\xe9", b"\x01", -1, 1.5, 2**63 - 1, float("inf"), "nan", "1e400", "0001-01-01 00:00:00", "9999-12-31 23:59:59", "2099-12-31 00:00:00",
-    f"{DAY} 10:00:00+01", f"{DAY}T10:00:00+0100", f"{DAY} 10:00:00+99:99", f"{DAY} 24:00:00", f"{DAY} 10:00:00.123456789123", f"{DAY}T10Z", DAY,
-    "0000-00-00 00:00:00", "now", "today", "NaT", "99999999999", "-99999999999", "[" * 5000 + "]" * 5000, '[{"partitionId": 1e400, "sourceId": 1}]',
+    None, "", " ", "\x00", "a\x00b", "\x01", "\x1b[31m", "\u200b", "\ufffd", "\u202e", "🚪" * 200,
+    "x" * 400, "'", '"', "<b>&amp;</b>", "=1+1",
+    b"\xe9", b"\x01", -1, 1.5, 2**63 - 1, float("inf"), "nan", "1e400", "0001-01-01 00:00:00",
+    "9999-12-31 23:59:59", "2099-12-31 00:00:00",
+    f"{DAY} 10:00:00+01", f"{DAY}T10:00:00+0100", f"{DAY} 10:00:00+99:99", f"{DAY} 24:00:00",
+    f"{DAY} 10:00:00.123456789123", f"{DAY}T10Z", DAY,
+    "0000-00-00 00:00:00", "now", "today", "NaT", "99999999999", "-99999999999",
+    "[" * 5000 + "]" * 5000, '[{"partitionId": 1e400, "sourceId": 1}]',
     "a@b.example; c@d.example", "Ada <ada@b.example>", "PRIVATE", "perhaps",
 ]  # fmt: skip
 TIMES = {
@@ -32,7 +38,9 @@ TIMES = {
 
 
 class OddFirm(Firm):
-    """A firm with an odd meeting for each column and value; some hold bytes that are no text where SQLite expects text."""
+    """A firm with an odd meeting for each column and value; some hold bytes that are no text where
+    SQLite expects text.
+    """
 
     def write(self) -> None:
         super().write()
@@ -40,7 +48,10 @@ class OddFirm(Firm):
             with sqlite3.connect(self.folder / f"{source}.sqlite") as connection:
                 for table, columns in (("events", EVENT_COLUMNS), ("guests", GUEST_COLUMNS)):
                     for column in columns:
-                        broken = f"UPDATE {table} SET {column} = CAST(x'436166E9' AS TEXT) WHERE source_event_id = ?"
+                        broken = (
+                            f"UPDATE {table} SET {column} = CAST(x'436166E9' AS TEXT) WHERE "
+                            "source_event_id = ?"
+                        )
                         connection.execute(broken, [f"bytes-{table}-{column}"])
             connection.close()
 
@@ -73,11 +84,18 @@ def test_s28_every_odd_value_of_every_column_costs_its_row_alone(
     firm_sandbox.reset()
     monkeypatch.setenv("ESSENTRY_TOKEN", firm_sandbox.token)
     monkeypatch.setenv("ESSENTRY_AGENT_TOKEN", firm_sandbox.agent_token)
-    firm = OddFirm(tmp_path, firm_sandbox, sources=tuple(TIMES), **dict.fromkeys(("max_new_invitations", "max_people_mailed"), 100_000))
+    firm = OddFirm(
+        tmp_path,
+        firm_sandbox,
+        sources=tuple(TIMES),
+        **dict.fromkeys(("max_new_invitations", "max_people_mailed"), 100_000),
+    )
     firm.sections["guards"] |= {"max_mails_per_guest": 100_000, "max_quarantine_share": 1}
     with database(kind, tmp_path) as engine:
         if kind == "postgresql":
-            url = engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+            url = engine.url.set(drivername="postgresql+psycopg").render_as_string(
+                hide_password=False
+            )
             firm.sections["state"] = {"url": url}
         fill(firm)
         first = firm.night()
@@ -93,10 +111,12 @@ def test_s28_every_odd_value_of_every_column_costs_its_row_alone(
         assert (firm.new_mails(), firm.held()) == ([], held)
         with open_state(firm.config) as state:
             forget_person(firm.config, state, "odd@out.example")
-        assert all((second.folder / name).exists() for name in ("report.html", "report.json", "report.md"))
+        assert all(
+            (second.folder / name).exists() for name in ("report.html", "report.json", "report.md")
+        )
 
 
-# -- single kinds, by what became of them ----------------------------------------------------------------------------------
+# -- single kinds, by what became of them ----------------------------------------------------------
 
 
 def checks(firm: Firm) -> dict[str, int]:
@@ -106,18 +126,46 @@ def checks(firm: Firm) -> dict[str, int]:
 def test_s25_flags_are_read_by_their_words_and_an_unknown_one_is_never_a_no(firm: Firm) -> None:
     words: dict[str, tuple[list[Any], str | None]] = {
         "secret": (
-            [1, "1", "true", "T", "yes", "ja", "oui", "PRIVATE", "Confidential", "privat", b"\x01", 2, "3", "-1", 1.0, "x"],
+            [
+                1,
+                "1",
+                "true",
+                "T",
+                "yes",
+                "ja",
+                "oui",
+                "PRIVATE",
+                "Confidential",
+                "privat",
+                b"\x01",
+                2,
+                "3",
+                "-1",
+                1.0,
+                "x",
+            ],
             "Private meeting",
         ),
-        "open": ([0, "0", "false", "n", "nein", "PUBLIC", "normal", b"\x00", None, "", 0.0], "Title"),
+        "open": (
+            [0, "0", "false", "n", "nein", "PUBLIC", "normal", b"\x00", None, "", 0.0],
+            "Title",
+        ),
         "unknown": (["perhaps", "?", "2 of 3", "\ufffd", "nan", "inf"], None),
     }
     for kind, (values, _) in words.items():
         for number, value in enumerate(values):
             firm.book(f"{kind}{number}", private=value, name="Title")
     assert checks(firm) == {"private_flag": len(words["unknown"][0])}
-    told = {key.removeprefix("rooms-"): event["name"] for key, event in firm.sandbox.state()["events"].items()}
-    assert told == {f"{kind}{n}": title for kind, (values, title) in words.items() if title for n in range(len(values))}
+    told = {
+        key.removeprefix("rooms-"): event["name"]
+        for key, event in firm.sandbox.state()["events"].items()
+    }
+    assert told == {
+        f"{kind}{n}": title
+        for kind, (values, title) in words.items()
+        if title
+        for n in range(len(values))
+    }
 
 
 def test_s25_an_unknown_status_or_flag_of_a_guest_holds_what_is_confirmed(firm: Firm) -> None:
@@ -126,7 +174,10 @@ def test_s25_an_unknown_status_or_flag_of_a_guest_holds_what_is_confirmed(firm: 
     firm.night()
     held, _ = firm.held(), firm.new_mails()
     firm.meetings["rooms"]["m"]["status"] = "Storniert?"
-    firm.meetings["rooms"]["n"]["guests"]["bob"] = {"email": "bob@out.example", "internal": "perhaps"}
+    firm.meetings["rooms"]["n"]["guests"]["bob"] = {
+        "email": "bob@out.example",
+        "internal": "perhaps",
+    }
     assert checks(firm) == {"status": 1, "internal_flag": 1}
     assert (firm.held(), firm.new_mails()) == (held, [])
 
@@ -156,12 +207,16 @@ def test_s28_a_visit_longer_than_the_longest_is_no_visit(firm: Firm) -> None:
         ("now", None),
     ],
 )
-def test_s28_wall_clock_times_with_and_without_offsets_stand_beside_each_other(start: str, expected: str | None) -> None:
+def test_s28_wall_clock_times_with_and_without_offsets_stand_beside_each_other(
+    start: str, expected: str | None
+) -> None:
     import pandas as pd
 
     from transforms.validate.times import read_instants
 
-    values = pd.Series([start, f"{DAY} 12:00:00", f"{DAY} 12:00:00+02", "9999-12-31 23:59:59"], dtype="str")
+    values = pd.Series(
+        [start, f"{DAY} 12:00:00", f"{DAY} 12:00:00+02", "9999-12-31 23:59:59"], dtype="str"
+    )
     zones = pd.Series(["America/New_York"] * len(values), dtype="str")
     at = read_instants(values, times="local", zones=zones).at
     assert at.notna().tolist() == [expected is not None, True, True, False]
@@ -179,7 +234,10 @@ def test_s28_two_addresses_in_one_field_are_none_and_neither_is_told(firm: Firm)
         firm.book(f"g{number}", guests={"x": field})
         firm.book(f"h{number}", host=field)
     result = firm.night()
-    assert {row["check"]: row["rows"] for row in result.report["quarantined"]} == {"guest_address": 4, "host_address": 4}
+    assert {row["check"]: row["rows"] for row in result.report["quarantined"]} == {
+        "guest_address": 4,
+        "host_address": 4,
+    }
     for file in result.folder.iterdir():
         text = file.read_bytes()
         assert [name for name in (b"ada@", b"bob@") if name in text] == [], file.name

@@ -1,4 +1,6 @@
-"""S25, S28: what a database, essentry, or a row says is masked and harmless wherever it is told; passwords stand nowhere."""
+"""S25, S28: what a database, essentry, or a row says is masked and harmless wherever it is told;
+passwords stand nowhere.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ PICTURE = "![x](https://evil.example/p.png)"
 
 def files(firm: Firm) -> dict[str, str]:
     """All that a firm's nights wrote, as text."""
-    found = [path for path in firm.folder.rglob("*") if path.is_file() and path.suffix not in (".sql", ".toml")]
+    found = [
+        path
+        for path in firm.folder.rglob("*")
+        if path.is_file() and path.suffix not in (".sql", ".toml")
+    ]
     return {path.name: path.read_bytes().decode("utf-8", errors="replace") for path in found}
 
 
@@ -27,17 +33,26 @@ def write_toml(firm: Firm) -> Path:
     """The firm's configuration as a file, for commands."""
     path = firm.folder / "essentry-sync.toml"
     path.write_text(
-        f'[essentry]\nbase_url = "{firm.sandbox.base_url}"\n[guards]\napprove_first_run = false\n[state]\nurl = "sqlite:///state.sqlite"\n'
-        '[report]\ndirectory = "runs"\n[sources.rooms]\nurl = "sqlite:///rooms.sqlite"\nevents_sql = "events.sql"\nguests_sql = "guests.sql"\n'
+        f'[essentry]\nbase_url = "{firm.sandbox.base_url}"\n[guards]\napprove_first_run = '
+        'false\n[state]\nurl = "sqlite:///state.sqlite"\n'
+        '[report]\ndirectory = "runs"\n[sources.rooms]\nurl = "sqlite:///rooms.sqlite"\nevents_sql '
+        '= "events.sql"\nguests_sql = "guests.sql"\n'
         'times = "utc"\n[sources.rooms.sites]\n1 = { location_id = 11 }\n'
     )
     return path
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql+psycopg://me@127.0.0.1:1/x?password={}", "mysql+pymysql://me:{}@127.0.0.1:1/x", "postgresql://u:a@{}@127.0.0.1:1/x"]
+    "url",
+    [
+        "postgresql+psycopg://me@127.0.0.1:1/x?password={}",
+        "mysql+pymysql://me:{}@127.0.0.1:1/x",
+        "postgresql://u:a@{}@127.0.0.1:1/x",
+    ],
 )
-def test_s28_a_password_stands_nowhere(firm: Firm, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_s28_a_password_stands_nowhere(
+    firm: Firm, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     firm.source_settings["rooms"] = {"url": url.format(PASSWORD)}
     monkeypatch.setattr(firm, "write", lambda: None)
     result = firm.night()
@@ -56,11 +71,17 @@ def test_s28_a_databases_words_are_masked_and_escaped(
             connection.exec_driver_sql("CREATE TABLE ev (id int, starts text)")
             connection.exec_driver_sql("CREATE TABLE gu (id int, badge text)")
             connection.exec_driver_sql("INSERT INTO ev VALUES (1, '2027-01-01 10:00')")
-            connection.execute(sa.text("INSERT INTO gu VALUES (1, :badge)"), {"badge": f"ada@secret.example {PICTURE} <b>x</b>"})
+            connection.execute(
+                sa.text("INSERT INTO gu VALUES (1, :badge)"),
+                {"badge": f"ada@secret.example {PICTURE} <b>x</b>"},
+            )
         (firm.folder / "e.sql").write_text(
-            "SELECT id AS source_event_id, starts AS starts_at, '1' AS site_key, 'h@corp.example' AS host_email FROM ev"
+            "SELECT id AS source_event_id, starts AS starts_at, '1' AS site_key, "
+            "'h@corp.example' AS host_email FROM ev"
         )
-        (firm.folder / "g.sql").write_text("SELECT id AS source_event_id, CAST(badge AS int) AS custom_badge FROM gu")
+        (firm.folder / "g.sql").write_text(
+            "SELECT id AS source_event_id, CAST(badge AS int) AS custom_badge FROM gu"
+        )
         url = engine.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
         firm.source_settings["rooms"] = {"url": url, "events_sql": "e.sql", "guests_sql": "g.sql"}
         monkeypatch.setattr(firm, "write", lambda: None)
@@ -76,14 +97,27 @@ def test_s28_a_databases_words_are_masked_and_escaped(
 def test_s28_essentrys_words_are_masked_and_escaped(firm: Firm) -> None:
     firm.sections["report"] = {"directory": "runs", "personal_data": "masked"}
     firm.book("good", "bob")
-    firm.book("m", guests={"a": {"email": "ada@secret.example", "first_name": PICTURE, "last_name": "Lovelace"}})
+    firm.book(
+        "m",
+        guests={
+            "a": {"email": "ada@secret.example", "first_name": PICTURE, "last_name": "Lovelace"}
+        },
+    )
     body = {"message": f"guest {PICTURE} Lovelace <ada@secret.example> is on the block list"}
-    firm.sandbox.add_faults([{"kind": "reject_request", "source_id": "rooms-m", "status": 422, "body": body}])
+    firm.sandbox.add_faults(
+        [{"kind": "reject_request", "source_id": "rooms-m", "status": 422, "body": body}]
+    )
     result = firm.night()
     assert result.exit_code == 3
     folder = result.folder
-    texts = {path.name: path.read_text() for path in folder.iterdir() if path.suffix in (".md", ".json", ".html", ".csv")}
-    assert not [name for name, text in texts.items() if "ada@secret.example" in text or "Lovelace" in text]
+    texts = {
+        path.name: path.read_text()
+        for path in folder.iterdir()
+        if path.suffix in (".md", ".json", ".html", ".csv")
+    }
+    assert not [
+        name for name, text in texts.items() if "ada@secret.example" in text or "Lovelace" in text
+    ]
     assert PICTURE not in texts["report.md"]
 
 

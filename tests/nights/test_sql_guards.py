@@ -1,4 +1,6 @@
-"""Guards of one's own: a SELECT over the plan that returns a row stops the night, and whatever cannot be asked stops it, too."""
+"""Guards of one's own: a SELECT over the plan that returns a row stops the night, and whatever
+cannot be asked stops it, too.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def guarded(firm: Firm) -> Firm:
 
 def put(firm: Firm, name: str, sql: str, **settings: object) -> None:
     """Have a guard of one's own."""
-    firm.sections["guards"] |= {"sql": firm.sections["guards"].get("sql", {}) | {name: sql}} | settings
+    firm.sections["guards"] |= {
+        "sql": firm.sections["guards"].get("sql", {}) | {name: sql}
+    } | settings
 
 
 def move(firm: Firm, key: str, hours: int = 3) -> None:
@@ -98,7 +102,9 @@ def test_what_is_new_and_none_of_the_guards_business_goes_under_the_approval(gua
 
 
 def test_a_count_that_has_grown_is_not_the_row_that_was_approved(guarded: Firm) -> None:
-    guarded.sections["guards"]["sql"] = {"many": "SELECT count(*) AS events FROM plan WHERE action = 'create' HAVING count(*) > 2"}
+    guarded.sections["guards"]["sql"] = {
+        "many": "SELECT count(*) AS events FROM plan WHERE action = 'create' HAVING count(*) > 2"
+    }
     guarded.book_many(3)
     assert guarded.night().report["guards"][0]["causes"] == ("events 3",)
     assert guarded.approve()
@@ -109,11 +115,16 @@ def test_a_count_that_has_grown_is_not_the_row_that_was_approved(guarded: Firm) 
 
 
 def test_a_guard_that_fails_on_the_data_trips_and_tells_nobodys_name(guarded: Firm) -> None:
-    guarded.sections["guards"]["sql"] = {"odd": "SELECT source_id FROM plan WHERE name::INTEGER > 3"}
+    guarded.sections["guards"]["sql"] = {
+        "odd": "SELECT source_id FROM plan WHERE name::INTEGER > 3"
+    }
     guarded.meetings["rooms"]["a"]["name"] = "Ada Lovelace"
     night = guarded.night()
     assert (night.exit_code, guards_of(night), guarded.new_mails()) == (4, {"sql.odd"}, [])
-    assert "could not be asked, so it trips: ConversionException" in night.report["guards"][0]["message"]
+    assert (
+        "could not be asked, so it trips: ConversionException"
+        in night.report["guards"][0]["message"]
+    )
     assert "Lovelace" not in str(night.report["guards"])
 
 
@@ -121,7 +132,8 @@ def test_a_guard_that_fails_on_the_data_trips_and_tells_nobodys_name(guarded: Fi
     "slow",
     [
         "SELECT 1 FROM plan, range(100000000000) t(a), range(10000000) s(b) WHERE a + b < 0",
-        "SELECT length(repeat(source_id, 1000000000)) FROM plan",  # one call, which no interrupt ends
+        # one call, which no interrupt ends
+        "SELECT length(repeat(source_id, 1000000000)) FROM plan",
     ],
 )
 def test_a_guard_that_takes_too_long_or_too_much_trips(guarded: Firm, slow: str) -> None:
@@ -133,16 +145,23 @@ def test_a_guard_that_takes_too_long_or_too_much_trips(guarded: Firm, slow: str)
 
 
 def test_people_in_returned_rows_are_masked(guarded: Firm) -> None:
-    sql = "SELECT email, name AS title, domain, 7.0 AS share FROM mails JOIN plan USING (source_id) WHERE domain = 'rival.example'"
+    sql = (
+        "SELECT email, name AS title, domain, 7.0 AS share FROM mails JOIN plan USING (source_id) "
+        "WHERE domain = 'rival.example'"
+    )
     guarded.sections["guards"]["sql"] = {"rival": sql}
     guarded.book("r", name="Interview Lovelace", guests={"x": "ada@rival.example"})
     night = guarded.night()
-    assert night.report["guards"][0]["causes"] == ("email a…@rival.example, title I… L…, domain rival.example, share 7.0",)
+    assert night.report["guards"][0]["causes"] == (
+        "email a…@rival.example, title I… L…, domain rival.example, share 7.0",
+    )
 
 
 def test_deletes_that_alone_trip_it_wait_and_the_rest_goes(guarded: Firm) -> None:
     guarded.sections["guards"] |= {"on_trip": "hold-deletes"}
-    guarded.sections["guards"]["sql"] = {"gone": "SELECT source_id FROM plan WHERE action = 'delete' AND location_id = 12"}
+    guarded.sections["guards"]["sql"] = {
+        "gone": "SELECT source_id FROM plan WHERE action = 'delete' AND location_id = 12"
+    }
     guarded.cancel("c")
     move(guarded, "b")
     night = guarded.night()
@@ -150,7 +169,9 @@ def test_deletes_that_alone_trip_it_wait_and_the_rest_goes(guarded: Firm) -> Non
     assert {(kind, event) for kind, event, _, _ in guarded.new_mails()} == {("updated", "rooms-b")}
     assert guarded.approve()
     assert guarded.apply().exit_code == 0
-    assert {(kind, event) for kind, event, _, _ in guarded.new_mails()} == {("cancelled", "rooms-c")}
+    assert {(kind, event) for kind, event, _, _ in guarded.new_mails()} == {
+        ("cancelled", "rooms-c")
+    }
 
 
 @pytest.mark.parametrize(
@@ -175,7 +196,9 @@ def test_deletes_that_alone_trip_it_wait_and_the_rest_goes(guarded: Firm) -> Non
         ("", "one SELECT"),
     ],
 )
-def test_a_broken_or_meddling_select_ends_before_the_run_begins(guarded: Firm, sql: str, told: str) -> None:
+def test_a_broken_or_meddling_select_ends_before_the_run_begins(
+    guarded: Firm, sql: str, told: str
+) -> None:
     guarded.sections["guards"]["sql"] = {"bad": sql}
     before = guarded.puts()
     with pytest.raises(ConfigurationError) as error:
@@ -187,8 +210,13 @@ def test_a_broken_or_meddling_select_ends_before_the_run_begins(guarded: Firm, s
     assert guarded.puts() == before
 
 
-def test_the_process_that_asks_knows_no_secret(guarded: Firm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = "import json, os, sys; sys.stdin.buffer.read(); print(json.dumps({'error': '|'.join(os.environ.values()), 'kind': 'process'}))"
+def test_the_process_that_asks_knows_no_secret(
+    guarded: Firm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = (
+        "import json, os, sys; sys.stdin.buffer.read(); print(json.dumps({'error': "
+        "'|'.join(os.environ.values()), 'kind': 'process'}))"
+    )
     (tmp_path / "tell.py").write_text(told)
     monkeypatch.setenv("SOME_DATABASE_URL", "postgresql://a:sesame@b/c")
     monkeypatch.setattr(ask_plan, "__file__", str(tmp_path / "tell.py"))
@@ -199,13 +227,17 @@ def test_the_process_that_asks_knows_no_secret(guarded: Firm, tmp_path: Path, mo
         assert secret not in str(error.value)
 
 
-def test_a_process_that_is_killed_trips(guarded: Firm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_killed_trips(
+    guarded: Firm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     move(guarded, "b")
     check = own_guards.check_own_guards
 
     def check_and_break(guards: GuardsConfig) -> None:
         check(guards)
-        (tmp_path / "die.py").write_text("import os, signal, sys; sys.stdin.buffer.read(); os.kill(os.getpid(), signal.SIGKILL)")
+        (tmp_path / "die.py").write_text(
+            "import os, signal, sys; sys.stdin.buffer.read(); os.kill(os.getpid(), signal.SIGKILL)"
+        )
         monkeypatch.setattr(ask_plan, "__file__", str(tmp_path / "die.py"))
 
     monkeypatch.setattr(session, "check_own_guards", check_and_break)
@@ -214,7 +246,9 @@ def test_a_process_that_is_killed_trips(guarded: Firm, tmp_path: Path, monkeypat
     assert "without an answer" in night.report["guards"][0]["message"]
 
 
-def test_without_duckdb_its_package_is_named(guarded: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_duckdb_its_package_is_named(
+    guarded: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(own_guards, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"add the package essentry-sync\[files\]"):
         guarded.night()
@@ -228,9 +262,13 @@ def test_a_part_that_the_guard_says_nothing_of_is_counted_by_itself(guarded: Fir
     assert guarded.night().exit_code == 4
     with open_state(guarded.config) as state:
         choice = read_choice(["event=rooms-b"], [])
-        parted = approve_part(guarded.config, state, "latest", choice, by="anna", reason="read", now=datetime.now(UTC))
+        parted = approve_part(
+            guarded.config, state, "latest", choice, by="anna", reason="read", now=datetime.now(UTC)
+        )
     assert [finding["guard"] for finding in orjson.loads(parted.part["findings_json"])] == []
-    assert "sql.vip moved" in [finding["guard"] for finding in orjson.loads(parted.rest["findings_json"])]
+    assert "sql.vip moved" in [
+        finding["guard"] for finding in orjson.loads(parted.rest["findings_json"])
+    ]
     assert guarded.apply(parted.part["plan_id"]).exit_code == 0
     assert {event for _, event, _, _ in guarded.new_mails()} == {"rooms-b"}
     with pytest.raises(GuardTripped):
@@ -239,15 +277,27 @@ def test_a_part_that_the_guard_says_nothing_of_is_counted_by_itself(guarded: Fir
 
 def test_a_night_in_parts_asks_the_same(guarded: Firm) -> None:
     guarded.sections["scale"] = {"partitions": 3, "folder": str(guarded.folder / "parts")}
-    put(guarded, "many", "SELECT count(*) AS events, count(DISTINCT source_id) AS ids FROM plan HAVING count(*) >= 12")
+    put(
+        guarded,
+        "many",
+        (
+            "SELECT count(*) AS events, count(DISTINCT source_id) AS ids FROM plan HAVING count(*) "
+            ">= 12"
+        ),
+    )
     guarded.book_many(11)
     move(guarded, "a")
     night = guarded.night()
     assert (night.exit_code, guards_of(night)) == (4, {"sql.vip moved", "sql.many"})
-    assert {finding["causes"][0].split(",")[0] for finding in night.report["guards"]} == {"source_id rooms-a", "events 12"}
+    assert {finding["causes"][0].split(",")[0] for finding in night.report["guards"]} == {
+        "source_id rooms-a",
+        "events 12",
+    }
 
 
-def test_the_commands_say_it_as_they_say_the_other_guards(demo_night: tuple[Path, object], tmp_path: Path) -> None:
+def test_the_commands_say_it_as_they_say_the_other_guards(
+    demo_night: tuple[Path, object], tmp_path: Path
+) -> None:
     path, _ = demo_night
     whole = path.read_text()
     path.write_text(whole + "\n[guards.sql]\n'no such thing' = 'SELECT x FROM plan'\n")
@@ -265,15 +315,22 @@ def test_a_guard_that_was_changed_or_taken_away_is_told_once(firm: Firm) -> None
     firm.book("a", host="boss@corp.example")
     put(firm, "vip moved", MOVED)
     assert firm.night().exit_code == 0
-    firm.sections["guards"]["sql"] = {"vip moved": "  \n" + MOVED.strip() + ";\n"}  # the same, written otherwise
+    # the same, written otherwise
+    firm.sections["guards"]["sql"] = {"vip moved": "  \n" + MOVED.strip() + ";\n"}
     firm.book("b")
     assert firm.night().exit_code == 0
-    for sql, told in (({"vip moved": MOVED + " AND guests > 9"}, "changed"), ({"other": MOVED}, "new"), ({}, "gone")):
+    for sql, told in (
+        ({"vip moved": MOVED + " AND guests > 9"}, "changed"),
+        ({"other": MOVED}, "new"),
+        ({}, "gone"),
+    ):
         firm.sections["guards"]["sql"] = sql
         move(firm, "b")
         night = firm.night()
         assert (night.exit_code, guards_of(night)) == (4, {"approve_policy_change"})
-        name = "other" if told != "changed" and "other" in str(night.report["guards"]) else "vip moved"
+        name = (
+            "other" if told != "changed" and "other" in str(night.report["guards"]) else "vip moved"
+        )
         assert f"guards.sql.{name}: {told}" in night.report["guards"][0]["causes"]
         assert "boss@" not in str(night.report["guards"])
         assert firm.approve()

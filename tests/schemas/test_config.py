@@ -52,17 +52,21 @@ def test_smallest_file_and_its_defaults(tmp_path: Path) -> None:
         (SOURCE + "[essentry]\nconcurrency = 0\n", ["essentry.concurrency", "0"]),
         (SOURCE + '[essentry]\npayload = "half"\n', ["essentry.payload", "half"]),
         (SOURCE + '[essentry]\nbase_url = "ftp://x"\n', ["essentry.base_url", "http"]),
-        (SOURCE + '[essentry]\nbase_url = "http://app.example/api"\n', ["essentry.base_url", "https"]),
+        (SOURCE + '[essentry]\nbase_url = "http://app.example/api"\n',
+            ["essentry.base_url", "https"]),
         (SOURCE + '[report]\ntimezone = "Berlin"\n', ["report.timezone", "Europe/Berlin"]),
         (SOURCE + 'timezone = "CEST-5"\n', ["sources.hr.timezone", "CEST-5"]),
         (SOURCE + "[guards]\nmax_shrink_share = 2\n", ["guards.max_shrink_share"]),
         (SOURCE + "[guards]\nmax_deletes = -1\n", ["guards.max_deletes"]) ,
         ('[sources.hr]\npreset = "mrbs"\n', ["sources.hr", "url_env"]),
-        ('[sources.hr]\nurl = "sqlite://"\nurl_env = "X"\npreset = "mrbs"\n', ["sources.hr", "exactly one"]),
+        ('[sources.hr]\nurl = "sqlite://"\nurl_env = "X"\npreset = "mrbs"\n',
+            ["sources.hr", "exactly one"]),
         ('[sources.hr]\nurl = "sqlite://"\n', ["sources.hr", "preset"]),
-        ('[sources.hr]\nurl = "sqlite://"\npreset = "mrbs"\nevents_sql = "e.sql"\n', ["sources.hr", "preset"]),
+        ('[sources.hr]\nurl = "sqlite://"\npreset = "mrbs"\nevents_sql = "e.sql"\n',
+            ["sources.hr", "preset"]),
         ('[sources.hr]\nurl = "sqlite://"\nevents_sql = "e.sql"\n', ["sources.hr", "guests_sql"]),
-        ('[sources.hr]\nurl = "sqlite://"\nevents_sql = "e.sql"\nguests_sql = "g.sql"\n', ["sources.hr", "times"]),
+        ('[sources.hr]\nurl = "sqlite://"\nevents_sql = "e.sql"\nguests_sql = "g.sql"\n',
+            ["sources.hr", "times"]),
         ('[sources.HR-1]\nurl = "sqlite://"\npreset = "mrbs"\n', ["sources", "HR-1"]),
         ("[sources]\n", ["sources"]),
         ("", ["sources", "missing"]),
@@ -77,7 +81,10 @@ def test_mistakes_name_their_key(tmp_path: Path, text: str, parts: list[str]) ->
 
 
 def test_shared_contacts_are_not_divided(tmp_path: Path) -> None:
-    shared = SOURCE.replace("sqlite:///hr.sqlite", "postgresql://u:geheim9@h/d") + '[essentry]\ninvitation_ids = "shared"\n'
+    shared = (
+        SOURCE.replace("sqlite:///hr.sqlite", "postgresql://u:geheim9@h/d")
+        + '[essentry]\ninvitation_ids = "shared"\n'
+    )
     message = _error(tmp_path, shared + "[scale]\npartitions = 2\n")
     assert "set partitions = 1 for shared contacts" in message
     assert "geheim9" not in message
@@ -124,14 +131,19 @@ def test_environment_goes_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert config.guards.max_churn == 3
 
 
-def test_mistake_in_the_environment_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistake_in_the_environment_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ESSENTRY_SYNC_WINDOW__DAYS_AHEAD", "soon")
     assert "window.days_ahead" in _error(tmp_path, SOURCE)
 
 
 def test_dashboard_addresses_stand_for_their_numbers(tmp_path: Path) -> None:
     address = "https://app.example/settings/locations/123/entrances/456"
-    text = f'{SOURCE}[sources.hr.sites]\na = {{ location_id = "{address}" }}\nb = {{ location_id = 7, entrance_id = "{address}" }}\n'
+    text = (
+        f'{SOURCE}[sources.hr.sites]\na = {{ location_id = "{address}" }}\nb = {{ location_id = 7, '
+        f'entrance_id = "{address}" }}\n'
+    )
     text += '[sources.hr.rooms]\nc = { location_id = "https://app.example/settings/locations/9" }\n'
     text += '[sources.hr.custom_fields]\nbadge = "https://app.example/settings/custom-fields/12"\n'
     source = _load(tmp_path, text).sources["hr"]
@@ -142,7 +154,10 @@ def test_dashboard_addresses_stand_for_their_numbers(tmp_path: Path) -> None:
 
 
 def test_addresses_and_domains_are_made_plain(tmp_path: Path) -> None:
-    text = SOURCE + 'internal_domains = ["@Corp.Example "]\n[essentry]\nbase_url = "http://127.0.0.1:8000/api/"\n'
+    text = SOURCE + (
+        'internal_domains = ["@Corp.Example "]\n[essentry]\nbase_url = '
+        '"http://127.0.0.1:8000/api/"\n'
+    )
     config = _load(tmp_path, text)
     assert config.sources["hr"].internal_domains == ["corp.example"]
     assert config.essentry.base_url == "http://127.0.0.1:8000/api"
@@ -150,7 +165,12 @@ def test_addresses_and_domains_are_made_plain(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "loopback"),
-    [("http://localhost:1", True), ("http://[::1]/x", True), ("http://127.0.0.1.evil.example", False), ("https://app.essentry.com", False)],
+    [
+        ("http://localhost:1", True),
+        ("http://[::1]/x", True),
+        ("http://127.0.0.1.evil.example", False),
+        ("https://app.essentry.com", False),
+    ],
 )
 def test_loopback(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback

@@ -1,4 +1,6 @@
-"""S25: a variable of ours that sets nothing is an error, as an unknown key is; a setting out of range is told, never a crash."""
+"""S25: a variable of ours that sets nothing is an error, as an unknown key is; a setting out of
+range is told, never a crash.
+"""
 
 from __future__ import annotations
 
@@ -99,8 +101,13 @@ def test_s25_every_way_to_name_a_setting_and_what_is_none_of_ours_passes(
     load_config(path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("PILOT", "yes"), ("PILOT__SITES", "1"), ("SOURCES", "hr"), ("SOURCES__HR__SITES", "{")])
-def test_a_list_that_is_no_json_is_one_message(path: Path, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PILOT", "yes"), ("PILOT__SITES", "1"), ("SOURCES", "hr"), ("SOURCES__HR__SITES", "{")],
+)
+def test_a_list_that_is_no_json_is_one_message(
+    path: Path, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(f"ESSENTRY_SYNC_{name}", value)
     with pytest.raises(ConfigurationError):
         load_config(path)
@@ -124,14 +131,27 @@ TABLES: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (ScaleConfig, {}),
 ]
 DAYS = {"days_ahead", "keep_inactive_days", "keep_runs_days", "keep_personal_days"}
-TIMES = {"timeout_seconds", "retry_budget_seconds", "lease_seconds", "lease_wait_seconds", "plan_max_age_hours", "approval_wait_minutes"}
+TIMES = {
+    "timeout_seconds",
+    "retry_budget_seconds",
+    "lease_seconds",
+    "lease_wait_seconds",
+    "plan_max_age_hours",
+    "approval_wait_minutes",
+}
 TIMES |= {"default_duration_minutes", "clock_tolerance_minutes", "max_clock_minutes"}
 NUMBERS = {"location_id", "entrance_id"}
 
 
-@pytest.mark.parametrize(("model", "base"), TABLES, ids=lambda v: v.__name__ if isinstance(v, type) else "")
-def test_times_and_ids_out_of_range_are_refused(model: type[BaseModel], base: dict[str, Any]) -> None:
-    """Every field that becomes a date, a duration or a number of a database; a count of a guard may be as large as it likes."""
+@pytest.mark.parametrize(
+    ("model", "base"), TABLES, ids=lambda v: v.__name__ if isinstance(v, type) else ""
+)
+def test_times_and_ids_out_of_range_are_refused(
+    model: type[BaseModel], base: dict[str, Any]
+) -> None:
+    """Every field that becomes a date, a duration or a number of a database; a count of a guard may
+    be as large as it likes.
+    """
     for name in set(model.model_fields) & (DAYS | TIMES | NUMBERS):
         for value in HUGE:
             if name in NUMBERS and value in (10**6, 10**9):

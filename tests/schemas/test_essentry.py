@@ -57,14 +57,26 @@ def put(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def test_a_full_request_parses_to_what_was_sent() -> None:
-    assert parse_events_request(body(full_event())) == {"agentToken": AGENT, "events": [full_event()]}
+    assert parse_events_request(body(full_event())) == {
+        "agentToken": AGENT,
+        "events": [full_event()],
+    }
 
 
 def test_keys_left_out_stay_out() -> None:
     assert parse_events_request(body({"sourceId": "a"}))["events"] == [{"sourceId": "a"}]
 
 
-@pytest.mark.parametrize("path", ["extra", "host.extra", "creator.extra", "invitations.0.extra", "invitations.0.accessProfiles.0.extra"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "extra",
+        "host.extra",
+        "creator.extra",
+        "invitations.0.extra",
+        "invitations.0.accessProfiles.0.extra",
+    ],
+)
 def test_unknown_keys_are_rejected_at_every_level(path: str) -> None:
     with pytest.raises(ShapeError, match="extra"):
         parse_events_request(body(put(full_event(), path, "x")))
@@ -159,7 +171,10 @@ def test_other_languages_are_rejected(language: Any) -> None:
         parse_events_request(body(put(full_event(), "invitations.0.language", language)))
 
 
-@pytest.mark.parametrize("token", ["", "abc", None, 1, AGENT[:-1], AGENT.replace("-", ""), "{" + AGENT + "}", AGENT + "\n"])
+@pytest.mark.parametrize(
+    "token",
+    ["", "abc", None, 1, AGENT[:-1], AGENT.replace("-", ""), "{" + AGENT + "}", AGENT + "\n"],
+)
 def test_the_agent_token_is_a_uuid(token: Any) -> None:
     with pytest.raises(ShapeError, match="agentToken"):
         parse_events_request(body(full_event(), agentToken=token))
@@ -179,7 +194,8 @@ def test_the_agent_token_is_a_uuid(token: Any) -> None:
         json.dumps({"agentToken": AGENT, "events": [{}]}).encode(),
         json.dumps({"agentToken": AGENT, "events": {"sourceId": "a"}}).encode(),
         b'{"agentToken": "%s", "events": [{"sourceId": "\xff"}]}' % AGENT.encode(),
-        b'{"agentToken": "%s", "events": [{"sourceId": "a", "customFields": {"1": NaN}}]}' % AGENT.encode(),
+        b'{"agentToken": "%s", "events": [{"sourceId": "a", "customFields": {"1": NaN}}]}'
+        % AGENT.encode(),
     ],
 )
 def test_other_bodies_are_rejected(raw: bytes) -> None:
@@ -196,8 +212,12 @@ def test_an_invitation_twice_in_an_event_is_rejected_and_in_two_events_is_not() 
     guest = {"sourceId": "g"}
     with pytest.raises(ShapeError, match=r"^events\.0\.invitations"):
         parse_events_request(body({"sourceId": "a", "invitations": [guest, guest]}))
-    parse_events_request(body({"sourceId": "a", "invitations": [guest]}, {"sourceId": "b", "invitations": [guest]}))
-    parse_events_request(body({"sourceId": "a", "invitations": [{"email": "a@x.de"}, {"email": "b@x.de"}]}))
+    parse_events_request(
+        body({"sourceId": "a", "invitations": [guest]}, {"sourceId": "b", "invitations": [guest]})
+    )
+    parse_events_request(
+        body({"sourceId": "a", "invitations": [{"email": "a@x.de"}, {"email": "b@x.de"}]})
+    )
 
 
 def test_errors_do_not_hold_the_values() -> None:
@@ -209,6 +229,12 @@ def test_errors_do_not_hold_the_values() -> None:
 def test_an_answer_tolerates_more_keys_but_no_other_shape() -> None:
     answer = b'{"events": [{"sourceId": "a", "status": "ERROR_NEW", "hint": 1}], "took": 3}'
     assert parse_events_response(answer) == {"events": [{"sourceId": "a", "status": "ERROR_NEW"}]}
-    for raw in (b"<html>", b"[]", b"{}", b'{"events": [{"sourceId": "a"}]}', b'{"events": [{"sourceId": "a", "status": 1}]}'):
+    for raw in (
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"events": [{"sourceId": "a"}]}',
+        b'{"events": [{"sourceId": "a", "status": 1}]}',
+    ):
         with pytest.raises(ShapeError):
             parse_events_response(raw)

@@ -7,7 +7,15 @@ import pandera.errors
 import pandera.pandas as pa
 import pytest
 
-from schemas.frames import DECISION_COLUMNS, REMEDIES, Events, Invitations, SourceEvents, SourceGuests, empty_frame
+from schemas.frames import (
+    DECISION_COLUMNS,
+    REMEDIES,
+    Events,
+    Invitations,
+    SourceEvents,
+    SourceGuests,
+    empty_frame,
+)
 
 
 @pytest.mark.parametrize("schema", [SourceEvents, SourceGuests])
@@ -23,7 +31,11 @@ def test_remedies_are_said_in_words() -> None:
 
 
 def _invitations(**columns: str | None) -> pd.DataFrame:
-    row = dict.fromkeys(Invitations.columns) | {"source_id": "hr-1", "invitation_id": "hr-1-a", "identity": "a@x.example"}
+    row = dict.fromkeys(Invitations.columns) | {
+        "source_id": "hr-1",
+        "invitation_id": "hr-1-a",
+        "identity": "a@x.example",
+    }
     return pd.DataFrame([row | columns]).astype("str")
 
 

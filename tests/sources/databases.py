@@ -1,4 +1,6 @@
-"""Databases of their own for tests: made empty under a name nobody else uses, filled from plain rows, dropped afterwards."""
+"""Databases of their own for tests: made empty under a name nobody else uses, filled from plain
+rows, dropped afterwards.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,17 @@ POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql+psycopg://postgre
 
 
 _POSTGRESQL = (
-    ("tinyint unsigned", "smallint"), ("tinyint", "smallint"), ("int unsigned", "bigint"), ("mediumtext", "text"),
+    ("tinyint unsigned", "smallint"), ("tinyint", "smallint"), ("int unsigned", "bigint"),
+    ("mediumtext", "text"),
     ("timestamp NULL", "timestamptz"),
 )  # fmt: skip
 
 
 @contextmanager
 def database(kind: str, folder: Path, *, charset: str = "utf8mb4") -> Iterator[Engine]:
-    """An empty database: `kind` is sqlite, mariadb or postgresql. Skips when the server does not answer."""
+    """An empty database: `kind` is sqlite, mariadb or postgresql. Skips when the server does not
+    answer.
+    """
     name = f"sources_{uuid.uuid4().hex[:12]}"
     if kind == "sqlite":
         engine = create_engine(f"sqlite:///{folder / name}.sqlite")
@@ -35,7 +40,9 @@ def database(kind: str, folder: Path, *, charset: str = "utf8mb4") -> Iterator[E
         engine.dispose()
         return
     url = MARIADB if kind == "mariadb" else POSTGRESQL
-    server = create_engine(f"{url}/" if kind == "mariadb" else f"{url}/postgres", isolation_level="AUTOCOMMIT")
+    server = create_engine(
+        f"{url}/" if kind == "mariadb" else f"{url}/postgres", isolation_level="AUTOCOMMIT"
+    )
     options = f" CHARACTER SET {charset}" if kind == "mariadb" else ""
     try:
         with server.connect() as connection:
@@ -55,12 +62,19 @@ def database(kind: str, folder: Path, *, charset: str = "utf8mb4") -> Iterator[E
 
 
 def create_tables(
-    engine: Engine, tables: dict[str, str], *, charset: str = "utf8mb4", collation: str | None = None, keys: dict[str, str] | None = None
+    engine: Engine,
+    tables: dict[str, str],
+    *,
+    charset: str = "utf8mb4",
+    collation: str | None = None,
+    keys: dict[str, str] | None = None,
 ) -> None:
-    """Create tables from MariaDB column texts (types without a width), on the other databases with the types they have for them.
+    """Create tables from MariaDB column texts (types without a width), on the other databases with
+    the types they have for them.
 
-    `{c}` in a text stands for the column's charset and collation, which systems write on every column. keys: further keys and foreign
-    keys of a table, MariaDB only; `insert_rows` writes orphans in spite of them, as old installations have some.
+    `{c}` in a text stands for the column's charset and collation, which systems write on every
+    column. keys: further keys and foreign keys of a table, MariaDB only; `insert_rows` writes
+    orphans in spite of them, as old installations have some.
     """
     kind = engine.dialect.name
     words = f"CHARACTER SET {charset} COLLATE {collation}" if collation else ""
@@ -69,7 +83,9 @@ def create_tables(
         for table, columns in tables.items():
             columns = columns.replace("{c}", words if kind == "mysql" else "")
             if kind != "mysql":
-                columns = re.sub(r" CHARACTER SET \w+( COLLATE \w+)?| ON UPDATE CURRENT_TIMESTAMP", "", columns)
+                columns = re.sub(
+                    r" CHARACTER SET \w+( COLLATE \w+)?| ON UPDATE CURRENT_TIMESTAMP", "", columns
+                )
             elif keys and table in keys:
                 columns += ", " + keys[table]
             if kind == "postgresql":
@@ -79,21 +95,27 @@ def create_tables(
 
 
 def insert_rows(engine: Engine, tables: Tables, *, charset: str = "utf8mb4") -> None:
-    """Replace the content of the tables, foreign keys or not. What the charset lacks becomes `?`, in `tables` too."""
+    """Replace the content of the tables, foreign keys or not. What the charset lacks becomes `?`,
+    in `tables` too.
+    """
     if charset in ("latin1", "utf8"):  # MariaDB's utf8 has three bytes a character
         for rows in tables.values():
             for row in rows:
                 row.update({k: _kept(v, charset) for k, v in row.items() if isinstance(v, str)})
     with engine.begin() as connection:
         if engine.dialect.name == "mysql":
-            connection.exec_driver_sql("SET SESSION sql_mode = ''")  # zero dates, as old installations have them
+            # zero dates, as old installations have them
+            connection.exec_driver_sql("SET SESSION sql_mode = ''")
             connection.exec_driver_sql("SET SESSION foreign_key_checks = 0")
         for table, rows in tables.items():
             connection.exec_driver_sql(f"DELETE FROM {_quoted(engine, table)}")
             if rows:
                 columns = ", ".join(_quoted(engine, column) for column in rows[0])
                 values = ", ".join(f":{column}" for column in rows[0])
-                connection.execute(text(f"INSERT INTO {_quoted(engine, table)} ({columns}) VALUES ({values})"), rows)
+                connection.execute(
+                    text(f"INSERT INTO {_quoted(engine, table)} ({columns}) VALUES ({values})"),
+                    rows,
+                )
 
 
 def _quoted(engine: Engine, name: str) -> str:

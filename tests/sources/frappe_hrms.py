@@ -1,6 +1,8 @@
-"""Frappe HRMS's tables, rows with every trap in them, and what essentry should hold. Types: the framework's, for 15's doctypes.
+"""Frappe HRMS's tables, rows with every trap in them, and what essentry should hold. Types: the
+framework's, for 15's doctypes.
 
-Of the framework's type map: Data, Link, Select → varchar(140), Date → date, Time → time(6), modified → datetime(6).
+Of the framework's type map: Data, Link, Select → varchar(140), Date → date, Time → time(6),
+modified → datetime(6).
 """
 
 from __future__ import annotations
@@ -13,27 +15,53 @@ from sqlalchemy import Engine, inspect
 from tests.sources.databases import create_tables, insert_rows
 from tests.sources.truth import Draft, Tables, Truth, settle, wall_clock
 
-DOCUMENT = "name varchar(140) {c} NOT NULL, modified datetime(6), docstatus tinyint NOT NULL DEFAULT 0, idx int NOT NULL DEFAULT 0, "
+DOCUMENT = (
+    "name varchar(140) {c} NOT NULL, modified datetime(6), docstatus tinyint NOT NULL DEFAULT 0, "
+    "idx int NOT NULL DEFAULT 0, "
+)
 # the framework's own MariaDB tables are utf8mb4_unicode_ci, with the key `modified`
 TABLES = {
     "tabBranch": DOCUMENT + "branch varchar(140) {c}, PRIMARY KEY (name)",
-    "tabEmployee": DOCUMENT + "first_name varchar(140) {c}, last_name varchar(140) {c}, cell_number varchar(140) {c}, "
-    "user_id varchar(140) {c}, status varchar(140) {c} DEFAULT 'Active', branch varchar(140) {c}, PRIMARY KEY (name)",
-    "tabJob Opening": DOCUMENT + "job_title varchar(140) {c}, location varchar(140) {c}, PRIMARY KEY (name)",
-    "tabJob Applicant": DOCUMENT + "applicant_name varchar(140) {c}, email_id varchar(140) {c}, phone_number varchar(140) {c}, "
-    "status varchar(140) {c}, PRIMARY KEY (name)",
-    "tabInterview": DOCUMENT + "interview_round varchar(140) {c}, job_applicant varchar(140) {c}, job_opening varchar(140) {c}, "
-    "status varchar(140) {c} DEFAULT 'Pending', scheduled_on date, from_time time(6), to_time time(6), amended_from varchar(140) {c}, "
-    "PRIMARY KEY (name)",
-    "tabInterview Detail": DOCUMENT + "parent varchar(140) {c}, parentfield varchar(140) {c}, parenttype varchar(140) {c}, "
-    "interviewer varchar(140) {c}, PRIMARY KEY (name)",
+    "tabEmployee": DOCUMENT
+    + (
+        "first_name varchar(140) {c}, last_name varchar(140) {c}, cell_number varchar(140) {c}, "
+        "user_id varchar(140) {c}, status varchar(140) {c} DEFAULT 'Active', "
+        "branch varchar(140) {c}, PRIMARY KEY (name)"
+    ),
+    "tabJob Opening": DOCUMENT
+    + "job_title varchar(140) {c}, location varchar(140) {c}, PRIMARY KEY (name)",
+    "tabJob Applicant": DOCUMENT
+    + (
+        "applicant_name varchar(140) {c}, email_id varchar(140) {c}, phone_number varchar(140) "
+        "{c}, status varchar(140) {c}, PRIMARY KEY (name)"
+    ),
+    "tabInterview": DOCUMENT
+    + (
+        "interview_round varchar(140) {c}, job_applicant varchar(140) {c}, "
+        "job_opening varchar(140) {c}, status varchar(140) {c} DEFAULT 'Pending', "
+        "scheduled_on date, from_time time(6), to_time time(6), amended_from varchar(140) {c}, "
+        "PRIMARY KEY (name)"
+    ),
+    "tabInterview Detail": DOCUMENT
+    + (
+        "parent varchar(140) {c}, parentfield varchar(140) {c}, parenttype varchar(140) {c}, "
+        "interviewer varchar(140) {c}, PRIMARY KEY (name)"
+    ),
 }
-KEYS = dict.fromkeys(TABLES, "INDEX modified (modified)") | {"tabInterview Detail": "INDEX parent (parent)"}
-OPENING_14 = TABLES | {"tabJob Opening": TABLES["tabJob Opening"].replace("location varchar(140) {c}, ", "")}
-NEW_16 = TABLES | {"tabInterview": TABLES["tabInterview"].replace("interview_round", "interview_type")}
+KEYS = dict.fromkeys(TABLES, "INDEX modified (modified)") | {
+    "tabInterview Detail": "INDEX parent (parent)"
+}
+OPENING_14 = TABLES | {
+    "tabJob Opening": TABLES["tabJob Opening"].replace("location varchar(140) {c}, ", "")
+}
+NEW_16 = TABLES | {
+    "tabInterview": TABLES["tabInterview"].replace("interview_round", "interview_type")
+}
 # an upgrade keeps the column that 16 no longer has
 UPGRADED_16 = TABLES | {
-    "tabInterview": TABLES["tabInterview"].replace("interview_round", "interview_type varchar(140) {c}, interview_round")
+    "tabInterview": TABLES["tabInterview"].replace(
+        "interview_round", "interview_type varchar(140) {c}, interview_round"
+    )
 }
 ZONE = "Asia/Kolkata"
 SITES = {"Pune": (101, 201), "Zürich HQ": (102, 202)}  # Goa is not mapped
@@ -62,8 +90,18 @@ def create_schema(engine: Engine, *, version: str = NEWEST) -> None:
     create_tables(engine, tables, charset=charset, collation=collation, keys=KEYS)
 
 
-def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, night: int = 1, charset: str = "utf8mb4") -> Tables:
-    """Replace all rows; returns what was written. The interviews lie from 5 days before `today` to 100 after."""
+def fill(
+    engine: Engine,
+    *,
+    seed: int,
+    today: datetime,
+    events: int = 1000,
+    night: int = 1,
+    charset: str = "utf8mb4",
+) -> Tables:
+    """Replace all rows; returns what was written. The interviews lie from 5 days before `today` to
+    100 after.
+    """
     tables = generate(seed=seed, today=today, events=events)
     if night == 2:
         change(tables, random.Random(seed + 1), today)
@@ -72,11 +110,19 @@ def fill(engine: Engine, *, seed: int, today: datetime, events: int = 1000, nigh
 
 
 def as_stored(engine: Engine, tables: Tables) -> Tables:
-    """The rows with the columns that this database's version has: an interview's title is its round or, since 16, its type."""
-    columns = {name: {column["name"] for column in inspect(engine).get_columns(name)} for name in tables}
+    """The rows with the columns that this database's version has: an interview's title is its round
+    or, since 16, its type.
+    """
+    columns = {
+        name: {column["name"] for column in inspect(engine).get_columns(name)} for name in tables
+    }
     return {
         name: [
-            {key: value for key, value in (row | {"interview_type": row.get("interview_round")}).items() if key in columns[name]}
+            {
+                key: value
+                for key, value in (row | {"interview_type": row.get("interview_round")}).items()
+                if key in columns[name]
+            }
             for row in rows
         ]
         for name, rows in tables.items()
@@ -87,9 +133,13 @@ def generate(*, seed: int, today: datetime, events: int) -> Tables:
     """Rows of night 1: `events` interviews, those at the start each with a trap."""
     rng = random.Random(seed)
     tables: Tables = {name: [] for name in TABLES}
-    tables["tabBranch"] = [_document(name) | {"branch": name} for name in ("Pune", "Zürich HQ", "Goa")]
+    tables["tabBranch"] = [
+        _document(name) | {"branch": name} for name in ("Pune", "Zürich HQ", "Goa")
+    ]
     places = {"HR-OPN-1": "Pune", "HR-OPN-2": "Zürich HQ", "HR-OPN-3": "Goa", "HR-OPN-4": None}
-    tables["tabJob Opening"] = [_document(k) | {"job_title": "Ingenieur:in", "location": v} for k, v in places.items()]
+    tables["tabJob Opening"] = [
+        _document(k) | {"job_title": "Ingenieur:in", "location": v} for k, v in places.items()
+    ]
     for n in range(1, 31):
         status = {28: "Left", 29: "Inactive", 30: "Suspended"}.get(n, "Active")
         _employ(tables, f"HR-EMP-{n:05d}", n, status)
@@ -121,17 +171,31 @@ def _add_interview(tables: Tables, rng: random.Random, n: int, today: datetime) 
     key = f"HR-INT-2026-{n:04d}"
     day: str | None = str((today + timedelta(days=rng.randint(-5, 100))).date())
     hour = rng.randint(8, 16)
-    start, end = f"{hour:02d}:00:00", f"{hour:02d}:45:00.500000" if n % 7 == 0 else f"{hour:02d}:45:00"
+    start, end = (
+        f"{hour:02d}:00:00",
+        f"{hour:02d}:45:00.500000" if n % 7 == 0 else f"{hour:02d}:45:00",
+    )
     opening = f"HR-OPN-{rng.randint(1, 2)}"
-    interviewers: list[tuple[int, str | None]] = [(k + 1, f"asha{m}@corp.example") for k, m in enumerate(rng.sample(range(1, 27), 2))]
+    interviewers: list[tuple[int, str | None]] = [
+        (k + 1, f"asha{m}@corp.example") for k, m in enumerate(rng.sample(range(1, 27), 2))
+    ]
     status, docstatus = rng.choice(("Pending", "Under Review", "Cleared")), 0
-    applicant, name, email = f"bewerber{n}@mail.example", f"Jean Paul Åkesson{n}", f"Bewerber{n}@mail.example"
+    applicant, name, email = (
+        f"bewerber{n}@mail.example",
+        f"Jean Paul Åkesson{n}",
+        f"Bewerber{n}@mail.example",
+    )
     missing = False
     match n:
         case 1:
             interviewers = []
         case 2:
-            interviewers = [(2, "asha1@corp.example"), (1, "asha9@corp.example"), (1, "asha8@corp.example")]  # order is idx
+            # order is idx
+            interviewers = [
+                (2, "asha1@corp.example"),
+                (1, "asha9@corp.example"),
+                (1, "asha8@corp.example"),
+            ]
         case 3:
             interviewers = [(1, "Administrator")]
         case 4:
@@ -186,32 +250,50 @@ def _add_interview(tables: Tables, rng: random.Random, n: int, today: datetime) 
     tables["tabInterview"].append(
         _document(key, docstatus=docstatus)
         | {
-            "interview_round": rounds[n % len(rounds)], "job_applicant": applicant, "job_opening": opening, "status": status,
+            "interview_round": rounds[n % len(rounds)], "job_applicant": applicant,
+            "job_opening": opening, "status": status,
             "scheduled_on": day, "from_time": start, "to_time": end,
         }
     )  # fmt: skip
     tables["tabInterview Detail"] += [
         _document(f"{key}-{k}", idx=idx)
-        | {"parent": key, "parentfield": "interview_details", "parenttype": "Interview", "interviewer": who}
+        | {
+            "parent": key,
+            "parentfield": "interview_details",
+            "parenttype": "Interview",
+            "interviewer": who,
+        }
         for k, (idx, who) in enumerate(interviewers)
     ]
     # a row of another doctype with the same parent is none of ours
     tables["tabInterview Detail"].append(
         _document(f"{key}-x", idx=0)
-        | {"parent": key, "parentfield": "x", "parenttype": "Interview Feedback", "interviewer": "asha1@corp.example"}
+        | {
+            "parent": key,
+            "parentfield": "x",
+            "parenttype": "Interview Feedback",
+            "interviewer": "asha1@corp.example",
+        }
     )
     if not missing:
         tables["tabJob Applicant"].append(
-            _document(applicant) | {"applicant_name": name, "email_id": email, "phone_number": None, "status": "Open"}
+            _document(applicant)
+            | {"applicant_name": name, "email_id": email, "phone_number": None, "status": "Open"}
         )
 
 
 def change(tables: Tables, rng: random.Random, today: datetime) -> None:
-    """A day of work: moves, other interviewers, new addresses, rejections, deleted and new interviews."""
+    """A day of work: moves, other interviewers, new addresses, rejections, deleted and new
+    interviews.
+    """
     rows = {row["name"]: row for row in tables["tabInterview"]}
     chosen = rng.sample([key for key in rows if int(key[-4:]) > 40], 50)
     for key in chosen[:20]:
-        rows[key] |= {"from_time": "17:00:00", "to_time": "17:30:00", "modified": "2026-01-06 08:00:00.000001"}
+        rows[key] |= {
+            "from_time": "17:00:00",
+            "to_time": "17:30:00",
+            "modified": "2026-01-06 08:00:00.000001",
+        }
     for row in tables["tabInterview Detail"]:
         if row["parent"] in chosen[20:30] and row["idx"] == 1:
             row["interviewer"] = "asha27@corp.example"
@@ -223,7 +305,9 @@ def change(tables: Tables, rng: random.Random, today: datetime) -> None:
         rows[key]["status"] = "Rejected"
     gone = set(chosen[42:])
     tables["tabInterview"] = [row for row in tables["tabInterview"] if row["name"] not in gone]
-    tables["tabInterview Detail"] = [row for row in tables["tabInterview Detail"] if row["parent"] not in gone]
+    tables["tabInterview Detail"] = [
+        row for row in tables["tabInterview Detail"] if row["parent"] not in gone
+    ]
     for n in range(9001, 9013):
         _add_interview(tables, rng, n, today)
 
@@ -255,7 +339,9 @@ def truth(tables: Tables, *, as_of: datetime) -> Truth:
             place=SITES.get(places.get(row["job_opening"]) or ""),
             host=host,
             guests=[],
-            status="cancelled" if row["docstatus"] == 2 or row["status"] == "Rejected" else "confirmed",
+            status="cancelled"
+            if row["docstatus"] == 2 or row["status"] == "Rejected"
+            else "confirmed",
         )
         if row["scheduled_on"] is None:
             draft.problems.add("problem")

@@ -22,18 +22,36 @@ START = (NOW + timedelta(days=30)).replace(hour=9, minute=0, second=0)
 
 
 class House:
-    """`tables`: what the system's database holds; `settings`: of its source; `guards`: wide at first; `new_mails` since they were asked for last."""
+    """`tables`: what the system's database holds; `settings`: of its source; `guards`: wide at
+    first; `new_mails` since they were asked for last.
+    """
 
-    def __init__(self, module: ModuleType, engine: Engine, folder: Path, sandbox: SandboxServer, **settings: Any) -> None:
+    def __init__(
+        self,
+        module: ModuleType,
+        engine: Engine,
+        folder: Path,
+        sandbox: SandboxServer,
+        **settings: Any,
+    ) -> None:
         self.module, self.engine, self.folder, self.sandbox = module, engine, folder, sandbox
-        self.settings = {**module.CONFIG, "url": engine.url.render_as_string(hide_password=False), **settings}
+        self.settings = {
+            **module.CONFIG,
+            "url": engine.url.render_as_string(hide_password=False),
+            **settings,
+        }
         self.tables: Tables = {name: [] for name in module.TABLES}
         self.state = f"sqlite:///{folder}/{uuid.uuid4().hex}.sqlite"
         self.guards: dict[str, Any] = dict(WIDE)
         self._seen = len(sandbox.mails())
 
     def config(self) -> Config:
-        return Config(root=self.folder, sources={"sys": self.settings}, guards=self.guards, state={"url": self.state})
+        return Config(
+            root=self.folder,
+            sources={"sys": self.settings},
+            guards=self.guards,
+            state={"url": self.state},
+        )
 
     def night(self, *, at: datetime = NOW) -> Result:
         """Write the rows and run."""
@@ -50,7 +68,9 @@ class House:
         """Guests of each event in essentry, by address or name."""
         return {
             key.removeprefix("sys-"): {
-                guest.get("email") or f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip() for guest in event["guests"].values()
+                guest.get("email")
+                or f"{guest.get('firstName', '')} {guest.get('lastName', '')}".strip()
+                for guest in event["guests"].values()
             }
             for key, event in self.sandbox.state()["events"].items()
         }  # fmt: skip
@@ -59,5 +79,8 @@ class House:
 def quarantined(result: Result) -> list[str]:
     """Keys of the events in quarantine."""
     return sorted(
-        str(row["source_event_id"]) for group in result.report["quarantined"] for row in group["samples"] if group["part"] == "events"
+        str(row["source_event_id"])
+        for group in result.report["quarantined"]
+        for row in group["samples"]
+        if group["part"] == "events"
     )

@@ -1,4 +1,6 @@
-"""data/sources/COOKBOOK.md: each SELECT gives the events that it promises, on SQLite, PostgreSQL and MariaDB, or in a whole night."""
+"""data/sources/COOKBOOK.md: each SELECT gives the events that it promises, on SQLite, PostgreSQL
+and MariaDB, or in a whole night.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,18 @@ from flows.sources.limits import limits_rows
 from schemas.config import Config
 from tests.sources.databases import database
 
-COOKBOOK = (Path(__file__).parents[2] / "data" / "sources" / "COOKBOOK.md").read_text(encoding="utf-8")
+COOKBOOK = (Path(__file__).parents[2] / "data" / "sources" / "COOKBOOK.md").read_text(
+    encoding="utf-8"
+)
 DIALECTS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}
 AS_OF = datetime(2026, 11, 24, 2, tzinfo=UTC)
 
 
 @dataclass
 class Recipe:
-    """A chapter: SELECTs (file and dialects → text), settings to add, files, and a test, or rows and what essentry then holds."""
+    """A chapter: SELECTs (file and dialects → text), settings to add, files, and a test, or rows
+    and what essentry then holds.
+    """
 
     selects: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +68,13 @@ class Recipe:
 def merge(one: dict, other: dict) -> dict:
     both = dict(one)
     for key, value in other.items():
-        both[key] = merge(both[key], value) if isinstance(both.get(key), dict) else dict(value) if isinstance(value, dict) else value
+        both[key] = (
+            merge(both[key], value)
+            if isinstance(both.get(key), dict)
+            else dict(value)
+            if isinstance(value, dict)
+            else value
+        )
     return both
 
 
@@ -95,11 +107,15 @@ LINKED, FILES = "One meeting in two systems", "Files"
 
 def test_every_recipe_promises_something() -> None:
     assert {*TESTED, LINKED, FILES} == set(RECIPES)
-    assert all(recipe.selects and (recipe.test or len(recipe.held) == 2) for recipe in RECIPES.values())
+    assert all(
+        recipe.selects and (recipe.test or len(recipe.held) == 2) for recipe in RECIPES.values()
+    )
 
 
 @pytest.fixture(params=DIALECTS)
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, sa.Engine]:
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, sa.Engine]:
     """A kind of database and an empty one of it, which the recipes' variables name."""
     with database(request.param, tmp_path) as engine:
         for variable in ("ROOMS_DATABASE_URL", "HR_DATABASE_URL"):
@@ -108,7 +124,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", TESTED)
-def test_the_test_of_a_recipe_is_green(name: str, place: tuple[str, sa.Engine], tmp_path: Path) -> None:
+def test_the_test_of_a_recipe_is_green(
+    name: str, place: tuple[str, sa.Engine], tmp_path: Path
+) -> None:
     recipe = RECIPES[name]
     recipe.write(tmp_path, place[0])
     tested = run_select_test(recipe.config(tmp_path), tmp_path / "rooms.toml")
@@ -117,7 +135,11 @@ def test_the_test_of_a_recipe_is_green(name: str, place: tuple[str, sa.Engine], 
 
 
 FORMS = {
-    "an instant with a zone (`timestamptz`), or a text with an offset": ("2026-03-30T09:00:00+02:00", "begins", "utc"),
+    "an instant with a zone (`timestamptz`), or a text with an offset": (
+        "2026-03-30T09:00:00+02:00",
+        "begins",
+        "utc",
+    ),
     "UTC without a zone": ("2026-03-30T07:00:00", "begins", "utc"),
     "seconds since 1970": ("1774854000", "begins", "epoch"),
     "milliseconds since 1970": ("1774854000000", "begins / 1000", "epoch"),
@@ -151,9 +173,14 @@ def test_every_form_of_time_is_tried() -> None:
 def test_a_form_of_time(form: str, place: tuple[str, sa.Engine], tmp_path: Path) -> None:
     value, select, times = FORMS[form]
     zone = ", zone AS timezone" if form.endswith("in a column") else ""
-    sql = f"SELECT id AS source_event_id, {select} AS starts_at, 1 AS site_key, host AS host_email{zone} FROM bookings"
+    sql = (
+        f"SELECT id AS source_event_id, {select} AS starts_at, 1 AS site_key, "
+        f"host AS host_email{zone} FROM bookings"
+    )
     (tmp_path / "events.sql").write_text(sql)
-    (tmp_path / "guests.sql").write_text("SELECT id AS source_event_id, host AS email FROM bookings WHERE 1 = 0")
+    (tmp_path / "guests.sql").write_text(
+        "SELECT id AS source_event_id, host AS email FROM bookings WHERE 1 = 0"
+    )
     (tmp_path / "rooms.toml").write_text(FORM_TEST.format(value))
     settings: dict[str, Any] = {"times": times, "events_without_guests": "send"}
     if "each place" in form:
@@ -172,11 +199,26 @@ def test_a_form_of_time(form: str, place: tuple[str, sa.Engine], tmp_path: Path)
             "booked_rooms",
             "unique_key",
         ),
-        ("A meeting in several rooms", "LEFT JOIN rooms", "JOIN rooms", "event 2, event: expected quarantined, found no row"),
-        ("Recurring meetings", "d.day AS source_event_id", "COALESCE(x.moved_to, d.day) AS source_event_id", "event 7/2026-12-08, event"),
+        (
+            "A meeting in several rooms",
+            "LEFT JOIN rooms",
+            "JOIN rooms",
+            "event 2, event: expected quarantined, found no row",
+        ),
+        (
+            "Recurring meetings",
+            "d.day AS source_event_id",
+            "COALESCE(x.moved_to, d.day) AS source_event_id",
+            "event 7/2026-12-08, event",
+        ),
         ("Time zones", "p.zone AS timezone", "'Europe/Berlin' AS timezone", "event 3, starts_at"),
         ("The newest row, without a LIMIT", " AND h.newest = 1", "", "unique_key"),
-        ("Private meetings", "WHEN 'team' THEN 'private' ", "", "event 1, becomes: expected due, found quarantined"),
+        (
+            "Private meetings",
+            "WHEN 'team' THEN 'private' ",
+            "",
+            "event 1, becomes: expected due, found quarantined",
+        ),
     ],
 )
 def test_what_a_recipe_avoids_is_red(
@@ -213,7 +255,9 @@ def held_after_a_night(recipe: Recipe, folder: Path, sandbox: SandboxServer) -> 
     return {key: set(event["guests"]) for key, event in sandbox.state()["events"].items()}
 
 
-def test_two_systems_are_one_event(place: tuple[str, sa.Engine], tmp_path: Path, sandbox: SandboxServer) -> None:
+def test_two_systems_are_one_event(
+    place: tuple[str, sa.Engine], tmp_path: Path, sandbox: SandboxServer
+) -> None:
     recipe, (kind, engine) = RECIPES[LINKED], place
     recipe.write(tmp_path, kind)
     for table, rows in recipe.rows.items():
@@ -224,7 +268,9 @@ def test_two_systems_are_one_event(place: tuple[str, sa.Engine], tmp_path: Path,
     assert "112" in str(event)  # the booking's entrance
 
 
-def test_files_are_two_events(tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_two_events(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "SETTLED_SECONDS", 0.0)
     recipe = RECIPES[FILES]
     recipe.write(tmp_path, "sqlite")

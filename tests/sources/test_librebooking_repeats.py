@@ -1,7 +1,9 @@
-"""A repeat rule that is changed in LibreBooking: the occurrences that stay are deleted and written anew, with other numbers.
+"""A repeat rule that is changed in LibreBooking: the occurrences that stay are deleted and written
+anew, with other numbers.
 
-As `ExistingReservationSeries::Repeats` does it: the occurrence that was edited keeps its row, every later one gets a new row and a new
-reference number, guests and invited users with it, and the title is written once for the series.
+As `ExistingReservationSeries::Repeats` does it: the occurrence that was edited keeps its row, every
+later one gets a new row and a new reference number, guests and invited users with it, and the title
+is written once for the series.
 """
 
 from __future__ import annotations
@@ -31,14 +33,16 @@ class Series(House):
             "resources": [{"resource_id": 10, "name": "Raum", "schedule_id": 1}],
             "users": [
                 {
-                    "user_id": n, "fname": f"V{n}", "lname": f"N{n}", "email": email, "organization": None, "phone": None, "timezone": "UTC",
+                    "user_id": n, "fname": f"V{n}", "lname": f"N{n}", "email": email,
+                    "organization": None, "phone": None, "timezone": "UTC",
                     "language": "de_de", "status_id": 1,
                 }
                 for n, email in people.items()
             ],
             "reservation_series": [
                 {
-                    "series_id": 1, "date_created": f"{START:%Y-%m-%d} 00:00:00", "title": "Werksführung", "type_id": 1, "status_id": 1,
+                    "series_id": 1, "date_created": f"{START:%Y-%m-%d} 00:00:00",
+                    "title": "Werksführung", "type_id": 1, "status_id": 1,
                     "owner_id": 1,
                 }
             ],
@@ -58,14 +62,19 @@ class Series(House):
             }
         )
         self.tables["reservation_users"] += [
-            {"reservation_instance_id": number, "user_id": user, "reservation_user_level": level} for user, level in ((1, 1), (2, 3))
+            {"reservation_instance_id": number, "user_id": user, "reservation_user_level": level}
+            for user, level in ((1, 1), (2, 3))
         ]
-        self.tables["reservation_guests"].append({"reservation_instance_id": number, "email": GUESTS[0], "reservation_user_level": 3})
+        self.tables["reservation_guests"].append(
+            {"reservation_instance_id": number, "email": GUESTS[0], "reservation_user_level": 3}
+        )
 
     def repeat(self, weeks: list[int], *, first: int, prefix: str) -> None:
         """The rule is changed in the first occurrence: it stays, the others are written anew."""
         for table in ("reservation_instances", "reservation_users", "reservation_guests"):
-            self.tables[table] = [row for row in self.tables[table] if row["reservation_instance_id"] == 1]
+            self.tables[table] = [
+                row for row in self.tables[table] if row["reservation_instance_id"] == 1
+            ]
         for n, week in enumerate(weeks):
             self.occur(first + n, week, f"{prefix}{week}")
 
@@ -91,7 +100,11 @@ def test_occurrences_that_stay_keep_their_ids_and_nobody_is_mailed(series) -> No
     before = invitations(series)
     series.repeat([1, 2, 3], first=101, prefix="new")
     for _ in range(2):
-        assert (series.night().exit_code, series.new_mails(), invitations(series)) == (0, [], before)
+        assert (series.night().exit_code, series.new_mails(), invitations(series)) == (
+            0,
+            [],
+            before,
+        )
     series.repeat([1, 2, 3], first=201, prefix="newer")  # and once more
     assert (series.night().exit_code, series.new_mails(), invitations(series)) == (0, [], before)
 
@@ -100,10 +113,14 @@ def test_what_the_new_rule_drops_is_cancelled_and_what_it_adds_is_invited(series
     before = invitations(series)
     series.repeat([1, 3, 5], first=101, prefix="new")
     assert series.night().exit_code == 0
-    assert series.new_mails() == sorted((kind, guest) for kind in ("cancelled", "invited") for guest in GUESTS)
+    assert series.new_mails() == sorted(
+        (kind, guest) for kind in ("cancelled", "invited") for guest in GUESTS
+    )
     after = invitations(series)
     assert set(after) == {"sys-old0", "sys-old1", "sys-old3", "sys-new5"}
-    assert {key: after[key] for key in before if key in after} == {key: ids for key, ids in before.items() if key != "sys-old2"}
+    assert {key: after[key] for key in before if key in after} == {
+        key: ids for key, ids in before.items() if key != "sys-old2"
+    }
 
 
 def test_a_later_change_of_a_re_created_occurrence_is_an_update_of_the_one_event(series) -> None:

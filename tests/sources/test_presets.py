@@ -1,4 +1,6 @@
-"""The shipped SELECTs on every database they claim: same rows, one row an event, no event lost, canonical columns only."""
+"""The shipped SELECTs on every database they claim: same rows, one row an event, no event lost,
+canonical columns only.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from sqlalchemy import Engine, text
 
 from flows.sources.presets import find_fit
 from schemas.config import PRESETS, SourceConfig
-from schemas.source import EVENT_COLUMNS, GUEST_COLUMNS, REQUIRED_EVENT_COLUMNS, REQUIRED_GUEST_COLUMNS
+from schemas.source import (
+    EVENT_COLUMNS,
+    GUEST_COLUMNS,
+    REQUIRED_EVENT_COLUMNS,
+    REQUIRED_GUEST_COLUMNS,
+)
 from tests.sources import frappe_hrms, librebooking, mrbs, odoo, orangehrm
 from tests.sources.databases import database
 
@@ -30,7 +37,8 @@ TODAY = datetime(2026, 3, 2, tzinfo=UTC)
 ENGINES = [
     (system, kind, version)
     for system, kinds in {
-        "librebooking": ["mariadb"], "orangehrm": ["mariadb"], "frappe_hrms": ["mariadb"], "mrbs": ["mariadb", "postgresql"], "odoo": ["postgresql"],
+        "librebooking": ["mariadb"], "orangehrm": ["mariadb"], "frappe_hrms": ["mariadb"],
+        "mrbs": ["mariadb", "postgresql"], "odoo": ["postgresql"],
     }.items()
     for kind in kinds
     for version, (_, charset, _) in SYSTEMS[system].VERSIONS.items()
@@ -42,15 +50,33 @@ def read_preset(system: str) -> dict[str, Any]:
     return tomllib.loads((SHIPPED / system / "preset.toml").read_text(encoding="utf-8"))
 
 
-def select(engine: Engine, system: str, part: str, params: dict[str, Any] | None = None) -> list[dict[str, str | None]]:
-    """The rows of one SELECT as text, sorted; parameters that are not given have the preset's default."""
-    defaults = {name: entry.get("default") for name, entry in read_preset(system).get("params", {}).items()}
+def select(
+    engine: Engine, system: str, part: str, params: dict[str, Any] | None = None
+) -> list[dict[str, str | None]]:
+    """The rows of one SELECT as text, sorted; parameters that are not given have the preset's
+    default.
+    """
+    defaults = {
+        name: entry.get("default") for name, entry in read_preset(system).get("params", {}).items()
+    }
     with engine.connect() as connection:
         statement = text(find_fit(system, system, connection, params=params or {}).read(part))
-        values = {name: value for name, value in (defaults | (params or {})).items() if name in statement._bindparams}
-        rows = [{key: as_text(value) for key, value in row.items()} for row in connection.execute(statement, values).mappings()]
+        values = {
+            name: value
+            for name, value in (defaults | (params or {})).items()
+            if name in statement._bindparams
+        }
+        rows = [
+            {key: as_text(value) for key, value in row.items()}
+            for row in connection.execute(statement, values).mappings()
+        ]
     return sorted(
-        rows, key=lambda row: [row["source_event_id"] or "", *(value or "" for value in row.values())] if "source_event_id" in row else []
+        rows,
+        key=lambda row: (
+            [row["source_event_id"] or "", *(value or "" for value in row.values())]
+            if "source_event_id" in row
+            else []
+        ),
     )
 
 
@@ -61,7 +87,9 @@ def as_text(value: object) -> str | None:
 @pytest.mark.parametrize(("system", "kind", "version"), ENGINES)
 @pytest.mark.parametrize("night", [1, 2])
 @pytest.mark.parametrize("given", ["params", "defaults"])
-def test_the_same_rows_on_sqlite_and_on_the_systems_database(system, kind, version, night, given, tmp_path) -> None:
+def test_the_same_rows_on_sqlite_and_on_the_systems_database(
+    system, kind, version, night, given, tmp_path
+) -> None:
     module = SYSTEMS[system]
     params = getattr(module, "PARAMS", {}) if given == "params" else {}
     charset = module.VERSIONS[version][1]
@@ -86,7 +114,12 @@ def filled(request, tmp_path_factory):
         module.create_schema(engine)
         tables = module.fill(engine, seed=11, today=TODAY, events=1200)
         params = getattr(module, "PARAMS", {})
-        yield request.param, tables, select(engine, request.param, "events", params), select(engine, request.param, "guests", params)
+        yield (
+            request.param,
+            tables,
+            select(engine, request.param, "events", params),
+            select(engine, request.param, "guests", params),
+        )
 
 
 def test_every_event_is_one_row(filled) -> None:
@@ -99,7 +132,9 @@ def test_every_event_is_one_row(filled) -> None:
 
 
 def test_the_truth_has_every_kind_of_row(filled) -> None:
-    """Otherwise the traps are not in the data, and the tests that use it show less than they say."""
+    """Otherwise the traps are not in the data, and the tests that use it show less than they
+    say.
+    """
     system, tables, _, _ = filled
     truth = SYSTEMS[system].truth(tables, as_of=TODAY)
     assert len(truth.meetings) > 500
@@ -138,7 +173,11 @@ def test_guests_belong_to_events_and_no_id_is_an_address(filled) -> None:
 
 def test_nothing_is_sent_that_was_meant_for_colleagues(filled) -> None:
     _, _, events, guests = filled
-    assert not [row for row in events + guests if any((v or "")[:6] == "intern" or "vertraulich" in (v or "") for v in row.values())]
+    assert not [
+        row
+        for row in events + guests
+        if any((v or "")[:6] == "intern" or "vertraulich" in (v or "") for v in row.values())
+    ]
 
 
 def test_mrbs_keys_survive_an_edit_that_writes_a_new_row(tmp_path) -> None:
@@ -155,7 +194,9 @@ def test_mrbs_keys_survive_an_edit_that_writes_a_new_row(tmp_path) -> None:
             if person["entry_id"] in old:
                 person["entry_id"] += 70_000
         mrbs.insert_rows(engine, before)
-        assert {row["source_event_id"] for row in select(engine, "mrbs", "events", mrbs.PARAMS)} == first
+        assert {
+            row["source_event_id"] for row in select(engine, "mrbs", "events", mrbs.PARAMS)
+        } == first
         assert {keys[n] for n in old} == {mrbs.keys(before)[n + 70_000] for n in old}
 
 
@@ -164,17 +205,30 @@ def test_mrbs_second_room_of_an_edited_booking_is_no_second_meeting(filled) -> N
     if system != "mrbs":
         pytest.skip("MRBS")
     keys = {row["source_event_id"] for row in events}
-    assert {"clone@rooms.example", "clone@rooms.example//room20", "clone2@rooms.example", "clone2@rooms.example//room10"} <= keys
+    assert {
+        "clone@rooms.example",
+        "clone@rooms.example//room20",
+        "clone2@rooms.example",
+        "clone2@rooms.example//room10",
+    } <= keys
     truth = mrbs.truth(tables, as_of=TODAY)
-    assert {"clone@rooms.example//room20", "clone2@rooms.example//room10"} <= truth.guestless | truth.past
-    assert not {row["source_event_id"] for row in guests} & {"clone@rooms.example//room20", "clone2@rooms.example//room10"}
+    assert {
+        "clone@rooms.example//room20",
+        "clone2@rooms.example//room10",
+    } <= truth.guestless | truth.past
+    assert not {row["source_event_id"] for row in guests} & {
+        "clone@rooms.example//room20",
+        "clone2@rooms.example//room10",
+    }
 
 
 def test_librebooking_links_only_single_bookings(filled) -> None:
     system, tables, events, _ = filled
     if system != "librebooking":
         pytest.skip("LibreBooking")
-    linked = {row["source_event_id"]: row["linked_event_id"] for row in events if row["linked_event_id"]}
+    linked = {
+        row["source_event_id"]: row["linked_event_id"] for row in events if row["linked_event_id"]
+    }
     assert linked == librebooking.links(tables)
     assert {row["linked_source"] for row in events if row["linked_event_id"]} == {"hr"}
     assert len(linked) > 5
@@ -215,7 +269,9 @@ def test_preset_names_what_its_selects_use(system) -> None:
 @pytest.mark.parametrize("system", PRESETS)
 def test_selects_only_select(system) -> None:
     for part in ("events", "guests", "sites", "rooms"):
-        sql = re.sub(r"--[^\n]*", "", (SHIPPED / system / f"{part}.sql").read_text(encoding="utf-8"))
+        sql = re.sub(
+            r"--[^\n]*", "", (SHIPPED / system / f"{part}.sql").read_text(encoding="utf-8")
+        )
         assert sql.lstrip().startswith("SELECT")
         assert ";" not in sql
         assert "%" not in sql

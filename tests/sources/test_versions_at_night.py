@@ -1,4 +1,6 @@
-"""Whole nights on the tables of every version: what essentry holds is what the rows say, and a quiet night sends nothing."""
+"""Whole nights on the tables of every version: what essentry holds is what the rows say, and a
+quiet night sends nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ def test_a_night_on_each_version(system, kind, version, tmp_path, sandbox) -> No
     with database(kind, tmp_path, charset=charset) as engine:
         module.create_schema(engine, version=version)
         if system == "frappe_hrms" and version in ("14", "15.0"):
-            pytest.skip("the site is the interviewer's there: the truth of the tests knows the job opening's")
+            pytest.skip(
+                "the site is the interviewer's there: the truth of the tests knows the job "
+                "opening's"
+            )
         tables = module.fill(engine, seed=8, today=TODAY, events=250, charset=charset)
         source = {**module.CONFIG, "url": engine.url.render_as_string(hide_password=False)}
         if system == "librebooking":
@@ -30,7 +35,10 @@ def test_a_night_on_each_version(system, kind, version, tmp_path, sandbox) -> No
         config = Config(root=tmp_path, sources={"sys": source}, guards=WIDE)
         first = sync(config, TODAY)
         assert ended_well(first), first.report["verdict"]
-        shown = tables | ({"res_users_settings": []} if system == "odoo" and version in ("15", "16") else {})  # no default of the privacy
+        # no default of the privacy
+        shown = tables | (
+            {"res_users_settings": []} if system == "odoo" and version in ("15", "16") else {}
+        )
         assert held_meetings(sandbox, "sys-") == module.truth(shown, as_of=TODAY).meetings
         puts, mails = sandbox.requests()["puts"], len(sandbox.mails())
         assert ended_well(sync(config, TODAY))

@@ -1,7 +1,8 @@
-"""What essentry should hold, computed from a source's rows by plain Python. Imports nothing of the project.
+"""What essentry should hold, computed from a source's rows by plain Python. Imports nothing of the
+project.
 
-Each system's module reads its own tables with dictionaries and loops and hands people and times to the rules here, which are
-written from the rules' text a second time, not from `transforms`.
+Each system's module reads its own tables with dictionaries and loops and hands people and times to
+the rules here, which are written from the rules' text a second time, not from `transforms`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ UNTITLED, PRIVATE = "Meeting", "Private meeting"
 
 @dataclass(frozen=True)
 class Meeting:
-    """An event as essentry should hold it; `guests` are (address, name) pairs, None for what is unknown."""
+    """An event as essentry should hold it; `guests` are (address, name) pairs, None for what is
+    unknown.
+    """
 
     name: str
     starts_at: datetime
@@ -38,7 +41,9 @@ class Meeting:
 
 @dataclass
 class Truth:
-    """Every key of the source's events, in exactly one of these. `quarantined`: key → why (any of the reasons is a right one)."""
+    """Every key of the source's events, in exactly one of these. `quarantined`: key → why (any of
+    the reasons is a right one).
+    """
 
     meetings: dict[str, Meeting] = field(default_factory=dict)
     quarantined: dict[str, set[str]] = field(default_factory=dict)
@@ -50,13 +55,23 @@ class Truth:
 
     def keys(self) -> list[str]:
         """All keys, with repetitions if a key were in two places."""
-        groups = (self.meetings, self.quarantined, self.cancelled, self.pending, self.past, self.beyond, self.guestless)
+        groups = (
+            self.meetings,
+            self.quarantined,
+            self.cancelled,
+            self.pending,
+            self.past,
+            self.beyond,
+            self.guestless,
+        )
         return [key for group in groups for key in group]
 
 
 @dataclass
 class Draft:
-    """One event of a source, joined, before the common rules. Times are instants or None with a reason in `problems`."""
+    """One event of a source, joined, before the common rules. Times are instants or None with a
+    reason in `problems`.
+    """
 
     key: str
     name: str | None
@@ -106,7 +121,9 @@ def settle(drafts: Iterable[Draft], *, as_of: datetime, days_ahead: int = 365) -
         elif guests:
             name = PRIVATE if draft.private else title(draft.name)
             assert draft.place is not None
-            truth.meetings[draft.key] = Meeting(name, draft.starts_at, draft.ends_at, *draft.place, host, guests)
+            truth.meetings[draft.key] = Meeting(
+                name, draft.starts_at, draft.ends_at, *draft.place, host, guests
+            )
         elif unreadable:
             truth.quarantined[draft.key] = {"guest_address", "guest_identity"}
         else:
@@ -114,8 +131,12 @@ def settle(drafts: Iterable[Draft], *, as_of: datetime, days_ahead: int = 365) -
     return truth
 
 
-def sort_guests(rows: list[tuple[str | None, str | None, bool]], host: str | None) -> tuple[frozenset[Person], bool]:
-    """The outside guests, each once, and whether some row could not be read. A nameless row is the person of that address."""
+def sort_guests(
+    rows: list[tuple[str | None, str | None, bool]], host: str | None
+) -> tuple[frozenset[Person], bool]:
+    """The outside guests, each once, and whether some row could not be read. A nameless row is the
+    person of that address.
+    """
     people: list[Person] = []
     unreadable = False
     for stored, name, employee in rows:
@@ -123,7 +144,11 @@ def sort_guests(rows: list[tuple[str | None, str | None, bool]], host: str | Non
         name = normalize("NFC", " ".join(name.split())) if name and name.split() else None
         if (email is None and name is None) or (email is not None and not readable(email)):
             unreadable = True
-        elif not employee and not (email or "").endswith("@" + INTERNAL_DOMAIN) and (email is None or email != host):
+        elif (
+            not employee
+            and not (email or "").endswith("@" + INTERNAL_DOMAIN)
+            and (email is None or email != host)
+        ):
             people.append((email, name))
     named = {email for email, name in people if email and name}
     return frozenset((e, n) for e, n in people if n or e not in named), unreadable
@@ -147,7 +172,9 @@ def title(text: str | None) -> str:
 
 
 def wall_clock(day: str | None, at: str | None, zone: str) -> datetime | None:
-    """Local date and time of day as an instant: the first of two, and moved on by the gap when the clock skips it."""
+    """Local date and time of day as an instant: the first of two, and moved on by the gap when the
+    clock skips it.
+    """
     try:
         local = datetime.strptime(f"{day} {str(at)[:8]}", "%Y-%m-%d %H:%M:%S")
     except ValueError:

@@ -1,4 +1,6 @@
-"""A small night as frames and as its report: a create, two updates, a delete, a rejected event and two quarantined rows."""
+"""A small night as frames and as its report: a create, two updates, a delete, a rejected event and
+two quarantined rows.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,12 @@ from transforms.report.changes import choose_listed, list_changes
 from transforms.report.report import build_report
 from transforms.report.words import Wording
 
-WORDING = Wording("Europe/Berlin", False, {11: "Berlin Mitte", 12: "Zürich"}, {21: "Aalto", 22: "Bauhaus"})
-MASKED = Wording("Europe/Berlin", True, {11: "Berlin Mitte", 12: "Zürich"}, {21: "Aalto", 22: "Bauhaus"})
+WORDING = Wording(
+    "Europe/Berlin", False, {11: "Berlin Mitte", 12: "Zürich"}, {21: "Aalto", 22: "Bauhaus"}
+)
+MASKED = Wording(
+    "Europe/Berlin", True, {11: "Berlin Mitte", 12: "Zürich"}, {21: "Aalto", 22: "Bauhaus"}
+)
 ADA = {
     "sourceId": "rooms-b-1",
     "email": "ada@out.example",
@@ -26,7 +32,9 @@ BEN = {"sourceId": "rooms-b-2", "email": "ben@out.example"}
 CLEO = {"sourceId": "rooms-b-3", "firstName": "Cleo", "lastName": "Moor"}
 HOST = {"email": "hana@corp.example", "firstName": "Hana", "lastName": "Host"}
 CREATED = {
-    "sourceId": "rooms-a", "name": "Kick-off", "startsAt": "2026-11-24T13:00:00Z", "endsAt": "2026-11-24T14:00:00Z", "locationId": 11,
+    "sourceId": "rooms-a", "name": "Kick-off", "startsAt": "2026-11-24T13:00:00Z", "endsAt": (
+        "2026-11-24T14:00:00Z"
+    ), "locationId": 11,
     "host": HOST, "invitations": [ADA],
 }  # fmt: skip
 PAYLOADS = {1: json.dumps(CREATED)}
@@ -41,8 +49,11 @@ _GUESTS = {"added": [BEN, CLEO], "changed": [], "removed": [ADA]}
 def change(seq: int, source_id: str, action: str, **columns: Any) -> dict[str, Any]:
     """A row of the ledger."""
     plain = {
-        "seq": seq, "source_id": source_id, "source": "rooms", "location_id": 11, "action": action, "reason": None, "name": f"Visit {seq}",
-        "starts_at": f"2026-11-{24 + seq % 5}T14:30:00Z", "ends_at": f"2026-11-{24 + seq % 5}T15:30:00Z", "guests": 1, "fields_json": None,
+        "seq": seq, "source_id": source_id, "source": "rooms", "location_id": 11, "action": action,
+        "reason": None, "name": f"Visit {seq}",
+        "starts_at": f"2026-11-{24 + seq % 5}T14:30:00Z", "ends_at": (
+            f"2026-11-{24 + seq % 5}T15:30:00Z"
+        ), "guests": 1, "fields_json": None,
         "guests_json": None, "state": "confirmed", "code": None, "message": None,
     }  # fmt: skip
     return plain | columns
@@ -51,26 +62,49 @@ def change(seq: int, source_id: str, action: str, **columns: Any) -> dict[str, A
 def frame_changes(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows of the ledger as the state store returns them."""
     frame = pd.DataFrame(rows)
-    text = ["source_id", "source", "action", "reason", "name", "fields_json", "guests_json", "state", "code", "message"]
-    instants = {c: pd.to_datetime(frame[c], utc=True).astype("datetime64[us, UTC]") for c in ("starts_at", "ends_at")}
-    return frame.assign(**instants).astype({**dict.fromkeys(text, "str"), "location_id": "Int64", "guests": "Int64"})
+    text = [
+        "source_id",
+        "source",
+        "action",
+        "reason",
+        "name",
+        "fields_json",
+        "guests_json",
+        "state",
+        "code",
+        "message",
+    ]
+    instants = {
+        c: pd.to_datetime(frame[c], utc=True).astype("datetime64[us, UTC]")
+        for c in ("starts_at", "ends_at")
+    }
+    return frame.assign(**instants).astype(
+        {**dict.fromkeys(text, "str"), "location_id": "Int64", "guests": "Int64"}
+    )
 
 
 CHANGES = frame_changes(
     [
         change(1, "rooms-a", "create", name="Kick-off"),
-        change(2, "rooms-b", "update", name="Review", guests=2, fields_json=json.dumps(_MOVED), guests_json=json.dumps(_GUESTS)),
-        change(3, "rooms-c", "delete", reason="absent", location_id=12, guests_json=json.dumps({"added": [], "changed": [], "removed": [BEN]})),
+        change(2, "rooms-b", "update", name="Review", guests=2, fields_json=json.dumps(_MOVED),
+            guests_json=json.dumps(_GUESTS)),
+        change(3, "rooms-c", "delete", reason="absent", location_id=12,
+            guests_json=json.dumps({"added": [], "changed": [], "removed": [BEN]})),
         change(
-            4, "rooms-d", "update", name="<script>alert(1)</script>", state="rejected", code="ERROR_USER_CANNOT_HOST_AT_LOCATION",
-            message="host hana@corp.example may not", fields_json=json.dumps([{"field": "locationId", "before": 11, "after": 12}]),
+            4, "rooms-d", "update", name="<script>alert(1)</script>", state="rejected", code=(
+                "ERROR_USER_CANNOT_HOST_AT_LOCATION"
+            ),
+            message="host hana@corp.example may not",
+            fields_json=json.dumps([{"field": "locationId", "before": 11, "after": 12}]),
         ),
     ]
 )  # fmt: skip
 REJECTS = pd.DataFrame(
     [
-        ["rooms", "events", "e9", None, None, "starts_at", "start", "yesterday", "no readable start: correct the start in the source"],
-        ["rooms", "guests", "b", "7", None, "email", "guest_address", "n…", "guest's e-mail address is malformed: correct the address in the source"],
+        ["rooms", "events", "e9", None, None, "starts_at", "start", "yesterday",
+            "no readable start: correct the start in the source"],
+        ["rooms", "guests", "b", "7", None, "email", "guest_address", "n…",
+            "guest's e-mail address is malformed: correct the address in the source"],
     ],
     columns=REJECT_COLUMNS,
 )  # fmt: skip
@@ -97,11 +131,15 @@ DECISIONS = pd.DataFrame(
     columns=DECISION_COLUMNS,
 ).astype("str")  # fmt: skip
 BALANCE = {
-    "rows_read": 7, "rows": {"create": 1, "held": 1, "quarantined": 1, "unchanged": 1, "update": 2, "past": 1}, "rows_balanced": True,
-    "snapshot_before": 5, "snapshot": {"delete": 1, "held": 1, "unchanged": 1, "update": 2}, "snapshot_balanced": True,
+    "rows_read": 7, "rows": {"create": 1, "held": 1, "quarantined": 1, "unchanged": 1, "update": 2,
+        "past": 1}, "rows_balanced": True,
+    "snapshot_before": 5, "snapshot": {"delete": 1, "held": 1, "unchanged": 1, "update": 2},
+    "snapshot_balanced": True,
 }  # fmt: skip
 GUARD = {
-    "guard": "max_deletes", "scope": "run", "number": 60.0, "limit": 50.0, "message": "60 cancellations, over the limit of 50 (run)",
+    "guard": "max_deletes", "scope": "run", "number": 60.0, "limit": 50.0, "message": (
+        "60 cancellations, over the limit of 50 (run)"
+    ),
     "about_deletes": True, "causes": ("rooms, location 11: 60 cancellations",),
 }  # fmt: skip
 
@@ -109,8 +147,11 @@ GUARD = {
 def past_run(number: int, **columns: Any) -> dict[str, Any]:
     """A run of the history."""
     plain = {
-        "run_id": f"202611{number:02}-010000-aaaa", "kind": "sync", "started_at": f"2026-11-{number:02}T01:00:00Z", "status": "done",
-        "changes": 40 + number, "create": 10, "update": 20 + number, "delete": 10, "people": 60, "quarantined": 2, "rejected": 0, "seconds": 12.5,
+        "run_id": f"202611{number:02}-010000-aaaa", "kind": "sync", "started_at": (
+            f"2026-11-{number:02}T01:00:00Z"
+        ), "status": "done",
+        "changes": 40 + number, "create": 10, "update": 20 + number, "delete": 10, "people": 60,
+        "quarantined": 2, "rejected": 0, "seconds": 12.5,
     }  # fmt: skip
     return plain | columns
 
@@ -133,11 +174,15 @@ def report_of(changes: pd.DataFrame = CHANGES, **given: Any) -> dict[str, Any]:
         "approval": None,
     }
     plain = {
-        "run": run, "plan": plan, "decisions": DECISIONS, "mails": MAILS, "rejects": REJECTS, "changes": changes, "findings": [], "balance": BALANCE,
-        "notes": {"ambiguous_times": 1}, "failed_sources": {}, "seconds": {"extract": 0.5, "plan": 1.25, "load": 2.0, "report": 0.1},
-        "load": {"requests": 1, "retries": 0, "counts": {"confirmed": 3, "rejected": 1}}, "error": None, "wording": WORDING,
+        "run": run, "plan": plan, "decisions": DECISIONS, "mails": MAILS, "rejects": REJECTS,
+        "changes": changes, "findings": [], "balance": BALANCE,
+        "notes": {"ambiguous_times": 1}, "failed_sources": {},
+        "seconds": {"extract": 0.5, "plan": 1.25, "load": 2.0, "report": 0.1},
+        "load": {"requests": 1, "retries": 0, "counts": {"confirmed": 3, "rejected": 1}},
+        "error": None, "wording": WORDING,
         "history": [past_run(number) for number in range(1, 24)],
-        "visits": pd.DataFrame({"starts_at": pd.to_datetime(["2026-11-24T23:30:00Z", "2026-11-26T09:00:00Z"]), "events": [1, 2], "guests": [3, 4]}),
+        "visits": pd.DataFrame({"starts_at": pd.to_datetime(["2026-11-24T23:30:00Z",
+            "2026-11-26T09:00:00Z"]), "events": [1, 2], "guests": [3, 4]}),
     }  # fmt: skip
     return build_report(**{**plain, **given})
 

@@ -7,11 +7,22 @@ from literal_rows import build, event, fates, guest, invited, validate
 
 
 def test_row_becomes_an_event_with_its_invitation() -> None:
-    desired = build(validate([event("7")], [guest("7", "g1", language="de_DE", company_name="ACME")]))
+    desired = build(
+        validate([event("7")], [guest("7", "g1", language="de_DE", company_name="ACME")])
+    )
     row = desired.events.iloc[0]
-    assert (row["source_id"], row["name"], row["location_id"], row["host_email"]) == ("hr-7", "Visit", 1, "host@corp.example")
+    assert (row["source_id"], row["name"], row["location_id"], row["host_email"]) == (
+        "hr-7",
+        "Visit",
+        1,
+        "host@corp.example",
+    )
     assert invited(desired) == [("hr-7", "hr-7-g1")]
-    assert desired.invitations.loc[0, ["language", "company_name", "last_name"]].tolist() == ["DE", "ACME", "Guest"]
+    assert desired.invitations.loc[0, ["language", "company_name", "last_name"]].tolist() == [
+        "DE",
+        "ACME",
+        "Guest",
+    ]
     assert fates(desired) == {"hr-7": "due"}
 
 
@@ -28,7 +39,10 @@ def test_host_is_no_guest_of_the_own_meeting() -> None:
 
 
 def test_meeting_with_its_host_alone_is_guestless() -> None:
-    desired = build(validate([event()], [guest("1", "h", email="host@corp.example")]), settings={"guests": "all"})
+    desired = build(
+        validate([event()], [guest("1", "h", email="host@corp.example")]),
+        settings={"guests": "all"},
+    )
     assert fates(desired) == {"hr-1": "guestless"}
 
 
@@ -45,16 +59,24 @@ def test_employees_are_left_out_by_domain_and_by_flag() -> None:
 
 @pytest.mark.parametrize("policy", ["skip", "send"])
 def test_meeting_without_outside_guest(policy: str) -> None:
-    desired = build(validate([event()], [guest("1", "e1", email="a@corp.example")]), settings={"events_without_guests": policy})
+    desired = build(
+        validate([event()], [guest("1", "e1", email="a@corp.example")]),
+        settings={"events_without_guests": policy},
+    )
     assert fates(desired) == {"hr-1": "guestless" if policy == "skip" else "due"}
 
 
 def test_s03_meeting_with_a_rejected_guest_alone_is_not_guestless() -> None:
-    assert fates(build(validate([event()], [guest("1", "g1", email="broken@")]))) == {"hr-1": "quarantined"}
+    assert fates(build(validate([event()], [guest("1", "g1", email="broken@")]))) == {
+        "hr-1": "quarantined"
+    }
 
 
 def test_duplicates_of_a_person_merge_into_the_smallest_id() -> None:
-    people = [guest("1", "b", email="ann@guest.example", company_name="ACME"), guest("1", "a", email="Ann@Guest.example ")]
+    people = [
+        guest("1", "b", email="ann@guest.example", company_name="ACME"),
+        guest("1", "a", email="Ann@Guest.example "),
+    ]
     desired = build(validate([event()], people))
     assert invited(desired) == [("hr-1", "hr-1-a")]
     assert desired.invitations.loc[0, "company_name"] == "ACME"
@@ -62,7 +84,9 @@ def test_duplicates_of_a_person_merge_into_the_smallest_id() -> None:
 
 
 def test_one_address_and_two_names_are_two_people() -> None:
-    people = [guest("1", None, email="office@guest.example", last_name=name) for name in ("Ann", "Bob")]
+    people = [
+        guest("1", None, email="office@guest.example", last_name=name) for name in ("Ann", "Bob")
+    ]
     desired = build(validate([event()], people))
     assert sorted(desired.invitations["last_name"]) == ["Ann", "Bob"]
     assert sorted(desired.invitations["invitation_id"]) == ["hr-1-~g1", "hr-1-~g2"]
@@ -70,7 +94,10 @@ def test_one_address_and_two_names_are_two_people() -> None:
 
 
 def test_guest_without_a_key_has_a_number_and_no_personal_data_in_the_id() -> None:
-    people = [guest("1", None, email="ann@guest.example"), guest("2", None, email="ann@guest.example")]
+    people = [
+        guest("1", None, email="ann@guest.example"),
+        guest("2", None, email="ann@guest.example"),
+    ]
     desired = build(validate([event("1"), event("2")], people))
     assert invited(desired) == [("hr-1", "hr-1-~g1"), ("hr-2", "hr-2-~g1")]
 
@@ -80,7 +107,9 @@ def test_shared_contact_has_one_id_and_one_content_in_all_events() -> None:
         guest("1", "u", email="ann@guest.example", company_name="ACME"),
         guest("2", "u", email="ann@guest.example", company_name="Other"),
     ]
-    desired = build(validate([event("1"), event("2")], people), essentry={"invitation_ids": "shared"})
+    desired = build(
+        validate([event("1"), event("2")], people), essentry={"invitation_ids": "shared"}
+    )
     assert invited(desired) == [("hr-1", "hr-u"), ("hr-2", "hr-u")]
     assert desired.invitations["company_name"].tolist() == ["ACME", "ACME"]
 
@@ -95,14 +124,19 @@ def test_shared_contact_has_one_id_and_one_content_in_all_events() -> None:
     ],
 )
 def test_s06_window(starts_at: str, ends_at: str, fate: str) -> None:
-    desired = build(validate([event("1", starts_at=starts_at, ends_at=ends_at)], [guest()]), window={"days_ahead": 10})
+    desired = build(
+        validate([event("1", starts_at=starts_at, ends_at=ends_at)], [guest()]),
+        window={"days_ahead": 10},
+    )
     assert fates(desired) == {"hr-1": fate}
     assert len(desired.events) == (fate == "due")
 
 
 @pytest.mark.parametrize("policy", ["hold", "send"])
 def test_pending(policy: str) -> None:
-    desired = build(validate([event("1", status="pending")], [guest()]), settings={"pending": policy})
+    desired = build(
+        validate([event("1", status="pending")], [guest()]), settings={"pending": policy}
+    )
     assert fates(desired) == {"hr-1": "pending" if policy == "hold" else "due"}
 
 
@@ -114,26 +148,34 @@ def test_cancelled_and_quarantined_rows_keep_their_place() -> None:
 
 
 def test_private_title_and_description_do_not_leave_the_house() -> None:
-    row = build(validate([event("1", private="1", name="Merger", description="secret")], [guest()])).events.iloc[0]
+    row = build(
+        validate([event("1", private="1", name="Merger", description="secret")], [guest()])
+    ).events.iloc[0]
     assert row["name"] == "Private meeting"
     assert row[["description"]].isna().all()
 
 
 def test_untitled_and_long_titles() -> None:
-    desired = build(validate([event("1", name=" "), event("2", name="x" * 300)], [guest("1"), guest("2")]))
+    desired = build(
+        validate([event("1", name=" "), event("2", name="x" * 300)], [guest("1"), guest("2")])
+    )
     assert desired.events["name"].tolist() == ["Meeting", "x" * 254 + "…"]
     assert desired.notes["names_cut"] == 1
 
 
 def test_custom_fields_of_events_and_guests() -> None:
-    checked = validate([event("1", custom_badge='a "b"')], [guest("1", "g1", custom_badge="VIP"), guest("1", "g2")])
+    checked = validate(
+        [event("1", custom_badge='a "b"')], [guest("1", "g1", custom_badge="VIP"), guest("1", "g2")]
+    )
     desired = build(checked, settings={"custom_fields": {"badge": 12}})
     assert desired.events["custom_fields"].tolist() == ['{"12":"a \\"b\\""}']
     assert desired.invitations["custom_fields"].fillna("none").tolist() == ['{"12":"VIP"}', "none"]
 
 
 def test_guests_of_unknown_events_are_no_invitations() -> None:
-    assert invited(build(validate([event("1")], [guest("1"), guest("404", "g2")]))) == [("hr-1", "hr-1-g1")]
+    assert invited(build(validate([event("1")], [guest("1"), guest("404", "g2")]))) == [
+        ("hr-1", "hr-1-g1")
+    ]
 
 
 def test_no_rows_at_all() -> None:

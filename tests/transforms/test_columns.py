@@ -25,7 +25,9 @@ _KEYS = st.none() | st.sampled_from(["a", "b", "ab", "ä", ""])
 
 
 @given(st.lists(st.tuples(_KEYS, _KEYS), max_size=40), st.booleans())
-def test_repeated_pairs_stand_in_two_rows(rows: list[tuple[str | None, str | None]], in_order: bool) -> None:
+def test_repeated_pairs_stand_in_two_rows(
+    rows: list[tuple[str | None, str | None]], in_order: bool
+) -> None:
     if in_order:
         rows = sorted(rows, key=lambda row: (row[0] is None, row[0] or ""))
     times = Counter(rows)
@@ -33,18 +35,35 @@ def test_repeated_pairs_stand_in_two_rows(rows: list[tuple[str | None, str | Non
     assert are_repeated(*columns).tolist() == [None not in row and times[row] > 1 for row in rows]
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.booleans()), max_size=40))
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.booleans()), max_size=40)
+)
 def test_sorted_rows_keep_their_order_among_equals(rows: list[tuple[str, str, bool]]) -> None:
-    frame = pd.DataFrame({name: pd.Series([row[side] for row in rows], dtype="str") for side, name in enumerate("pq")})
+    frame = pd.DataFrame(
+        {
+            name: pd.Series([row[side] for row in rows], dtype="str")
+            for side, name in enumerate("pq")
+        }
+    )
     frame["row"] = np.arange(len(rows))
     among = np.array([row[2] for row in rows], dtype=bool)
-    wanted = sorted((row for row in frame.to_records(index=False).tolist() if among[row[2]]), key=lambda row: row[:2])
+    wanted = sorted(
+        (row for row in frame.to_records(index=False).tolist() if among[row[2]]),
+        key=lambda row: row[:2],
+    )
     assert sort_rows(frame, ["p", "q"], among=among).to_records(index=False).tolist() == wanted
 
 
 def test_many_rows_are_picked_column_by_column() -> None:
     texts = pd.Series([None if n % 7 == 0 else f"t{n}" for n in range(MANY_ROWS + 9)], dtype="str")
-    frame = pd.DataFrame({"text": texts, "same": texts, "none": texts.where(texts == ""), "number": np.arange(len(texts))})
+    frame = pd.DataFrame(
+        {
+            "text": texts,
+            "same": texts,
+            "none": texts.where(texts == ""),
+            "number": np.arange(len(texts)),
+        }
+    )
     rows = np.arange(len(texts))[::-1].copy()
     assert pick_rows(frame, rows).equals(frame.iloc[rows].reset_index(drop=True))
 
@@ -63,21 +82,35 @@ def test_every_blank_is_found_in_a_column_that_is_plain_otherwise(blank: str) ->
     ]  # nothing can be seen of it
 
 
-@given(st.lists(st.text(alphabet=st.sampled_from([*map(chr, range(0x21)), *'"\\/aé😀\x7f\u2028'])), min_size=1, max_size=10))
+@given(
+    st.lists(
+        st.text(alphabet=st.sampled_from([*map(chr, range(0x21)), *'"\\/aé😀\x7f\u2028'])),
+        min_size=1,
+        max_size=10,
+    )
+)
 def test_json_texts_are_escaped_as_by_orjson(texts: list[str]) -> None:
     objects = build_objects([text_member("k", pa.array(texts, pa.large_string()))], len(texts))
     assert objects.to_pylist() == [orjson.dumps({"k": text}).decode() for text in texts]
 
 
-@given(st.lists(st.lists(_KEYS, max_size=12), min_size=1, max_size=4), st.sets(st.sampled_from(["a", "b", "x"])))
+@given(
+    st.lists(st.lists(_KEYS, max_size=12), min_size=1, max_size=4),
+    st.sets(st.sampled_from(["a", "b", "x"])),
+)
 def test_codes_are_the_texts_they_stand_for(parts: list[list[str | None]], among: set[str]) -> None:
     """Coded columns of several parts, put together: the texts, their membership, their counts."""
-    texts = [pd.DataFrame({"key": pd.Series(part, dtype="str"), "row": np.arange(len(part))}) for part in parts]
+    texts = [
+        pd.DataFrame({"key": pd.Series(part, dtype="str"), "row": np.arange(len(part))})
+        for part in parts
+    ]
     whole = pd.concat(texts, ignore_index=True)
     united = unite_frames([frame.assign(key=to_codes(frame["key"])) for frame in texts])
     assert isinstance(united["key"].dtype, pd.CategoricalDtype)
     assert united["key"].cat.categories.is_unique
-    assert [None if pd.isna(text) else text for text in united["key"]] == [text for part in parts for text in part]
+    assert [None if pd.isna(text) else text for text in united["key"]] == [
+        text for part in parts for text in part
+    ]
     pd.testing.assert_series_equal(to_texts(united["key"]), whole["key"], check_names=False)
     assert united["row"].tolist() == whole["row"].tolist()
     assert is_among(united["key"], among).tolist() == is_among(whole["key"], among).tolist()
@@ -88,7 +121,12 @@ def test_codes_are_the_texts_they_stand_for(parts: list[list[str | None]], among
 
 
 def test_frame_without_rows_lets_go_of_the_memory_of_the_rows() -> None:
-    frame = pd.DataFrame({"key": pd.Series([f"a long text {n}" for n in range(5_000)], dtype="str"), "number": np.arange(5_000)})
+    frame = pd.DataFrame(
+        {
+            "key": pd.Series([f"a long text {n}" for n in range(5_000)], dtype="str"),
+            "number": np.arange(5_000),
+        }
+    )
     empty = leave_no_rows(frame)
     assert len(empty) == 0
     assert empty.dtypes.to_dict() == frame.dtypes.to_dict()

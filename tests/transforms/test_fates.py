@@ -1,4 +1,6 @@
-"""S21: the table of fates, walked whole. What must hold is said here apart from the order of the rules."""
+"""S21: the table of fates, walked whole. What must hold is said here apart from the order of the
+rules.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,28 @@ from itertools import combinations_with_replacement, product
 
 import pytest
 
-from transforms.diff.fates import CAUTION, DELETED, RECORD_STATES, Event, Fate, Record, decide_fate, find_doubt
+from transforms.diff.fates import (
+    CAUTION,
+    DELETED,
+    RECORD_STATES,
+    Event,
+    Fate,
+    Record,
+    decide_fate,
+    find_doubt,
+)
 
 PROOFS = ("read", "events", "whole", "keys", "linked", "guests", "followed")
 EVENTS = [
-    Event(over=over, tried=tried, in_pilot=inside, absent_runs=runs, needed_runs=2, under_way=begun, elsewhere=elsewhere)
+    Event(
+        over=over,
+        tried=tried,
+        in_pilot=inside,
+        absent_runs=runs,
+        needed_runs=2,
+        under_way=begun,
+        elsewhere=elsewhere,
+    )
     for over, tried, inside, runs, begun, elsewhere in product(
         (False, True), (False, True), (False, True), (0, 1), (False, True), (False, True)
     )
@@ -18,8 +37,14 @@ EVENTS = [
 
 
 def _records() -> list[Record]:
-    """Every state with every set of proofs, of which a state that does not ask for one stands for all."""
-    asked = {state: {rule.lacks for rule in CAUTION if state in rule.states} | {"guests", "followed", "read"} for state in RECORD_STATES}
+    """Every state with every set of proofs, of which a state that does not ask for one stands for
+    all.
+    """
+    asked = {
+        state: {rule.lacks for rule in CAUTION if state in rule.states}
+        | {"guests", "followed", "read"}
+        for state in RECORD_STATES
+    }
     return [
         Record(state, **dict(zip(PROOFS, proofs, strict=True)))
         for state in RECORD_STATES
@@ -49,7 +74,9 @@ def _may_end(record: Record) -> bool:
 
 def _is_quiet(record: Record) -> bool:
     """Whether an event that is over may be forgotten as far as this record goes."""
-    return record.state not in ("quarantined", "pending", "beyond_window") and not (record.state == "absent" and not record.read)
+    return record.state not in ("quarantined", "pending", "beyond_window") and not (
+        record.state == "absent" and not record.read
+    )
 
 
 def _check(event: Event, records: tuple[Record, ...]) -> Fate:
@@ -64,7 +91,9 @@ def _check(event: Event, records: tuple[Record, ...]) -> Fate:
         assert not event.tried
         assert not event.under_way
         assert fate.reason in {DELETED[record.state] for record in records}
-        assert (fate.reason == "absent") is absent, "what is absent needs its proof whatever the others say"
+        assert (fate.reason == "absent") is absent, (
+            "what is absent needs its proof whatever the others say"
+        )
         assert not absent or event.absent_runs + 1 >= event.needed_runs
         assert not absent or not event.elsewhere, "a row of another key may be it"
     elif fate.action == "expire":
@@ -91,8 +120,14 @@ def test_s21_every_combination_of_one_record_and_of_two() -> None:
         for one, other in combinations_with_replacement(ALL, 2):
             fate = _check(event, (one, other))
             mine = {alone[one].action, alone[other].action}
-            # the more cautious word wins: a union never goes where one of its records alone would be held
-            assert fate.action not in ("delete", "expire") or not mine & {"held", "dormant"} or event.tried or not event.in_pilot
+            # the more cautious word wins: a union never goes where one of its records alone would
+            # be held
+            assert (
+                fate.action not in ("delete", "expire")
+                or not mine & {"held", "dormant"}
+                or event.tried
+                or not event.in_pilot
+            )
 
 
 @pytest.mark.parametrize("third", RECORD_STATES)

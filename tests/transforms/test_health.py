@@ -22,10 +22,13 @@ LAST = {"events": 100, "guests": 100, "outside_guests": 100}
 
 
 @pytest.mark.parametrize(
-    ("part", "rows", "healthy"), [("events", 70, True), ("events", 69, False), ("guests", 70, True), ("guests", 69, False)]
+    ("part", "rows", "healthy"),
+    [("events", 70, True), ("events", 69, False), ("guests", 70, True), ("guests", 69, False)],
 )
 def test_s04_each_select_is_judged_for_itself(part: str, rows: int, healthy: bool) -> None:
-    health, findings = judge_health(_read(**{part: rows}), LAST, 100 if part == "guests" else rows, GuardsConfig())
+    health, findings = judge_health(
+        _read(**{part: rows}), LAST, 100 if part == "guests" else rows, GuardsConfig()
+    )
     assert getattr(health, part) is healthy
     assert getattr(health, "guests" if part == "events" else "events")
     assert [f.guard for f in findings] == ([] if healthy else ["max_shrink_share"])
@@ -33,7 +36,9 @@ def test_s04_each_select_is_judged_for_itself(part: str, rows: int, healthy: boo
 
 @pytest.mark.parametrize("part", ["events", "guests"])
 def test_s04_nothing_at_all_is_never_healthy(part: str) -> None:
-    health, _ = judge_health(_read(**{part: 0}), {"events": 2, "guests": 2, "outside_guests": 2}, 2, GuardsConfig())
+    health, _ = judge_health(
+        _read(**{part: 0}), {"events": 2, "guests": 2, "outside_guests": 2}, 2, GuardsConfig()
+    )
     assert not getattr(health, part)
 
 
@@ -53,8 +58,15 @@ def test_s04_outside_guests_an_event(outside: int, healthy: bool) -> None:
 
 
 def test_first_read_is_healthy_and_keeps_unreadable_keys() -> None:
-    health, findings = judge_health(_read(unreadable_event_keys=2, unreadable_guest_events=3), None, 0, GuardsConfig())
-    assert (health.events, health.guests, health.unreadable_event_keys, health.unreadable_guest_events) == (True, True, 2, 3)
+    health, findings = judge_health(
+        _read(unreadable_event_keys=2, unreadable_guest_events=3), None, 0, GuardsConfig()
+    )
+    assert (
+        health.events,
+        health.guests,
+        health.unreadable_event_keys,
+        health.unreadable_guest_events,
+    ) == (True, True, 2, 3)
     assert findings == []
 
 
@@ -75,27 +87,57 @@ def test_s04_a_share_below_min_count_does_not_fire(lost: int, healthy: bool) -> 
 
 @pytest.mark.parametrize("part", ["events", "guests"])
 def test_s04_nothing_is_unhealthy_when_essentry_holds_something_of_it(part: str) -> None:
-    health, findings = judge_health(_read(**{part: 0}), None, 0, GuardsConfig(), confirmed={"events": 3, "guests": 4})
+    health, findings = judge_health(
+        _read(**{part: 0}), None, 0, GuardsConfig(), confirmed={"events": 3, "guests": 4}
+    )
     assert not getattr(health, part)
     assert "returned nothing" in findings[0].message
-    assert judge_health(_read(**{part: 0}), None, 0, GuardsConfig(), confirmed={"events": 0, "guests": 0})[1] == []
+    assert (
+        judge_health(
+            _read(**{part: 0}), None, 0, GuardsConfig(), confirmed={"events": 0, "guests": 0}
+        )[1]
+        == []
+    )
 
 
 def test_s04_findings_are_answered_by_holding_deletes_and_name_the_checks() -> None:
-    rejects = pd.DataFrame({"part": ["events"] * 25 + ["guests"], "check": ["host"] * 20 + ["start"] * 5 + ["guest_address"]})
-    read = Validated("hr", pd.DataFrame(), pd.DataFrame(), rejects, pd.DataFrame(), 100, 100, rejected_events=25)
+    rejects = pd.DataFrame(
+        {
+            "part": ["events"] * 25 + ["guests"],
+            "check": ["host"] * 20 + ["start"] * 5 + ["guest_address"],
+        }
+    )
+    read = Validated(
+        "hr", pd.DataFrame(), pd.DataFrame(), rejects, pd.DataFrame(), 100, 100, rejected_events=25
+    )
     _, (finding,) = judge_health(read, LAST, 100, GuardsConfig())
     assert finding.about_deletes
     assert finding.causes == ("host: 20 rows", "start: 5 rows")
 
 
-# -- S27: rows that could be due -------------------------------------------------------------------------------------------------
+# -- S27: rows that could be due -------------------------------------------------------------------
 
-HISTORY = {"events": 20_000, "guests": 20_000, "outside_guests": 20_000, "coming_events": 30, "coming_guests": 30, "coming_outside": 30}
-COMING = {"events": 30, "guests": 30, "rejected_events": 0, "rejected_guests": 0, "passed_events": 0, "passed_guests": 0}
+HISTORY = {
+    "events": 20_000,
+    "guests": 20_000,
+    "outside_guests": 20_000,
+    "coming_events": 30,
+    "coming_guests": 30,
+    "coming_outside": 30,
+}
+COMING = {
+    "events": 30,
+    "guests": 30,
+    "rejected_events": 0,
+    "rejected_guests": 0,
+    "passed_events": 0,
+    "passed_guests": 0,
+}
 
 
-def _judge(outside: int = 30, last: dict | None = HISTORY, **coming: int) -> tuple[SourceHealth, list[str]]:
+def _judge(
+    outside: int = 30, last: dict | None = HISTORY, **coming: int
+) -> tuple[SourceHealth, list[str]]:
     read = _read(20_000, 20_000, rejected_events=9_000, coming=COMING | coming)
     health, findings = judge_health(read, last, 20_000, GuardsConfig(), coming_outside=outside)
     return health, [f.guard for f in findings]
@@ -142,5 +184,7 @@ def test_s27_a_read_of_an_older_release_is_compared_as_a_whole() -> None:
 
 def test_s27_a_first_read_without_anything_to_come_is_a_doubt() -> None:
     read = _read(20_000, 20_000, coming=COMING | {"events": 0, "guests": 0})
-    health, _ = judge_health(read, None, 0, GuardsConfig(), confirmed={"events": 30, "guests": 30}, coming_outside=0)
+    health, _ = judge_health(
+        read, None, 0, GuardsConfig(), confirmed={"events": 30, "guests": 30}, coming_outside=0
+    )
     assert (health.events, health.guests) == (False, False)

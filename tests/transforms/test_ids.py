@@ -1,4 +1,6 @@
-"""The format of ids is fixed for ever: these golden values must never change, or every guest is cancelled and invited again."""
+"""The format of ids is fixed for ever: these golden values must never change, or every guest is
+cancelled and invited again.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ def test_golden_ids(parts: tuple[str, ...], expected: str) -> None:
 
 
 def test_golden_numbered_guest() -> None:
-    assert numbered_guests(pd.Series([17, None], dtype="Int64")).fillna("none").tolist() == ["~g17", "none"]
+    assert numbered_guests(pd.Series([17, None], dtype="Int64")).fillna("none").tolist() == [
+        "~g17",
+        "none",
+    ]
 
 
 def test_golden_shortened_id() -> None:
@@ -82,8 +87,13 @@ def test_different_tuples_never_meet(one: tuple[str, ...], other: tuple[str, ...
 
 @given(_part, _part, _part)
 def test_ids_can_be_read_back_and_are_safe(source: str, event: str, guest: str) -> None:
-    assume(len("-".join(escape_part(part) for part in (source, event, guest))) <= MAX_LENGTH)  # a longer one ends in a digest
-    event_id, invitation_id, shared_id = _one(source, event), _one(source, event, guest), _one(source, guest)
+    # a longer one ends in a digest
+    assume(len("-".join(escape_part(part) for part in (source, event, guest))) <= MAX_LENGTH)
+    event_id, invitation_id, shared_id = (
+        _one(source, event),
+        _one(source, event, guest),
+        _one(source, guest),
+    )
     assert parse_event_id(event_id) == ParsedId(source, event)
     assert parse_invitation_id(invitation_id) == ParsedId(source, event, guest)
     assert parse_invitation_id(shared_id, shared=True) == ParsedId(source, None, guest)
@@ -106,7 +116,15 @@ def test_numbered_guests_are_read_back() -> None:
 
 
 @settings(max_examples=30)
-@given(st.lists(st.text(st.sampled_from("abä-"), min_size=1, max_size=6), min_size=2, max_size=6, unique=True), st.integers(100, 300))
+@given(
+    st.lists(
+        st.text(st.sampled_from("abä-"), min_size=1, max_size=6),
+        min_size=2,
+        max_size=6,
+        unique=True,
+    ),
+    st.integers(100, 300),
+)
 def test_long_ids_stay_unique(ends: list[str], length: int) -> None:
     keys = _series(*("ä" * length + end for end in ends))
     made = build_event_ids(_series(*["hr"] * len(ends)), keys)
@@ -116,7 +134,9 @@ def test_long_ids_stay_unique(ends: list[str], length: int) -> None:
         parse_event_id(made.iloc[0])
 
 
-@pytest.mark.parametrize("text", ["", "hr", "hr-1-2", "hr-", "-1", "hr-a b", "hr-~2d", "hr-~Z", "hr-ä"])
+@pytest.mark.parametrize(
+    "text", ["", "hr", "hr-1-2", "hr-", "-1", "hr-a b", "hr-~2d", "hr-~Z", "hr-ä"]
+)
 def test_what_is_no_event_id(text: str) -> None:
     with pytest.raises(ValueError, match="no sourceId of 2 parts"):
         parse_event_id(text)

@@ -18,17 +18,37 @@ _text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 
 
 def _before(*guests: dict, **columns: object) -> dict:
-    return {"sourceId": "hr-1", "name": "Visit", "locationId": 1, **columns, "invitations": list(guests)}
+    return {
+        "sourceId": "hr-1",
+        "name": "Visit",
+        "locationId": 1,
+        **columns,
+        "invitations": list(guests),
+    }
 
 
 def _body(before: dict | None, after: dict, **flags: object) -> dict:
-    plain = {"complete": False, "additive": True, "partial": False, "removed": set(), "deleted_at": DELETED_AT}
+    plain = {
+        "complete": False,
+        "additive": True,
+        "partial": False,
+        "removed": set(),
+        "deleted_at": DELETED_AT,
+    }
     return build_body(before, after, **(plain | flags))  # type: ignore[arg-type]
 
 
 def test_golden_canonical_json_and_fingerprint() -> None:
-    """A change here makes the next run compare every event's content: raise FINGERPRINT_VERSION with it."""
-    row = meeting("hr-1", guest("b", last_name="Bo"), guest("a", custom_fields='{"7":"x"}'), entrance_id=2, host_phone="+49")
+    """A change here makes the next run compare every event's content: raise FINGERPRINT_VERSION
+    with it.
+    """
+    row = meeting(
+        "hr-1",
+        guest("b", last_name="Bo"),
+        guest("a", custom_fields='{"7":"x"}'),
+        entrance_id=2,
+        host_phone="+49",
+    )
     text = build_payloads(*frames([row])).iloc[0]
     assert text == (
         '{"sourceId":"hr-1","name":"Visit","startsAt":"2026-03-10T09:00:00Z","endsAt":"2026-03-10T10:00:00Z","locationId":1,"entranceId":2,'
@@ -42,15 +62,31 @@ def test_golden_canonical_json_and_fingerprint() -> None:
 @settings(max_examples=60)
 @given(name=_text, description=st.none() | _text, last_name=_text, company=st.none() | _text)
 @example(name='"', description="\\", last_name="\x00\x1f\x7f", company="🚪\u2028")
-def test_canonical_json_is_what_a_serialiser_writes(name: str, description: str | None, last_name: str, company: str | None) -> None:
-    row = meeting("hr-1", guest("a", last_name=last_name, company_name=company), name=name, description=description)
+def test_canonical_json_is_what_a_serialiser_writes(
+    name: str, description: str | None, last_name: str, company: str | None
+) -> None:
+    row = meeting(
+        "hr-1",
+        guest("a", last_name=last_name, company_name=company),
+        name=name,
+        description=description,
+    )
     text = build_payloads(*frames([row])).iloc[0]
     event = {
-        "sourceId": "hr-1", "name": name, "description": description, "startsAt": "2026-03-10T09:00:00Z", "endsAt": "2026-03-10T10:00:00Z",
+        "sourceId": "hr-1", "name": name, "description": description, "startsAt": (
+            "2026-03-10T09:00:00Z"
+        ), "endsAt": "2026-03-10T10:00:00Z",
         "locationId": 1, "host": {"email": "host@corp.example"},
     }  # fmt: skip
-    person = {"sourceId": "a", "email": "a@guest.example", "lastName": last_name, "companyName": company}
-    expected = {k: v for k, v in event.items() if v is not None} | {"invitations": [{k: v for k, v in person.items() if v is not None}]}
+    person = {
+        "sourceId": "a",
+        "email": "a@guest.example",
+        "lastName": last_name,
+        "companyName": company,
+    }
+    expected = {k: v for k, v in event.items() if v is not None} | {
+        "invitations": [{k: v for k, v in person.items() if v is not None}]
+    }
     assert text == orjson.dumps(expected).decode()
     assert dump_payload(orjson.loads(text)) == text
 
@@ -61,7 +97,11 @@ def test_guests_go_to_their_own_event_in_any_chunking() -> None:
     whole = build_payloads(events, invitations)
     assert [len(orjson.loads(text)["invitations"]) for text in whole] == [n % 3 for n in range(7)]
     for chunk in (1, 2, 7, 50):
-        assert [text for texts in Payloads(events, invitations).iterate(chunk=chunk) for text in texts.to_pylist()] == whole.tolist()
+        assert [
+            text
+            for texts in Payloads(events, invitations).iterate(chunk=chunk)
+            for text in texts.to_pylist()
+        ] == whole.tolist()
     for rows in ([], [3], [6, 0, 2, 2]):
         built = Payloads(events, invitations).build(np.array(rows, dtype=np.int64))
         assert built.to_pylist() == whole.iloc[rows].tolist()
@@ -76,15 +116,26 @@ def test_no_events_have_no_fingerprints() -> None:
 
 def test_updated_at_is_no_part_of_the_fingerprint() -> None:
     stamped = meeting("hr-1", guest("a"), updated_at=pd.Timestamp("2026-03-01T00:00:00Z"))
-    one, other = (add_fingerprints(Payloads(*frames([row]))).loc[0, "fingerprint"] for row in (stamped, meeting("hr-1", guest("a"))))
+    one, other = (
+        add_fingerprints(Payloads(*frames([row]))).loc[0, "fingerprint"]
+        for row in (stamped, meeting("hr-1", guest("a")))
+    )
     assert one == other
 
 
 def test_s09_additive_body_holds_the_delta() -> None:
-    stays, old, new = {"sourceId": "a"}, {"sourceId": "b", "language": "DE"}, {"sourceId": "b", "language": "EN"}
+    stays, old, new = (
+        {"sourceId": "a"},
+        {"sourceId": "b", "language": "DE"},
+        {"sourceId": "b", "language": "EN"},
+    )
     after = _before(stays, new, {"sourceId": "d"})
     body = _body(_before(stays, old, {"sourceId": "c"}), after, removed={"c"})
-    assert body["invitations"] == [new, {"sourceId": "d"}, {"sourceId": "c", "deletedAt": DELETED_AT}]
+    assert body["invitations"] == [
+        new,
+        {"sourceId": "d"},
+        {"sourceId": "c", "deletedAt": DELETED_AT},
+    ]
     assert "invitations" not in _body(after, after)
 
 
@@ -109,12 +160,18 @@ def test_lost_values_are_sent_empty() -> None:
     body = _body(before, after)
     assert body["description"] == ""
     assert body["customFields"] == {"4": "z", "3": ""}
-    assert body["invitations"] == [{"sourceId": "a", "lastName": "X", "companyName": "", "customFields": {"1": ""}}]
+    assert body["invitations"] == [
+        {"sourceId": "a", "lastName": "X", "companyName": "", "customFields": {"1": ""}}
+    ]
 
 
 def test_partial_sends_changed_fields_alone() -> None:
     before, after = _before(description="d"), _before(name="New")
-    assert _body(before, after, partial=True) == {"sourceId": "hr-1", "name": "New", "description": ""}
+    assert _body(before, after, partial=True) == {
+        "sourceId": "hr-1",
+        "name": "New",
+        "description": "",
+    }
     assert _body(before, after, partial=True, complete=True)["locationId"] == 1
 
 
@@ -125,12 +182,18 @@ def test_authoritative_lists_everybody_and_names_no_removals() -> None:
 
 
 def test_updated_at_is_sent_when_asked() -> None:
-    assert _body(None, _before(), updated_at="2026-03-01T00:00:00Z")["updatedAt"] == "2026-03-01T00:00:00Z"
+    assert (
+        _body(None, _before(), updated_at="2026-03-01T00:00:00Z")["updatedAt"]
+        == "2026-03-01T00:00:00Z"
+    )
     assert "updatedAt" not in _body(None, _before())
 
 
 def test_inputs_stay_as_they_were() -> None:
-    before, after = _before({"sourceId": "a", "lastName": "X"}, customFields={"1": "x"}), _before({"sourceId": "a"})
+    before, after = (
+        _before({"sourceId": "a", "lastName": "X"}, customFields={"1": "x"}),
+        _before({"sourceId": "a"}),
+    )
     copies = orjson.dumps(before), orjson.dumps(after)
     _body(before, after, removed={"z"})
     assert (orjson.dumps(before), orjson.dumps(after)) == copies

@@ -18,7 +18,13 @@ def _shown(values: pd.Series) -> list[str | None]:
 
 
 def test_clean_text_folds_blanks_and_control_characters() -> None:
-    assert _shown(people.clean_text(_texts(" a \t\n b\x00", "\u200b", "", None, "Tür"))) == ["a b", None, None, None, "Tür"]
+    assert _shown(people.clean_text(_texts(" a \t\n b\x00", "\u200b", "", None, "Tür"))) == [
+        "a b",
+        None,
+        None,
+        None,
+        "Tür",
+    ]
 
 
 def test_cut_text_ends_in_an_ellipsis() -> None:
@@ -27,24 +33,39 @@ def test_cut_text_ends_in_an_ellipsis() -> None:
 
 
 def test_addresses_are_folded_and_placeholders_missing() -> None:
-    cleaned = people.clean_addresses(_texts(" Ann@X.Example ", "<mailto:b@x.example>", "N/A", "ÄNN@x.example", None))
+    cleaned = people.clean_addresses(
+        _texts(" Ann@X.Example ", "<mailto:b@x.example>", "N/A", "ÄNN@x.example", None)
+    )
     assert _shown(cleaned) == ["ann@x.example", "b@x.example", None, "änn@x.example", None]
 
 
-@pytest.mark.parametrize("good", ["a@b.example", "o'neil+tag@sub.b.example", "änn@bücher.example", None])
+@pytest.mark.parametrize(
+    "good", ["a@b.example", "o'neil+tag@sub.b.example", "änn@bücher.example", None]
+)
 def test_good_addresses(good: str | None) -> None:
     assert people.are_addresses(_texts(good)).tolist() == [True]
 
 
 @pytest.mark.parametrize(
-    "bad", ["a", "a@b", "a@@b.example", "a b@c.example", "a@b..example", "a@b.example;c@d.example", "x" * 250 + "@b.example"]
+    "bad",
+    [
+        "a",
+        "a@b",
+        "a@@b.example",
+        "a b@c.example",
+        "a@b..example",
+        "a@b.example;c@d.example",
+        "x" * 250 + "@b.example",
+    ],
 )
 def test_bad_addresses(bad: str) -> None:
     assert people.are_addresses(_texts(bad, "a@b.example")).tolist() == [False, True]
 
 
 def test_languages() -> None:
-    assert _shown(people.map_languages(_texts("de_DE", "en-GB", "zh-Hans-CN", "German", "tlh", None))) == [
+    assert _shown(
+        people.map_languages(_texts("de_DE", "en-GB", "zh-Hans-CN", "German", "tlh", None))
+    ) == [
         "DE",
         "EN",
         "ZH_CN",
@@ -67,7 +88,9 @@ def test_flags() -> None:
 
 
 def test_identity_is_the_address_else_the_name() -> None:
-    who = people.identify_people(_texts("a@x.example", None, None), _texts("Ann", "STRASSE", None), _texts("X", "Bo", None))
+    who = people.identify_people(
+        _texts("a@x.example", None, None), _texts("Ann", "STRASSE", None), _texts("X", "Bo", None)
+    )
     assert _shown(who) == ["a@x.example", "name:strasse bo", None]
 
 
@@ -84,5 +107,10 @@ def test_map_distinct_asks_once_a_value() -> None:
         asked.append(value)
         return value.upper()
 
-    assert _shown(people.map_distinct(_texts("a", "a", None, "b"), by=rule)) == ["A", "A", None, "B"]
+    assert _shown(people.map_distinct(_texts("a", "a", None, "b"), by=rule)) == [
+        "A",
+        "A",
+        None,
+        "B",
+    ]
     assert sorted(asked) == ["a", "b"]

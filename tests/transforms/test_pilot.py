@@ -54,12 +54,18 @@ def test_s18_pilot_limits_by_source_site_and_domain(pilot: dict, sent: list[str]
     limited = _limit(diff, desired, **pilot)
     assert sorted(_sent(limited)) == sent
     assert set(limited.mails["source_id"]) == set(sent)
-    left = {key for key, (action, reason) in decisions(limited).items() if (action, reason) == ("pilot", "pilot")}
+    left = {
+        key
+        for key, (action, reason) in decisions(limited).items()
+        if (action, reason) == ("pilot", "pilot")
+    }
     assert left == {"hr-1", "hr-2", "rooms-1"} - set(sent)
 
 
 def test_s18_an_event_with_one_guest_outside_is_left_out_whole() -> None:
-    """Also when that guest would not be mailed by this change: a change of the event may mail everybody."""
+    """Also when that guest would not be mailed by this change: a change of the event may mail
+    everybody.
+    """
     before = meeting("hr-1", guest("a"), guest("x", "x@other.example"))
     desired = desire(meeting("hr-1", guest("a"), guest("b"), guest("x", "x@other.example")))
     limited = _limit(compare(desired, know(before)), desired, recipient_domains=["guest.example"])
@@ -69,18 +75,26 @@ def test_s18_an_event_with_one_guest_outside_is_left_out_whole() -> None:
 
 def test_s18_a_guest_without_an_address_is_outside() -> None:
     desired = desire(meeting("hr-1", guest("a", None, last_name="Doe")))
-    assert _sent(_limit(compare(desired, know()), desired, recipient_domains=["guest.example"])) == []
+    assert (
+        _sent(_limit(compare(desired, know()), desired, recipient_domains=["guest.example"])) == []
+    )
 
 
 def test_s18_deletes_outside_are_held_and_expiry_goes_on() -> None:
     over = pd.Timestamp("2026-03-01T09:00:00Z")
-    known = know(meeting("hr-1", guest("a"), location_id=2), meeting("hr-2", guest("b"), location_id=2, starts_at=over))
+    known = know(
+        meeting("hr-1", guest("a"), location_id=2),
+        meeting("hr-2", guest("b"), location_id=2, starts_at=over),
+    )
     desired = desire()
     limited = _limit(compare(desired, known), desired, sites=["hq"])
     assert decisions(limited) == {"hr-1": ("held", "pilot"), "hr-2": ("expire", "over")}
 
 
 def test_s18_names_that_do_not_exist_are_refused() -> None:
-    for pilot, words in (({"sources": ["hrr"]}, "the sources are hr, rooms"), ({"sites": ["hx"]}, "no source has such a site")):
+    for pilot, words in (
+        ({"sources": ["hrr"]}, "the sources are hr, rooms"),
+        ({"sites": ["hx"]}, "no source has such a site"),
+    ):
         with pytest.raises(ValueError, match=words):
             _settings(**pilot)

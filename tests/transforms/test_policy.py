@@ -1,4 +1,6 @@
-"""The policy holds everything that decides who or what is mailed, and a question about it stays open until a plan showed it (S14, S24)."""
+"""The policy holds everything that decides who or what is mailed, and a question about it stays
+open until a plan showed it (S14, S24).
+"""
 
 from __future__ import annotations
 
@@ -80,24 +82,41 @@ CHANGED = dict(_change_each(BASE, ()))
 @pytest.mark.parametrize("field", CHANGED)
 def test_s24_every_setting_is_policy_unless_it_is_named(field: str) -> None:
     by_its_key = field == "sources.*.id_prefix"  # another one is another source
-    assert (digest_policy(CHANGED[field])[0] != digest_policy(BASE)[0]) is (_is_policy(field) or by_its_key)
+    assert (digest_policy(CHANGED[field])[0] != digest_policy(BASE)[0]) is (
+        _is_policy(field) or by_its_key
+    )
 
 
 def test_s24_the_walk_meets_every_setting_of_the_model() -> None:
     told = set(list_fields())
-    assert {field for field in CHANGED if _is_policy(field)} == {field for field in told if _is_policy(field)} - {"sources"}
+    assert {field for field in CHANGED if _is_policy(field)} == {
+        field for field in told if _is_policy(field)
+    } - {"sources"}
     whole = {field for field in NOT_POLICY if "." not in field}
     assert whole | {field for field in told if not _is_policy(field)} >= NOT_POLICY
     for field in NOT_POLICY - whole:
-        assert any(known == field or known.startswith(f"{field}.") for known in CHANGED), f"there is no setting {field}"
+        assert any(known == field or known.startswith(f"{field}.") for known in CHANGED), (
+            f"there is no setting {field}"
+        )
 
 
 def test_s24_a_databases_address_counts_without_what_opens_it() -> None:
-    one = digest_url("postgresql+psycopg://anna:old@db.example:5432/rooms?sslmode=require&password=a")
-    assert digest_url("postgresql+psycopg://anna:n@w@db.example:5432/rooms?password=b&sslmode=require") == one
-    for other in ("anna:old@db.example:5432/hr", "anna:old@replica.example:5432/rooms", "bob:old@db.example:5432/rooms"):
+    one = digest_url(
+        "postgresql+psycopg://anna:old@db.example:5432/rooms?sslmode=require&password=a"
+    )
+    assert (
+        digest_url("postgresql+psycopg://anna:n@w@db.example:5432/rooms?password=b&sslmode=require")
+        == one
+    )
+    for other in (
+        "anna:old@db.example:5432/hr",
+        "anna:old@replica.example:5432/rooms",
+        "bob:old@db.example:5432/rooms",
+    ):
         assert digest_url(f"postgresql+psycopg://{other}?sslmode=require") != one
-    text = digest_policy(config(sources={"hr": {"url": "postgresql://anna:s3cr3t@db.example/hr", "preset": "mrbs"}}))[1]
+    text = digest_policy(
+        config(sources={"hr": {"url": "postgresql://anna:s3cr3t@db.example/hr", "preset": "mrbs"}})
+    )[1]
     assert "s3cr3t" not in text
     assert "db.example" not in text
 
@@ -108,14 +127,21 @@ def test_s24_the_layout_of_a_select_is_no_policy_its_text_is() -> None:
     assert digest_select("SELECT a\nFROM b\nWHERE c = 'y'") != one
 
 
-# -- which questions there are, and when they are answered ---------------------------------------------------------------------
+# -- which questions there are, and when they are answered -----------------------------------------
 
-TWO = {"rooms": {**PRESET, "internal_domains": ["corp.example"]}, "hr": {**PRESET, "internal_domains": ["corp.example"]}}
+TWO = {
+    "rooms": {**PRESET, "internal_domains": ["corp.example"]},
+    "hr": {**PRESET, "internal_domains": ["corp.example"]},
+}
 
 
 def two(*, pilot: dict | None = None, **changed: dict) -> Config:
     sections = {name: value for name, value in changed.items() if name not in TWO}
-    return Config(sources={name: {**entry, **changed.get(name, {})} for name, entry in TWO.items()}, pilot=pilot or {}, **sections)
+    return Config(
+        sources={name: {**entry, **changed.get(name, {})} for name, entry in TWO.items()},
+        pilot=pilot or {},
+        **sections,
+    )
 
 
 def ask(saved: tuple[str, str], now: Config, **shown: Shown) -> list[Question]:
@@ -135,9 +161,16 @@ def test_s14_policy_changes_in_words() -> None:
     saved = digest_policy(two())
     assert list_questions(*saved, two()) == []
     asked = ask(saved, two(rooms=TYPO, window={"days_ahead": 7}), rooms=SOME, hr=SOME)
-    assert words(asked) == ("window.days_ahead: 365 → 7", 'sources.rooms.internal_domains: ["corp.example"] → ["crop.example"]')
-    assert words(ask(saved, two(window={"days_ahead": 7}), hr=SOME)) == ("window.days_ahead: 365 → 7 (hr)",)
-    assert words(ask(saved, two(hr={"url": "sqlite:///y"}), hr=SOME)) == ("sources.hr.url: changed",)
+    assert words(asked) == (
+        "window.days_ahead: 365 → 7",
+        'sources.rooms.internal_domains: ["corp.example"] → ["crop.example"]',
+    )
+    assert words(ask(saved, two(window={"days_ahead": 7}), hr=SOME)) == (
+        "window.days_ahead: 365 → 7 (hr)",
+    )
+    assert words(ask(saved, two(hr={"url": "sqlite:///y"}), hr=SOME)) == (
+        "sources.hr.url: changed",
+    )
 
 
 def test_s24_a_quiet_hour_answers_nothing() -> None:
@@ -183,7 +216,9 @@ def test_s24_a_setting_that_goes_back_is_no_question() -> None:
         ({"on_reappear": "send"}, Shown(change=1, update=1), Shown(change=1, again=1)),
     ],
 )
-def test_s24_a_setting_is_asked_about_by_what_can_show_it(section: dict, silent: Shown, loud: Shown) -> None:
+def test_s24_a_setting_is_asked_about_by_what_can_show_it(
+    section: dict, silent: Shown, loud: Shown
+) -> None:
     saved, now = digest_policy(two()), two(essentry=section)
     assert ask(saved, now, rooms=silent, hr=silent) == []
     assert len(ask(saved, now, rooms=loud)) == 1
@@ -204,10 +239,12 @@ def test_s24_a_new_source_is_a_question_and_one_that_left_is_none() -> None:
 def test_s24_a_source_that_the_first_run_could_not_read_has_not_changed_since() -> None:
     saved = settle_policy(None, None, two(), asked=[], unseen={"hr"})
     assert ask(saved, two(), hr=SOME) == []
-    assert words(ask(saved, two(hr=TYPO), hr=SOME)) == ('sources.hr.internal_domains: ["corp.example"] → ["crop.example"]',)
+    assert words(ask(saved, two(hr=TYPO), hr=SOME)) == (
+        'sources.hr.internal_domains: ["corp.example"] → ["crop.example"]',
+    )
 
 
-# -- upgrades --------------------------------------------------------------------------------------------------------------------
+# -- upgrades --------------------------------------------------------------------------------------
 
 
 def old(settings: Config, *, kept: bool = True) -> tuple[str, str]:
@@ -226,12 +263,16 @@ def test_s24_an_upgrade_of_the_form_asks_nothing_by_itself(kept: bool) -> None:
 
 def test_s24_a_change_that_comes_with_an_upgrade_is_asked_about() -> None:
     before, now = two(), two(rooms=TYPO)
-    assert words(ask(old(before), now, rooms=SOME)) == ('sources.rooms.internal_domains: ["corp.example"] → ["crop.example"]',)
+    assert words(ask(old(before), now, rooms=SOME)) == (
+        'sources.rooms.internal_domains: ["corp.example"] → ["crop.example"]',
+    )
     unknown = ask(old(before, kept=False), now, rooms=SOME, hr=SOME)
     assert words(unknown) == ("which settings they are was not kept",)
     assert settle_policy(*old(before, kept=False), now, asked=[]) == old(before, kept=False)
     assert settle_policy(*old(before, kept=False), now, asked=unknown) == digest_policy(now)
-    assert [q.source for q in ask(old(Config(sources={"rooms": TWO["rooms"]})), two(), hr=SOME)] == ["hr"]
+    assert [
+        q.source for q in ask(old(Config(sources={"rooms": TWO["rooms"]})), two(), hr=SOME)
+    ] == ["hr"]
 
 
 def test_s24_a_setting_that_a_later_release_adds_is_taken_over() -> None:
@@ -248,10 +289,13 @@ def test_s24_a_setting_that_a_later_release_adds_is_taken_over() -> None:
 def test_s24_a_meeting_of_two_records_shows_both_sources() -> None:
     changes = pd.DataFrame(
         {
-            "source_id": ["rooms-1", "rooms-2", "rooms-3"], "source": "rooms", "action": ["update", "create", "expire"],
+            "source_id": ["rooms-1", "rooms-2", "rooms-3"], "source": "rooms",
+            "action": ["update", "create", "expire"],
             "members_json": ['["hr-5", "no id of ours"]', None, None],
         }
     ).astype("str")  # fmt: skip
-    snapshot = pd.DataFrame({"source_id": ["rooms-1", "rooms-2"], "state": ["active", "deleted"]}).astype("str")
+    snapshot = pd.DataFrame(
+        {"source_id": ["rooms-1", "rooms-2"], "state": ["active", "deleted"]}
+    ).astype("str")
     shown = count_shown(changes, snapshot, two(), name_by(two()))
     assert shown == {"rooms": Shown(change=2, update=1, again=1), "hr": Shown(change=1, update=1)}

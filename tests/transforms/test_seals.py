@@ -39,7 +39,11 @@ def test_golden_seals(plain: str, sealed: str) -> None:
 
 
 def test_a_long_id_keeps_its_seal_and_stays_within_the_limit() -> None:
-    longs = ["rooms-1-" + "x" * 240, "rooms-1-" + "x" * 241, "rooms-1-" + "y" * 213 + "~h" + "0" * 32]
+    longs = [
+        "rooms-1-" + "x" * 240,
+        "rooms-1-" + "x" * 241,
+        "rooms-1-" + "y" * 213 + "~h" + "0" * 32,
+    ]
     sealed = seal_ids(pd.Series([*longs, None], dtype="str"), SECRET)
     assert sealed.isna().tolist() == [False, False, False, True]
     assert sealed.nunique() == 3
@@ -73,7 +77,9 @@ def test_confirmed_spellings_stay_and_the_active_one_first() -> None:
 
     def name(**states: str) -> list[str]:
         ids = {"nfc": "rooms-T~C3~BCr", "nfd": "rooms-Tu~CC~88r", "k": "rooms-k"}
-        snapshot = pd.DataFrame({"source_id": [ids[n] for n in states], "state": list(states.values())}).astype("str")
+        snapshot = pd.DataFrame(
+            {"source_id": [ids[n] for n in states], "state": list(states.values())}
+        ).astype("str")
         return keep_spellings(naming, snapshot).name_events("rooms", keys).tolist()
 
     assert name(k="active") == ["rooms-T~C3~BCr", "rooms-k"]

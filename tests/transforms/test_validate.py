@@ -32,13 +32,18 @@ GUEST_CHECKS = {
     "internal_flag": {"internal": "perhaps"},
 }
 OTHERS = {
-    "key", "guest_event_key", "unique_key", "unique_guest", "zone", "link", "link_cycle", "link_strangers", "required", "guest_event_case",
+    "key", "guest_event_key", "unique_key", "unique_guest", "zone", "link", "link_cycle",
+    "link_strangers", "required", "guest_event_case",
     "taken_id",
 }  # fmt: skip
 
 
 def _checks(validated: Validated) -> list[tuple[str, str]]:
-    return sorted(validated.rejects[["check", "source_event_id"]].fillna("none").itertuples(index=False, name=None))
+    return sorted(
+        validated.rejects[["check", "source_event_id"]]
+        .fillna("none")
+        .itertuples(index=False, name=None)
+    )
 
 
 def _keys(frame: pd.DataFrame) -> list[str]:
@@ -94,7 +99,10 @@ def test_zone_of_wall_clock_times(zone: str | None) -> None:
 
 def test_zone_of_room_then_site_then_source() -> None:
     places = {
-        "sites": {"hq": {"location_id": 1, "timezone": "America/New_York"}, "b": {"location_id": 2}},
+        "sites": {
+            "hq": {"location_id": 1, "timezone": "America/New_York"},
+            "b": {"location_id": 2},
+        },
         "rooms": {"r1": {"location_id": 5, "timezone": "Asia/Tokyo"}},
     }
     rows = [event("1", room_key="r1"), event("2"), event("3", site_key="b")]
@@ -102,10 +110,22 @@ def test_zone_of_room_then_site_then_source() -> None:
     assert starts.dt.hour.tolist() == [0, 13, 8]
 
 
-@pytest.mark.parametrize("bad", [{"starts_at": "rubbish"}, {"host_email": None}, {"site_key": "moon"}, {"problem": "x"}, {"ends_at": "x"}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"starts_at": "rubbish"},
+        {"host_email": None},
+        {"site_key": "moon"},
+        {"problem": "x"},
+        {"ends_at": "x"},
+    ],
+)
 def test_s05_cancelled_outranks_rejects(bad: dict) -> None:
     validated = validate([event("1", status="Canceled", **bad), event("2")])
-    assert validated.events[["source_event_id", "status"]].to_numpy().tolist() == [["1", "cancelled"], ["2", "confirmed"]]
+    assert validated.events[["source_event_id", "status"]].to_numpy().tolist() == [
+        ["1", "cancelled"],
+        ["2", "confirmed"],
+    ]
     assert validated.rejects.empty
 
 
@@ -116,13 +136,17 @@ def test_s05_a_key_that_is_cancelled_in_one_row_alone_is_no_cancellation() -> No
 
 
 def test_s05_a_key_that_all_rows_cancel_is_one_cancellation() -> None:
-    validated = validate([event("1", status="cancelled"), event("1", status="cancelled", name="Other")])
+    validated = validate(
+        [event("1", status="cancelled"), event("1", status="cancelled", name="Other")]
+    )
     assert validated.events["status"].tolist() == ["cancelled"]
     assert validated.notes == {"copies_dropped": 1}  # no row is lost from the balance
 
 
 def test_copies_are_dropped_and_different_rows_with_one_key_are_rejected() -> None:
-    validated = validate([event("1"), event("1"), event("2"), event("2", name="Other")], [guest("1"), guest("1")])
+    validated = validate(
+        [event("1"), event("1"), event("2"), event("2", name="Other")], [guest("1"), guest("1")]
+    )
     assert _keys(validated.events) == ["1"]
     assert validated.notes["copies_dropped"] == 1
     assert _checks(validated) == [("unique_key", "2"), ("unique_key", "2")]
@@ -131,7 +155,14 @@ def test_copies_are_dropped_and_different_rows_with_one_key_are_rejected() -> No
 
 
 def test_different_guests_with_one_key_are_rejected_and_held() -> None:
-    validated = validate([event()], [guest("1", "g", email="a@x.example"), guest("1", "g", email="b@x.example"), guest("2", "g")])
+    validated = validate(
+        [event()],
+        [
+            guest("1", "g", email="a@x.example"),
+            guest("1", "g", email="b@x.example"),
+            guest("2", "g"),
+        ],
+    )
     assert _checks(validated) == [("unique_guest", "1"), ("unique_guest", "1")]
     assert _keys(validated.guests) == ["2"]
     assert set(validated.held_guests["guest_key"]) == {"g"}
@@ -146,7 +177,9 @@ def test_guest_with_a_name_and_no_address_passes(address: str) -> None:
 
 
 def test_values_in_rejects_show_no_address() -> None:
-    validated = validate([event("1", host_email="secret.person@@corp")], [guest("1", "g", email="ann.smith@")])
+    validated = validate(
+        [event("1", host_email="secret.person@@corp")], [guest("1", "g", email="ann.smith@")]
+    )
     shown = " ".join(validated.rejects["value"].fillna(""))
     assert "secret" not in shown
     assert "ann.smith" not in shown
@@ -155,7 +188,9 @@ def test_values_in_rejects_show_no_address() -> None:
 def test_missing_optional_columns_and_end() -> None:
     rows = raw([event("1")]).drop(columns=["ends_at", "name"]).to_dict("records")
     validated = validate(rows, default_duration_minutes=45)
-    assert (validated.events["ends_at"] - validated.events["starts_at"]).tolist() == [pd.Timedelta(minutes=45)]
+    assert (validated.events["ends_at"] - validated.events["starts_at"]).tolist() == [
+        pd.Timedelta(minutes=45)
+    ]
     assert validated.notes["default_ends"] == 1
 
 
@@ -166,31 +201,71 @@ def test_malformed_creator_is_left_out_and_costs_nothing() -> None:
 
 def test_full_name_is_split_and_profiles_are_canonical() -> None:
     profiles = ' [ {"sourceId":"b","partitionId":2}, {"partitionId":1,"sourceId":"a"} ] '
-    row = validate([event()], [guest("1", "g", last_name=None, full_name="Ann  van Dyk", access_profiles=profiles)]).guests.iloc[0]
+    row = validate(
+        [event()],
+        [guest("1", "g", last_name=None, full_name="Ann  van Dyk", access_profiles=profiles)],
+    ).guests.iloc[0]
     assert (row["first_name"], row["last_name"]) == ("Ann van", "Dyk")
-    assert row["access_profiles"] == '[{"partitionId":1,"sourceId":"a"},{"partitionId":2,"sourceId":"b"}]'
+    assert (
+        row["access_profiles"]
+        == '[{"partitionId":1,"sourceId":"a"},{"partitionId":2,"sourceId":"b"}]'
+    )
 
 
 def test_no_rows() -> None:
     validated = validate([])
-    assert (validated.event_rows, len(validated.events), len(validated.guests), len(validated.rejects)) == (0, 0, 0, 0)
+    assert (
+        validated.event_rows,
+        len(validated.events),
+        len(validated.guests),
+        len(validated.rejects),
+    ) == (0, 0, 0, 0)
 
 
 def test_no_row_is_lost() -> None:
-    rows = [event("1"), event(None), event("2", status="x"), event("3", host_email=None, site_key=None), event("4", status="cancelled")]
+    rows = [
+        event("1"),
+        event(None),
+        event("2", status="x"),
+        event("3", host_email=None, site_key=None),
+        event("4", status="cancelled"),
+    ]
     validated = validate(rows)
     assert len(validated.events) + validated.rejected_events == len(rows)
 
 
 def test_rows_with_an_ambiguous_clock_time_are_named_and_kept() -> None:
     rows = [
-        event("twice", starts_at="2026-10-25 02:30:00", ends_at="2026-10-25 05:00:00", timezone="Europe/Berlin"),
-        event("never", starts_at="2026-03-29 01:00:00", ends_at="2026-03-29 02:30:00", timezone="Europe/Berlin"),
-        event("plain", starts_at="2026-03-30 01:00:00", ends_at="2026-03-30 02:30:00", timezone="Europe/Berlin"),
+        event(
+            "twice",
+            starts_at="2026-10-25 02:30:00",
+            ends_at="2026-10-25 05:00:00",
+            timezone="Europe/Berlin",
+        ),
+        event(
+            "never",
+            starts_at="2026-03-29 01:00:00",
+            ends_at="2026-03-29 02:30:00",
+            timezone="Europe/Berlin",
+        ),
+        event(
+            "plain",
+            starts_at="2026-03-30 01:00:00",
+            ends_at="2026-03-30 02:30:00",
+            timezone="Europe/Berlin",
+        ),
     ]
     validated = validate(rows, [], times="local")
     assert validated.odd_times == [
-        {"source_event_id": "twice", "value": "2026-10-25 02:30:00", "what": "happened twice, read as the first"},
-        {"source_event_id": "never", "value": "2026-03-29 02:30:00", "what": "was skipped, read an hour later"},
+        {
+            "source_event_id": "twice",
+            "value": "2026-10-25 02:30:00",
+            "what": "happened twice, read as the first",
+        },
+        {
+            "source_event_id": "never",
+            "value": "2026-03-29 02:30:00",
+            "what": "was skipped, read an hour later",
+        },
     ]
     assert _keys(validated.events) == ["never", "plain", "twice"]

@@ -21,7 +21,10 @@ def unite_codes(parts: Sequence[pd.Series]) -> pd.Series:
     """Columns one below the other; categorical ones with the categories of all."""
     if not all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
         return pd.concat(parts, ignore_index=True)
-    arrays = [pa.DictionaryArray.from_arrays(_codes(part), to_arrow(pd.Series(part.cat.categories))) for part in parts]
+    arrays = [
+        pa.DictionaryArray.from_arrays(_codes(part), to_arrow(pd.Series(part.cat.categories)))
+        for part in parts
+    ]
     whole = pa.chunked_array(arrays).unify_dictionaries().combine_chunks()
     whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
     return _from_codes(whole, pd.RangeIndex(len(whole)))
@@ -34,9 +37,15 @@ def _codes(column: pd.Series) -> pa.Array:
 
 def _from_codes(coded: pa.DictionaryArray, index: pd.Index) -> pd.Series:
     codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
-    # Arrow's dictionary has each text once; to let pandas check that would cost a Python object a text, for good
-    dtype = pd.CategoricalDtype._from_fastpath(pd.Index(pd.array(coded.dictionary, dtype="str")), ordered=False)
-    return pd.Series(pd.Categorical._simple_new(codes.astype(_fitting(len(coded.dictionary))), dtype), index=index)
+    # Arrow's dictionary has each text once; to let pandas check that would cost a Python object a
+    # text, for good
+    dtype = pd.CategoricalDtype._from_fastpath(
+        pd.Index(pd.array(coded.dictionary, dtype="str")), ordered=False
+    )
+    return pd.Series(
+        pd.Categorical._simple_new(codes.astype(_fitting(len(coded.dictionary))), dtype),
+        index=index,
+    )
 
 
 def _fitting(size: int) -> type[np.signedinteger]:
@@ -48,7 +57,9 @@ def to_texts(values: pd.Series) -> pd.Series:
     """A categorical column as text again; a text column as it is."""
     if not isinstance(values.dtype, pd.CategoricalDtype):
         return values
-    return take_text(pd.Series(values.cat.categories), values.cat.codes.to_numpy().astype(np.int64), values.index)
+    return take_text(
+        pd.Series(values.cat.categories), values.cat.codes.to_numpy().astype(np.int64), values.index
+    )
 
 
 def to_plain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +68,9 @@ def to_plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def unite_frames(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Frames of the same columns one below the other, categorical columns with the categories of all. parts is emptied."""
+    """Frames of the same columns one below the other, categorical columns with the categories of
+    all. parts is emptied.
+    """
     columns = {name: [frame[name] for frame in parts] for name in parts[0].columns}
     parts.clear()
     return pd.DataFrame({name: unite_codes(columns.pop(name)) for name in list(columns)})

@@ -1,7 +1,9 @@
-"""Columns of text by Arrow kernels: membership, look-up, distinct values, rows. Pure, and no Python object a row.
+"""Columns of text by Arrow kernels: membership, look-up, distinct values, rows. Pure, and no Python
+object a row.
 
-pandas' own `isin`, `map`, `duplicated` and boolean indexing turn Arrow-backed text into objects or copy it several times; at a million rows that
-is where the time goes. Everything here keeps text in Arrow and gives pandas columns back.
+pandas' own `isin`, `map`, `duplicated` and boolean indexing turn Arrow-backed text into objects or
+copy it several times; at a million rows that is where the time goes. Everything here keeps text in
+Arrow and gives pandas columns back.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def to_arrow(values: pd.Series) -> pa.Array:
 
 
 def to_list(values: pd.Series) -> list[Any]:
-    """The texts as Python objects, missing as None: for few rows, and still quicker than pandas' own `tolist`."""
+    """The texts as Python objects, missing as None: for few rows, and still quicker than pandas'
+    own `tolist`.
+    """
     return to_arrow(values).to_pylist()
 
 
@@ -38,7 +42,9 @@ def to_series(array: pa.Array, index: pd.Index) -> pd.Series:
 
 
 def cut_bytes(array: pa.Array) -> list[Bytes]:
-    """The bytes of a column's texts in pieces that fit into the processor's cache, and overlap by a byte."""
+    """The bytes of a column's texts in pieces that fit into the processor's cache, and overlap by a
+    byte.
+    """
     content = read_bytes(array)
     return [content[start : start + _PIECE + 1] for start in range(0, len(content), _PIECE)]
 
@@ -75,7 +81,9 @@ def to_mask(array: pa.Array) -> Mask:
 def is_among(values: pd.Series, among: pd.Series | Collection[str]) -> Mask:
     """True where the text is one of `among`; missing is not."""
     if isinstance(values.dtype, pd.CategoricalDtype):
-        return np.append(is_among(pd.Series(values.cat.categories), among), False)[values.cat.codes.to_numpy()]
+        return np.append(is_among(pd.Series(values.cat.categories), among), False)[
+            values.cat.codes.to_numpy()
+        ]
     wanted = to_arrow(among) if isinstance(among, pd.Series) else pa.array(sorted(among), type=TEXT)
     if len(wanted) == 0:
         return np.zeros(len(values), dtype=bool)
@@ -83,7 +91,9 @@ def is_among(values: pd.Series, among: pd.Series | Collection[str]) -> Mask:
 
 
 def find_positions(keys: pd.Series, among: pd.Series) -> Positions:
-    """Where each key stands in `among` (the first place, from 0); -1 where it does not, or is missing."""
+    """Where each key stands in `among` (the first place, from 0); -1 where it does not, or is
+    missing.
+    """
     found = pc.index_in(to_arrow(keys), value_set=to_arrow(among), skip_nulls=True)
     return np.asarray(pc.fill_null(found, -1), dtype=np.int64)
 
@@ -102,7 +112,9 @@ def look_up(keys: pd.Series, table: Mapping[str, Any], dtype: str) -> pd.Series:
 
 
 def map_distinct(values: pd.Series, *, by: Callable[[str], str | None]) -> pd.Series:
-    """Apply `by` to each distinct non-missing value; the result is text, missing where the rule gives None."""
+    """Apply `by` to each distinct non-missing value; the result is text, missing where the rule
+    gives None.
+    """
     array = to_arrow(values)
     if array.null_count == len(array):
         return to_series(array, values.index)

@@ -11,7 +11,10 @@ from transforms.arrow.columns import TEXT, to_series
 
 def format_instants(values: pd.Series) -> pd.Series:
     """ISO 8601 in UTC with a Z, to the second, as essentry wants it; NaT becomes missing."""
-    seconds = pa.array(values.dt.floor("s").dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[s]"), from_pandas=True)
+    seconds = pa.array(
+        values.dt.floor("s").dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[s]"),
+        from_pandas=True,
+    )
     coded = seconds.dictionary_encode()
     texts = pc.replace_substring(coded.dictionary.cast(TEXT), " ", "T")
     named = pc.binary_join_element_wise(texts, pa.scalar("Z", TEXT), pa.scalar("", TEXT))

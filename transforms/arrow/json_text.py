@@ -20,19 +20,28 @@ _RARE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 
 def join(*pieces: Piece) -> pa.Array:
     """Texts joined row by row. A null makes the row null."""
-    same_type = [pa.scalar(piece, TEXT) if isinstance(piece, str) else piece.cast(TEXT) for piece in pieces]
+    same_type = [
+        pa.scalar(piece, TEXT) if isinstance(piece, str) else piece.cast(TEXT) for piece in pieces
+    ]
     return pc.binary_join_element_wise(*same_type, pa.scalar("", TEXT))
 
 
 def text_member(key: str, texts: pa.Array) -> list[Piece]:
     """The pieces of `,"key":"text"` where there is a text, nothing where it is null."""
-    if has_bytes(texts, lambda content: (content < 0x20) | (content == 0x22) | (content == 0x5C) | (content == 0x7F)):
+    if has_bytes(
+        texts,
+        lambda content: (
+            (content < 0x20) | (content == 0x22) | (content == 0x5C) | (content == 0x7F)
+        ),
+    ):
         texts = _escape(texts)
     return _keep_present(f',"{key}":"', texts, '"')
 
 
 def _escape(texts: pa.Array) -> pa.Array:
-    """Texts as they stand in JSON between the quotes; those with rare control characters one by one."""
+    """Texts as they stand in JSON between the quotes; those with rare control characters one by
+    one.
+    """
     rare = pc.fill_null(pc.match_substring_regex(texts, _RARE), False)
     written = [orjson.dumps(text).decode()[1:-1] for text in texts.filter(rare).to_pylist()]
     for character, escape in _ESCAPES.items():
@@ -54,7 +63,9 @@ def _keep_present(before: str, values: pa.Array, after: str) -> list[Piece]:
 
 
 def build_objects(members: Iterable[list[Piece]], length: int) -> pa.Array:
-    """`{…}` of members' pieces, `length` rows; null where an object has no member. One join for all that is in every row."""
+    """`{…}` of members' pieces, `length` rows; null where an object has no member. One join for all
+    that is in every row.
+    """
     pieces = [piece for pieces in members for piece in pieces]
     if not pieces:
         return pa.nulls(length, TEXT)
@@ -78,5 +89,7 @@ def _join_pieces(pieces: list[Piece]) -> pa.Array:
 
 def join_groups(texts: pa.Array, counts: pa.Array, separator: str = ",") -> pa.Array:
     """Join consecutive runs of `texts`, `counts[i]` of them each, into one text a run."""
-    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(counts.cast(pa.int32()))])
+    offsets = pa.concat_arrays(
+        [pa.array([0], pa.int32()), pc.cumulative_sum(counts.cast(pa.int32()))]
+    )
     return pc.binary_join(pa.ListArray.from_arrays(offsets, texts), pa.scalar(separator, TEXT))

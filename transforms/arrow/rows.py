@@ -24,7 +24,8 @@ def _find_memory(array: pa.Array) -> tuple[int, ...]:
 
 
 def pick_rows(frame: pd.DataFrame, rows: Mask | Positions) -> pd.DataFrame:
-    """Rows of a frame by mask or position, numbered anew; the whole frame itself when the mask keeps every row.
+    """Rows of a frame by mask or position, numbered anew; the whole frame itself when the mask
+    keeps every row.
 
     Columns that are one and the same in memory, as those without any text, are copied once.
     """
@@ -36,12 +37,25 @@ def pick_rows(frame: pd.DataFrame, rows: Mask | Positions) -> pd.DataFrame:
     if len(frame) <= _FEW:  # there the calls cost more than what they save
         return frame.take(rows).set_axis(index)
     places = pa.array(rows, type=pa.int64())
-    texts = {name: to_arrow(frame[name]) for name in frame.columns if isinstance(frame[name].dtype, pd.StringDtype)}
+    texts = {
+        name: to_arrow(frame[name])
+        for name in frame.columns
+        if isinstance(frame[name].dtype, pd.StringDtype)
+    }
     keys = {name: _find_memory(array) for name, array in texts.items()}
     distinct = {keys[name]: array for name, array in texts.items()}
-    taken = dict(zip(distinct, on_two_threads(lambda array: array.take(places), distinct.values(), rows=len(rows)), strict=True))
+    taken = dict(
+        zip(
+            distinct,
+            on_two_threads(lambda array: array.take(places), distinct.values(), rows=len(rows)),
+            strict=True,
+        )
+    )
     columns = {
-        name: to_series(taken[keys[name]], index) if name in keys else frame[name].take(rows).set_axis(index) for name in frame.columns
+        name: to_series(taken[keys[name]], index)
+        if name in keys
+        else frame[name].take(rows).set_axis(index)
+        for name in frame.columns
     }
     return pd.DataFrame(columns, index=index)
 
@@ -64,7 +78,8 @@ def number_groups(*columns: pd.Series) -> Positions:
 
 
 def are_repeated(*columns: pd.Series) -> Mask:
-    """True for each row whose combination of values stands in another row, too; a missing value makes a row single.
+    """True for each row whose combination of values stands in another row, too; a missing value
+    makes a row single.
 
     At most two columns: their numbers then fit into one.
     """
@@ -76,7 +91,9 @@ def are_repeated(*columns: pd.Series) -> Mask:
 
 
 def _measure_runs(array: pa.Array) -> Positions | None:
-    """How many rows of one value stand together, run by run; None when a value stands in several runs."""
+    """How many rows of one value stand together, run by run; None when a value stands in several
+    runs.
+    """
     first = np.append(True, ~to_mask(pc.equal(array[1:], array[:-1])))[: len(array)]
     starts = np.flatnonzero(first)
     if len(pc.unique(array.take(pa.array(starts)))) < len(starts):
@@ -85,7 +102,9 @@ def _measure_runs(array: pa.Array) -> Positions | None:
 
 
 def _are_repeated_in_runs(groups: pd.Series, values: pd.Series, lengths: Positions) -> Mask:
-    """`are_repeated` where the rows of a group stand together: a row is compared with those next to it; large groups are looked at otherwise."""
+    """`are_repeated` where the rows of a group stand together: a row is compared with those next to
+    it; large groups are looked at otherwise.
+    """
     array, run = to_arrow(values), np.repeat(np.arange(len(lengths)), lengths)
     repeated = np.zeros(len(run), dtype=bool)
     for step in range(1, lengths[lengths <= _SMALL_GROUP].max(initial=1)):
@@ -103,7 +122,8 @@ def _are_repeated_anywhere(*columns: pd.Series) -> Mask:
         codes = number_groups(column)
         numbers = numbers * (codes.max(initial=0) + 1) + codes
     ordered = np.sort(numbers)
-    if (ordered[1:] != ordered[:-1]).all():  # as almost always, and quicker to see than which rows they are
+    # as almost always, and quicker to see than which rows they are
+    if (ordered[1:] != ordered[:-1]).all():
         return np.zeros(len(numbers), dtype=bool)
     missing = np.logical_or.reduce([column.isna().to_numpy(dtype=bool) for column in columns])
     return np.asarray(pd.Series(numbers).duplicated(keep=False).to_numpy(), dtype=bool) & ~missing
@@ -119,12 +139,16 @@ def repeat_the_row_before(*columns: pd.Series) -> Mask:
 
 
 def sort_rows(frame: pd.DataFrame, by: list[str], *, among: Mask | None = None) -> pd.DataFrame:
-    """A frame, or its rows `among`, sorted by text columns, bytewise as essentry-sync sorts everywhere; equal rows keep their order."""
+    """A frame, or its rows `among`, sorted by text columns, bytewise as essentry-sync sorts
+    everywhere; equal rows keep their order.
+    """
     among = np.ones(len(frame), dtype=bool) if among is None else among
     keys = pa.RecordBatch.from_arrays([to_arrow(frame[name]) for name in by], names=by)
     if is_sorted(*keys.columns):
         return pick_rows(frame, among)
-    order = np.asarray(pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in by]), dtype=np.int64)
+    order = np.asarray(
+        pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in by]), dtype=np.int64
+    )
     return pick_rows(frame, order[among[order]])
 
 

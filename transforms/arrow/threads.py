@@ -1,4 +1,6 @@
-"""Work on a second thread where it pays: Arrow's kernels and drivers let another thread run meanwhile. Pure."""
+"""Work on a second thread where it pays: Arrow's kernels and drivers let another thread run
+meanwhile. Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ _One = TypeVar("_One")
 _Other = TypeVar("_Other")
 
 
-def on_two_threads(work: Callable[[_One], _Other], items: Collection[_One], *, rows: int) -> list[_Other]:
+def on_two_threads(
+    work: Callable[[_One], _Other], items: Collection[_One], *, rows: int
+) -> list[_Other]:
     """The results of `work` in order, on two threads where there are many rows."""
     if rows < MANY_ROWS or len(items) < 2:
         return [work(item) for item in items]
@@ -21,7 +25,9 @@ def on_two_threads(work: Callable[[_One], _Other], items: Collection[_One], *, r
 
 
 def take_ahead(items: Iterable[_One], *, most: int = 2) -> Iterator[_One]:
-    """The items in order; while the caller works on one, a thread takes the next ones from their source, at most so many."""
+    """The items in order; while the caller works on one, a thread takes the next ones from their
+    source, at most so many.
+    """
     source, end = iter(items), object()
     pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
@@ -30,4 +36,5 @@ def take_ahead(items: Iterable[_One], *, most: int = 2) -> Iterator[_One]:
             taken.append(pool.submit(next, source, end))
             yield item  # type: ignore[misc]
     finally:
-        pool.shutdown(cancel_futures=True)  # what is being taken is waited for: its source may be closed after this
+        # what is being taken is waited for: its source may be closed after this
+        pool.shutdown(cancel_futures=True)

@@ -21,9 +21,13 @@ def _dispose(
     *,
     as_of: pd.Timestamp,
 ) -> pd.Series:
-    """Where each record goes; the first rule that fits wins. has_guests: true for records with an outside guest who is not the host."""
+    """Where each record goes; the first rule that fits wins. has_guests: true for records with an
+    outside guest who is not the host.
+    """
     horizon = as_of + pd.Timedelta(days=config.window.days_ahead)
-    skip = records["source"].isin([name for name, entry in config.sources.items() if entry.events_without_guests == "skip"])
+    skip = records["source"].isin(
+        [name for name, entry in config.sources.items() if entry.events_without_guests == "skip"]
+    )
     some_held = is_among(records["source_id"], held["source_id"])
     rules = [
         (records["status"] == "cancelled", "cancelled"),
@@ -35,12 +39,18 @@ def _dispose(
         (skip & ~has_guests & some_held, "quarantined"),
         (skip & ~has_guests, "guestless"),
     ]
-    chosen = np.select([rule.to_numpy(dtype=bool) for rule, _ in rules], range(len(rules)), default=len(rules))
-    return to_series(pa.array([*(name for _, name in rules), "due"], TEXT).take(pa.array(chosen)), records.index)
+    chosen = np.select(
+        [rule.to_numpy(dtype=bool) for rule, _ in rules], range(len(rules)), default=len(rules)
+    )
+    return to_series(
+        pa.array([*(name for _, name in rules), "due"], TEXT).take(pa.array(chosen)), records.index
+    )
 
 
 class _Places:
-    """Which guests are of which records, by the sourceId of the meeting, looked up once. `of_guests`: a record of that id, or -1."""
+    """Which guests are of which records, by the sourceId of the meeting, looked up once.
+    `of_guests`: a record of that id, or -1.
+    """
 
     def __init__(self, guest_ids: pd.Series, record_ids: pd.Series) -> None:
         self.of_guests = find_positions(guest_ids, record_ids)

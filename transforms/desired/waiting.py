@@ -1,6 +1,8 @@
-"""The meetings to come of which nothing is sent tonight: they wait in their source, or cannot be read. Pure.
+"""The meetings to come of which nothing is sent tonight: they wait in their source, or cannot be
+read. Pure.
 
-One of them may be a meeting that essentry has under another key, so that its old row's absence proves nothing (S15, S26).
+One of them may be a meeting that essentry has under another key, so that its old row's absence
+proves nothing (S15, S26).
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ def list_waiting(
     *,
     as_of: pd.Timestamp,
 ) -> pd.DataFrame:
-    """WAITING_COLUMNS: the id that the row's key makes, start (UTC), place, and the sorted identities of the guests that can be read.
+    """WAITING_COLUMNS: the id that the row's key makes, start (UTC), place, and the sorted
+    identities of the guests that can be read.
 
-    records: with their disposition. sources: with what of their rejected events has a start and a place. guests: of both, by the
-    id of their record. hosts: those of them who host their own meeting.
+    records: with their disposition. sources: with what of their rejected events has a start and a
+    place. guests: of both, by the id of their record. hosts: those of them who host their own
+    meeting.
     """
     waits = records["disposition"].isin(["pending", "quarantined"]) & (records["ends_at"] > as_of)
     found = [records.loc[waits, ["own_id", "source", "starts_at", "location_id"]]]
@@ -42,7 +46,11 @@ def list_waiting(
         return pd.DataFrame(columns=WAITING_COLUMNS)
     waiting = pd.concat(frames, ignore_index=True).astype({"location_id": "Int64"})
     waiting = waiting[waiting["location_id"].notna() & (waiting["starts_at"] > as_of)]
-    mine = pick_rows(guests[["own_id", "identity"]], is_among(guests["own_id"], waiting["own_id"]) & ~hosts)
+    mine = pick_rows(
+        guests[["own_id", "identity"]], is_among(guests["own_id"], waiting["own_id"]) & ~hosts
+    )
     people = mine.groupby("own_id")["identity"].agg(sorted)
     waiting = waiting.rename(columns={"own_id": "source_id"})
-    return waiting.assign(people=[people.get(key, []) for key in waiting["source_id"]])[WAITING_COLUMNS].reset_index(drop=True)
+    return waiting.assign(people=[people.get(key, []) for key in waiting["source_id"]])[
+        WAITING_COLUMNS
+    ].reset_index(drop=True)

@@ -17,7 +17,9 @@ REQUIRED = ("name", "startsAt", "endsAt", "locationId", "host")
 def dump_payload(payload: dict) -> str:
     """The canonical JSON of a payload that was changed as an object; guests sorted by id."""
     guests = sorted(payload.get("invitations", []), key=lambda guest: guest["sourceId"])
-    return orjson.dumps({**{k: v for k, v in payload.items() if k != "invitations"}, "invitations": guests}).decode()
+    return orjson.dumps(
+        {**{k: v for k, v in payload.items() if k != "invitations"}, "invitations": guests}
+    ).decode()
 
 
 def build_body(
@@ -34,12 +36,15 @@ def build_body(
 ) -> dict:
     """The event as a request carries it.
 
-    complete: every guest is listed (creates, events whose last outcome is unknown or which were refused, a full re-send); otherwise an
-    additive list holds added, changed and removed guests only, so that what reception did by hand stays. removed: ids to take out by name,
-    with `deletedAt`. values: empty values of lost fields, as `clear_lost` gives them; by default those of an empty one that clears.
+    complete: every guest is listed (creates, events whose last outcome is unknown or which were
+    refused, a full re-send); otherwise an additive list holds added, changed and removed guests
+    only, so that what reception did by hand stays. removed: ids to take out by name, with
+    `deletedAt`. values: empty values of lost fields, as `clear_lost` gives them; by default those
+    of an empty one that clears.
 
-    A body without the complete list lacks a required field: where essentry no longer knows the event, it is refused, and makes no
-    meeting without its guests. When all of them changed, the list is complete.
+    A body without the complete list lacks a required field: where essentry no longer knows the
+    event, it is refused, and makes no meeting without its guests. When all of them changed, the
+    list is complete.
     """
     if values is None:
         after, values = clear_lost([before or {}], after, clearing="empty")
@@ -50,7 +55,15 @@ def build_body(
         cleared = {path.partition(".")[0] for path in values.get("", ())}
         same = {key for key in body if before.get(key) == body[key] and key != "sourceId"} - cleared
         complete = not same.intersection(REQUIRED)
-        left_out = set() if complete else same if partial else same.intersection(REQUIRED) if not listed else set()
+        left_out = (
+            set()
+            if complete
+            else same
+            if partial
+            else same.intersection(REQUIRED)
+            if not listed
+            else set()
+        )
         body = {key: value for key, value in body.items() if key not in left_out}
         listed = listed or (complete and not additive)
     body = add_values(body, values.get("", {}))
@@ -58,9 +71,15 @@ def build_body(
         body["updatedAt"] = updated_at
     if not additive:
         if listed:
-            body["invitations"] = [add_values(guest, values.get(key, {})) for key, guest in new.items()]
+            body["invitations"] = [
+                add_values(guest, values.get(key, {})) for key, guest in new.items()
+            ]
         return body
-    sent = [add_values(guest, values.get(key, {})) for key, guest in new.items() if complete or old.get(key) != guest or key in values]
+    sent = [
+        add_values(guest, values.get(key, {}))
+        for key, guest in new.items()
+        if complete or old.get(key) != guest or key in values
+    ]
     sent += [{"sourceId": key, "deletedAt": deleted_at} for key in sorted(removed - set(new))]
     if sent:
         body["invitations"] = sent

@@ -1,9 +1,10 @@
 """What becomes of a value that essentry holds and that is wanted no longer (S22). Pure.
 
-A field left out of a request stays as it was, and that is all the API says: whether an empty text, an empty list or
-null takes a value away is not documented. So every field has a row in FIELDS, with the empty value that its type has, if it
-has one; `[essentry] clearing` says what was proven at the user's essentry; and what is not cleared for sure is written down
-with the event, under UNCLEARED, for as long as essentry may hold it.
+A field left out of a request stays as it was, and that is all the API says: whether an empty text,
+an empty list or null takes a value away is not documented. So every field has a row in FIELDS, with
+the empty value that its type has, if it has one; `[essentry] clearing` says what was proven at the
+user's essentry; and what is not cleared for sure is written down with the event, under UNCLEARED,
+for as long as essentry may hold it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ import orjson
 from transforms.desired.payload import list_guests
 
 UNCLEARED = "uncleared"
-"""Member of a stored payload, never sent: [invitation id or "", field, what was sent of it: empty or kept]."""
+"""Member of a stored payload, never sent: [invitation id or "", field, what was sent of it: empty
+or kept].
+"""
 
 
 CONTACT = ("sourceId", "email", "firstName", "lastName", "companyName", "language")
-"""Of a guest what is the contact's: it is one wherever the invitation's id is, also after a removal."""
+"""Of a guest what is the contact's: it is one wherever the invitation's id is, also after a
+removal.
+"""
 
 
 class Field(NamedTuple):
-    """How a lost value is sent. `part`: event or guest; `empty`: of its type, None where that has none; `nullable`: null is tried
-    when it is proven; `grave`: left standing it opens a door, leads to a wrong one or mails a wrong person.
+    """How a lost value is sent. `part`: event or guest; `empty`: of its type, None where that has
+    none; `nullable`: null is tried when it is proven; `grave`: left standing it opens a door, leads
+    to a wrong one or mails a wrong person.
     """
 
     part: str
@@ -45,24 +51,50 @@ FIELDS = (
     Field("event", "host.email", None, False, True, "the old host may still stand"),
     Field("event", "description", "", True, False, "the old description may still stand"),
     Field("event", "entranceId", None, True, True, "guests may still be sent to the old entrance"),
-    # an employee's name is one for all their meetings, and a directory may own it: it is never blanked
+    # an employee's name is one for all their meetings, and a directory may own it: it is never
+    # blanked
     Field("event", "host.firstName", None, False, False, "the host's old first name stands"),
     Field("event", "host.lastName", None, False, False, "the host's old last name stands"),
-    Field("event", "host.phoneNumber", "", True, True, "the host may still be called at the old number"),
+    Field(
+        "event",
+        "host.phoneNumber",
+        "",
+        True,
+        True,
+        "the host may still be called at the old number",
+    ),
     Field("event", "creator", None, True, False, "the old creator may still stand"),
     Field("event", "creator.email", None, False, False, "the old creator's address stands"),
     Field("event", "creator.firstName", None, False, False, "the creator's old first name stands"),
     Field("event", "creator.lastName", None, False, False, "the creator's old last name stands"),
-    Field("event", "creator.phoneNumber", "", True, False, "the creator's old number may still stand"),
-    Field("event", "customFields", "", True, False, "the old value of this custom field may still stand"),
+    Field(
+        "event", "creator.phoneNumber", "", True, False, "the creator's old number may still stand"
+    ),
+    Field(
+        "event",
+        "customFields",
+        "",
+        True,
+        False,
+        "the old value of this custom field may still stand",
+    ),
     Field("guest", "email", "", True, True, "mails may still go to the old address"),
     Field("guest", "firstName", "", True, False, "the guest's old first name may still stand"),
     Field("guest", "lastName", "", True, False, "the guest's old last name may still stand"),
     Field("guest", "companyName", "", True, False, "the guest's old company may still stand"),
     Field("guest", "language", None, True, False, "mails may still be in the old language"),
     # a guest's own value wins over the event's: where the event has one, that is sent for the guest
-    Field("guest", "customFields", "", True, False, "the guest's old value of this custom field may still stand"),
-    Field("guest", "accessProfiles", [], True, True, "the guest's old door access may still be open"),
+    Field(
+        "guest",
+        "customFields",
+        "",
+        True,
+        False,
+        "the guest's old value of this custom field may still stand",
+    ),
+    Field(
+        "guest", "accessProfiles", [], True, True, "the guest's old door access may still be open"
+    ),
 )
 _FIELDS = {(field.part, field.path): field for field in FIELDS}
 _ROLES = ("host", "creator")
@@ -76,19 +108,23 @@ def find_field(invitation_id: str | None, path: str) -> Field:
 
 
 class Cleared(NamedTuple):
-    """`after`: the event as essentry will hold it, with what may still stand under UNCLEARED. `values`: invitation id, or "" for the
-    event → field → the empty value that is sent beside the fields of `after`.
+    """`after`: the event as essentry will hold it, with what may still stand under UNCLEARED.
+    `values`: invitation id, or "" for the event → field → the empty value that is sent beside the
+    fields of `after`.
     """
 
     after: dict
     values: dict[str, dict[str, Any]]
 
 
-def clear_lost(held: Sequence[dict], after: dict, *, clearing: str, refused: bool = False) -> Cleared:
+def clear_lost(
+    held: Sequence[dict], after: dict, *, clearing: str, refused: bool = False
+) -> Cleared:
     """Decide about every value that may be in essentry and that `after` does not have.
 
-    held: payloads that essentry may hold: the confirmed one, and those of requests without an answer. clearing: as configured.
-    refused: essentry refused this event the last time: what is not proven is not tried again, and stands by name.
+    held: payloads that essentry may hold: the confirmed one, and those of requests without an
+    answer. clearing: as configured. refused: essentry refused this event the last time: what is not
+    proven is not tried again, and stands by name.
     """
     work = _Clearing(clearing, refused)
     work.settle("", _list_standing(held, after, clearing), _values_of(after))
@@ -112,19 +148,27 @@ def clear_lost(held: Sequence[dict], after: dict, *, clearing: str, refused: boo
 
 
 def _list_standing(held: Iterable[dict], after: dict, clearing: str) -> dict[str, str | None]:
-    """Fields of the event that may be in essentry → None, or how they were sent when they were lost earlier."""
+    """Fields of the event that may be in essentry → None, or how they were sent when they were lost
+    earlier.
+    """
     standing: dict[str, str | None] = {}
     for payload in held:
-        found: dict[str, str | None] = {**_marks_of(payload, ""), **dict.fromkeys(_values_of(payload))}
+        found: dict[str, str | None] = {
+            **_marks_of(payload, ""),
+            **dict.fromkeys(_values_of(payload)),
+        }
         for role in _ROLES:
             mine = {path: found.pop(path) for path in list(found) if path.partition(".")[0] == role}
             if role in after:
                 if not _are_different(payload.get(role), after[role]):
                     found |= {path: how for path, how in mine.items() if path != role}
-            elif mine:  # the whole person is lost; the details are asked for again when the person comes back
+            elif mine:
+                # the whole person is lost; the details are asked for again when they come back
                 found[role] = mine.pop(role, None)
                 if clearing != "null":
-                    found |= dict.fromkeys((path for path in mine if path != f"{role}.email"), "kept")
+                    found |= dict.fromkeys(
+                        (path for path in mine if path != f"{role}.email"), "kept"
+                    )
         for path, how in found.items():
             if path not in standing or how is None:
                 standing[path] = how
@@ -142,20 +186,26 @@ def _marks_of(payload: dict, key: str) -> dict[str, str]:
 
 
 def _values_of(part: dict) -> dict[str, Any]:
-    """The fields with a value, `host.phoneNumber`, `customFields.7`; of an event without its guests."""
+    """The fields with a value, `host.phoneNumber`, `customFields.7`; of an event without its
+    guests.
+    """
     found: dict[str, Any] = {}
     for name, value in part.items():
         if name in ("sourceId", "invitations", UNCLEARED):
             continue
         if name in _OBJECTS:
-            found |= {f"{name}.{key}": item for key, item in value.items() if item not in ("", None)}
+            found |= {
+                f"{name}.{key}": item for key, item in value.items() if item not in ("", None)
+            }
         elif value not in ("", None, []):
             found[name] = value
     return found
 
 
 def _fall_back(guest: dict, own: Iterable[str], of_event: Mapping[str, Any]) -> dict:
-    """The guest with the event's value of custom fields that were the guest's own, and would win over it for ever."""
+    """The guest with the event's value of custom fields that were the guest's own, and would win
+    over it for ever.
+    """
     given = guest.get("customFields", {})
     fallen = {name: of_event[name] for name in own if not given.get(name) and of_event.get(name)}
     return {**guest, "customFields": _in_order({**given, **fallen})} if fallen else guest
@@ -173,9 +223,11 @@ class _Clearing:
         self.marks: dict[tuple[str, str], str] = {}
         self.values: dict[str, dict[str, Any]] = {}
 
-    def settle(self, key: str, standing: Mapping[str, str | None], wanted: Mapping[str, Any]) -> None:
-        """Decide about the fields that may stand and are not wanted: what was lost earlier is left as it was sent, unless it can be
-        cleared for sure by now.
+    def settle(
+        self, key: str, standing: Mapping[str, str | None], wanted: Mapping[str, Any]
+    ) -> None:
+        """Decide about the fields that may stand and are not wanted: what was lost earlier is left
+        as it was sent, unless it can be cleared for sure by now.
         """
         for path in sorted(set(standing) - set(wanted)):
             field, how = find_field(key or None, path), standing[path]
@@ -192,13 +244,23 @@ class _Clearing:
     def _form(self, field: Field) -> str:
         if self.clearing == "null":
             return "null" if field.nullable else "kept"
-        return "kept" if field.empty is None or (self.refused and self.clearing == "unproven") else "empty"
+        return (
+            "kept"
+            if field.empty is None or (self.refused and self.clearing == "unproven")
+            else "empty"
+        )
 
     def keep_empty(self, key: str, guest: dict, own: Iterable[str]) -> dict:
-        """The guest with own custom fields that were sent empty: they are known to be the guest's when the event gets a value again."""
+        """The guest with own custom fields that were sent empty: they are known to be the guest's
+        when the event gets a value again.
+        """
         given, values = guest.get("customFields", {}), self.values.get(key, {})
         paths = {name: f"customFields.{name}" for name in own if name not in given}
-        empty = {name: "" for name, path in paths.items() if values.get(path, "") is not None and self.marks.get((key, path)) != "kept"}
+        empty = {
+            name: ""
+            for name, path in paths.items()
+            if values.get(path, "") is not None and self.marks.get((key, path)) != "kept"
+        }
         return {**guest, "customFields": _in_order({**given, **empty})} if empty else guest
 
 
@@ -216,8 +278,12 @@ def add_values(part: dict, values: Mapping[str, Any]) -> dict:
     return sent
 
 
-def list_uncleared(payloads: Mapping[str, str], *, clearing: str) -> list[tuple[str, str | None, str]]:
-    """(source_id, invitation id or None, field) of what is not surely taken away, from stored payloads; sorted."""
+def list_uncleared(
+    payloads: Mapping[str, str], *, clearing: str
+) -> list[tuple[str, str | None, str]]:
+    """(source_id, invitation id or None, field) of what is not surely taken away, from stored
+    payloads; sorted.
+    """
     found = []
     for source_id, text in payloads.items():
         if f'"{UNCLEARED}":' in text:
@@ -225,8 +291,16 @@ def list_uncleared(payloads: Mapping[str, str], *, clearing: str) -> list[tuple[
     return sorted(found, key=lambda item: (item[0], item[1] or "", item[2]))
 
 
-def list_marks(source_id: str, payload: dict, *, clearing: str) -> list[tuple[str, str | None, str]]:
+def list_marks(
+    source_id: str, payload: dict, *, clearing: str
+) -> list[tuple[str, str | None, str]]:
     """As `list_uncleared`, of one parsed payload; a person who stands as a whole is told once."""
-    marks = [(key, path) for key, path, how in payload.get(UNCLEARED, ()) if not is_sure(how, clearing)]
+    marks = [
+        (key, path) for key, path, how in payload.get(UNCLEARED, ()) if not is_sure(how, clearing)
+    ]
     whole = {path for key, path in marks if not key and path in _ROLES}
-    return [(source_id, key or None, path) for key, path in marks if key or path in _ROLES or path.partition(".")[0] not in whole]
+    return [
+        (source_id, key or None, path)
+        for key, path in marks
+        if key or path in _ROLES or path.partition(".")[0] not in whole
+    ]

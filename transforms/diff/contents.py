@@ -1,4 +1,6 @@
-"""What becomes of one event that both sides have and whose fingerprint differs: what is sent of it, or why nothing is. Pure."""
+"""What becomes of one event that both sides have and whose fingerprint differs: what is sent of it,
+or why nothing is. Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ import orjson
 import pandas as pd
 
 from schemas.config import Config
-from transforms.desired.payload import FINGERPRINT_VERSION, fingerprint, list_guests, name_person, read_times
+from transforms.desired.payload import (
+    FINGERPRINT_VERSION,
+    fingerprint,
+    list_guests,
+    name_person,
+    read_times,
+)
 from transforms.diff.body import build_body, dump_payload
 from transforms.diff.changes import Known
 from transforms.diff.clearing import CONTACT, UNCLEARED, clear_lost, list_marks
@@ -27,7 +35,9 @@ Mark = tuple[str, str | None, str]
 
 
 class Touched(NamedTuple):
-    """An event that may differ from what essentry confirmed, and what is known of that. `updated_at`: as it is sent, when it is."""
+    """An event that may differ from what essentry confirmed, and what is known of that.
+    `updated_at`: as it is sent, when it is.
+    """
 
     source_id: str
     source: str
@@ -39,7 +49,9 @@ class Touched(NamedTuple):
 
 
 class Doubts(NamedTuple):
-    """What of an event's rows may not be believed. Each of them keeps guests or content as they are."""
+    """What of an event's rows may not be believed. Each of them keeps guests or content as they
+    are.
+    """
 
     guests: bool = False
     """No guest may be removed: some of its guests, or of a record of it, were not read."""
@@ -78,14 +90,33 @@ class Outcome:
 class Contents:
     """The contents of events compared one by one with what essentry confirmed."""
 
-    def __init__(self, known: Known, config: Config, naming: Naming, rejected: Rejected, *, as_of: pd.Timestamp, full: bool) -> None:
-        self.known, self.config, self.rejected, self.as_of, self.full = known, config, rejected, as_of, full
+    def __init__(
+        self,
+        known: Known,
+        config: Config,
+        naming: Naming,
+        rejected: Rejected,
+        *,
+        as_of: pd.Timestamp,
+        full: bool,
+    ) -> None:
+        self.known, self.config, self.rejected, self.as_of, self.full = (
+            known,
+            config,
+            rejected,
+            as_of,
+            full,
+        )
         self.additive = config.essentry.guest_list == "additive"
         self.deleted_at = as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
         self.prefixes, self.taken_over = set(naming.prefixes.values()), set(naming.guests.values())
 
-    def decide(self, event: Touched, before_text: str | None, after_text: str, doubts: Doubts) -> Outcome:
-        """What becomes of the event. before_text: canonical JSON as confirmed; after_text: as the sources want it."""
+    def decide(
+        self, event: Touched, before_text: str | None, after_text: str, doubts: Doubts
+    ) -> Outcome:
+        """What becomes of the event. before_text: canonical JSON as confirmed; after_text: as the
+        sources want it.
+        """
         source_id = event.source_id
         before = orjson.loads(before_text) if before_text else {}
         after = orjson.loads(after_text)
@@ -97,19 +128,34 @@ class Contents:
         reappeared = event.state == "deleted" or source_id in self.known.perhaps_deleted
         known = {} if reappeared else confirmed | dict(self.known.unanswered.get(source_id, {}))
         stays = self.is_under_way(*read_times(before)) and self.is_under_way(*read_times(after))
-        guests, kept, rebound, undecided = self._keep_guests(event, known, list_guests(after), doubts, stays=stays)
+        guests, kept, rebound, undecided = self._keep_guests(
+            event, known, list_guests(after), doubts, stays=stays
+        )
         if undecided:
-            # S8: a guest may be removed already, and may not surely be removed now: either way of sending could mail by mistake
+            # S8: a guest may be removed already, and may not surely be removed now: either way of
+            # sending could mail by mistake
             awaited = [name_person(guest) for key, guest in guests.items() if key not in confirmed]
             return Outcome("held", "guests unreadable", awaited=awaited, rebound=rebound)
-        text, wanted, refused = after_text, after.get("invitations"), self.rejected.refused_content(source_id)
+        text, wanted, refused = (
+            after_text,
+            after.get("invitations"),
+            self.rejected.refused_content(source_id),
+        )
         if not are_composed(before_text, after_text):
-            after = keep_writing({key: value for key, value in before.items() if key != "invitations"}, after)
+            after = keep_writing(
+                {key: value for key, value in before.items() if key != "invitations"}, after
+            )
             guests = {key: keep_writing(confirmed.get(key), guest) for key, guest in guests.items()}
             wanted = None  # the text is another, whatever the guests are
-        held = [before, *self.known.sent.get(source_id, ()), *self._find_former(source_id, guests.keys() - confirmed.keys())]
+        held = [
+            before,
+            *self.known.sent.get(source_id, ()),
+            *self._find_former(source_id, guests.keys() - confirmed.keys()),
+        ]
         clearing = self.config.essentry.clearing
-        after, values = clear_lost(held, after | {"invitations": list(guests.values())}, clearing=clearing, refused=refused)
+        after, values = clear_lost(
+            held, after | {"invitations": list(guests.values())}, clearing=clearing, refused=refused
+        )
         if UNCLEARED in after or after["invitations"] != wanted:
             text = dump_payload(after)
         content = fingerprint(text)
@@ -118,12 +164,32 @@ class Contents:
             stale = content != event.fingerprint or event.fingerprint_version != FINGERPRINT_VERSION
             reason = "refingerprinted" if stale else None
             refreshed = content if stale else None
-            return Outcome("unchanged", reason, kept=kept, refreshed=refreshed, uncleared=standing, rebound=rebound)
+            return Outcome(
+                "unchanged",
+                reason,
+                kept=kept,
+                refreshed=refreshed,
+                uncleared=standing,
+                rebound=rebound,
+            )
         if self.rejected.waits(source_id, content):
             standing = list_marks(source_id, before, clearing=clearing)
-            awaited = [name_person(guest) for key, guest in list_guests(after).items() if reappeared or key not in confirmed]
-            return Outcome("held", "rejected before", awaited=awaited, kept=kept, uncleared=standing, rebound=rebound)
-        outcome = self._send(event, before, after, text=text, values=values, reappeared=reappeared, refused=refused)
+            awaited = [
+                name_person(guest)
+                for key, guest in list_guests(after).items()
+                if reappeared or key not in confirmed
+            ]
+            return Outcome(
+                "held",
+                "rejected before",
+                awaited=awaited,
+                kept=kept,
+                uncleared=standing,
+                rebound=rebound,
+            )
+        outcome = self._send(
+            event, before, after, text=text, values=values, reappeared=reappeared, refused=refused
+        )
         return replace(outcome, kept=kept, rebound=rebound)
 
     def _send(
@@ -137,7 +203,9 @@ class Contents:
         reappeared: bool,
         refused: bool,
     ) -> Outcome:
-        """The request for an event that differs. text: canonical JSON of `after`; values: empty values of lost fields."""
+        """The request for an event that differs. text: canonical JSON of `after`; values: empty
+        values of lost fields.
+        """
         source_id = event.source_id
         guests, old = list_guests(after), list_guests(before)
         unanswered = dict(self.known.unanswered.get(source_id, {}))
@@ -170,7 +238,9 @@ class Contents:
             if key in again or key not in confirmed
         ]
         mails += [(name_person(guest), "cancelled") for guest in gone]
-        reason = self._find_reason(event, reappeared, refused, anything=bool(fields or added or changed or gone))
+        reason = self._find_reason(
+            event, reappeared, refused, anything=bool(fields or added or changed or gone)
+        )
         if reason is None and "" in values and not fields:
             reason = "cleared"
         action = "create" if reappeared else "update"
@@ -180,14 +250,18 @@ class Contents:
             "removed": gone,
         }
         change = {
-            "action": action, "reason": reason, "fingerprint": fingerprint(text), "fields_json": orjson.dumps(fields).decode(),
-            "guests_json": orjson.dumps(told).decode(), "after": text, "body": orjson.dumps(body).decode(), "guests": len(guests),
+            "action": action, "reason": reason, "fingerprint": fingerprint(text),
+            "fields_json": orjson.dumps(fields).decode(),
+            "guests_json": orjson.dumps(told).decode(), "after": text,
+            "body": orjson.dumps(body).decode(), "guests": len(guests),
         }  # fmt: skip
         standing = list_marks(source_id, after, clearing=self.config.essentry.clearing)
         removing = reason is None and not (complete or fields or added or changed)
         return Outcome(action, reason, change, mails, uncleared=standing, removing=removing)
 
-    def _find_reason(self, event: Touched, reappeared: bool, refused: bool, *, anything: bool) -> str | None:
+    def _find_reason(
+        self, event: Touched, reappeared: bool, refused: bool, *, anything: bool
+    ) -> str | None:
         if reappeared:
             return "reappeared"
         if event.state == "expired":
@@ -199,10 +273,16 @@ class Contents:
         return "sent whole" if refused else None
 
     def _find_former(self, source_id: str, added: Collection[str]) -> list[dict]:
-        """What was sent earlier of guests who are new in the event: one who comes again is the same contact, with what it had."""
+        """What was sent earlier of guests who are new in the event: one who comes again is the same
+        contact, with what it had.
+        """
         found = []
         for payload in self.known.former(source_id) if added else ():
-            contacts = [{k: v for k, v in guest.items() if k in CONTACT} for key, guest in list_guests(payload).items() if key in added]
+            contacts = [
+                {k: v for k, v in guest.items() if k in CONTACT}
+                for key, guest in list_guests(payload).items()
+                if key in added
+            ]
             found.append({"invitations": contacts})
         return found
 
@@ -212,12 +292,24 @@ class Contents:
             return False
         return bool(starts_at <= self.as_of < ends_at)
 
-    def _keep_guests(self, event: Touched, known: dict[str, dict], wanted: dict[str, dict], doubts: Doubts, *, stays: bool) -> _GuestList:
-        """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that must not be removed (S3, S4).
+    def _keep_guests(
+        self,
+        event: Touched,
+        known: dict[str, dict],
+        wanted: dict[str, dict],
+        doubts: Doubts,
+        *,
+        stays: bool,
+    ) -> _GuestList:
+        """The guests to hold: wanted ones under ids that essentry knows (S10), and known ones that
+        must not be removed (S3, S4).
 
-        stays: the visit is under way; its guests were read, so who is the same as before is told as ever.
+        stays: the visit is under way; its guests were read, so who is the same as before is told as
+        ever.
         """
-        retired = {key for key in known if "-" in key and key.partition("-")[0] not in self.prefixes} - self.taken_over
+        retired = {
+            key for key in known if "-" in key and key.partition("-")[0] not in self.prefixes
+        } - self.taken_over
         unread = {plain_id(key) for key in doubts.unread | retired}
         held = {key for key in known if plain_id(key) in unread}
         strange = unread - {plain_id(key) for key in known}
@@ -229,18 +321,29 @@ class Contents:
         why = None
         if len(guests) > len(wanted):
             of_retired = retired >= set(guests) - set(wanted)
-            why = doubts.why or ("guests of a retired source" if of_retired else UNDER_WAY if stays else "guests unreadable")
+            why = doubts.why or (
+                "guests of a retired source"
+                if of_retired
+                else UNDER_WAY
+                if stays
+                else "guests unreadable"
+            )
         undecided = bool(kept & set(self.known.removals.get(event.source_id, ())))
         rebound = sum(key != old for key, old in matched.items())
         return _GuestList(dict(sorted(guests.items())), why, rebound, undecided)
 
     def _may_be_known_otherwise(self, key: str, unread: Collection[str]) -> bool:
-        """Whether a guest whose row cannot be read may be this one (S3): essentry has the event's invitations under ids of another form than the
-        source's keys give, as of a meeting that came under another key, or was taken over.
+        """Whether a guest whose row cannot be read may be this one (S3): essentry has the event's
+        invitations under ids of another form than the source's keys give, as of a meeting that came
+        under another key, or was taken over.
         """
         head = plain_id(key).rpartition("-")[0]
         source = head.partition("-")[0]
-        return any(head != own.rpartition("-")[0] and (source == own.partition("-")[0] or source not in self.prefixes) for own in unread)
+        return any(
+            head != own.rpartition("-")[0]
+            and (source == own.partition("-")[0] or source not in self.prefixes)
+            for own in unread
+        )
 
 
 class _GuestList(NamedTuple):
@@ -253,4 +356,8 @@ class _GuestList(NamedTuple):
 
 def _list_fields(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
     keys = [key for key in {**before, **after} if key not in ("invitations", UNCLEARED)]
-    return [{"field": k, "before": before.get(k), "after": after.get(k)} for k in keys if before.get(k) != after.get(k)]
+    return [
+        {"field": k, "before": before.get(k), "after": after.get(k)}
+        for k in keys
+        if before.get(k) != after.get(k)
+    ]

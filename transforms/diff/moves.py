@@ -1,8 +1,10 @@
-"""Invite before cancelling (S21): a guest who moves from one meeting to another, and a meeting that becomes part of another. Pure: no I/O, no clock.
+"""Invite before cancelling (S21): a guest who moves from one meeting to another, and a meeting that
+becomes part of another. Pure: no I/O, no clock.
 
-What a change waits for is a condition: its event, `after`, and the event whose change essentry must have confirmed before. A guest whose new meeting
-waits itself (refused before, outside the pilot, held as reappeared) stays in the old one until then, and so do guests who change places with
-one another: such a removal goes in a later run.
+What a change waits for is a condition: its event, `after`, and the event whose change essentry must
+have confirmed before. A guest whose new meeting waits itself (refused before, outside the pilot,
+held as reappeared) stays in the old one until then, and so do guests who change places with one
+another: such a removal goes in a later run.
 """
 
 from __future__ import annotations
@@ -28,37 +30,55 @@ _LEAVING = ("guestless", "merged")
 
 @dataclass(frozen=True)
 class Moves:
-    """`kept`: event → identities of guests whom its update does not remove yet. `dropped`: events whose change is held for a guest's sake."""
+    """`kept`: event → identities of guests whom its update does not remove yet. `dropped`: events
+    whose change is held for a guest's sake.
+    """
 
     kept: Mapping[str, set[str]] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
 
 
 def find_moves(diff: Diff) -> tuple[Diff, Moves]:
-    """The diff of a whole night with its conditions, without the removals that must wait; and what of its changes has to be left out."""
+    """The diff of a whole night with its conditions, without the removals that must wait; and what
+    of its changes has to be left out.
+    """
     leaving = _list_leaving(diff)
     if leaving.empty:
         return diff, Moves()
     people = set(leaving["identity"])
-    mails, awaited = (pick_rows(frame, is_among(to_texts(frame["identity"]), people)) for frame in (diff.mails, diff.awaited))
-    coming = _group(to_plain(pick_rows(mails, (to_texts(mails["kind"]) == "invited").to_numpy(dtype=bool))))
+    mails, awaited = (
+        pick_rows(frame, is_among(to_texts(frame["identity"]), people))
+        for frame in (diff.mails, diff.awaited)
+    )
+    coming = _group(
+        to_plain(pick_rows(mails, (to_texts(mails["kind"]) == "invited").to_numpy(dtype=bool)))
+    )
     waiting = _group(to_plain(awaited))
     kept: dict[str, set[str]] = {}
     needs: dict[str, dict[str, set[str]]] = {}
-    for source_id, who in leaving[["source_id", "identity"]].itertuples(index=False):  # few: guests who are cancelled
+    # few: guests who are cancelled
+    for source_id, who in leaving[["source_id", "identity"]].itertuples(index=False):
         others = coming.get(who, set()) - {source_id}
         if others:
             needs.setdefault(source_id, {})[who] = others
         elif waiting.get(who, set()) - {source_id}:
             kept.setdefault(source_id, set()).add(who)
-    deleted = set(diff.changes.loc[(diff.changes["action"] == "delete").to_numpy(dtype=bool), "source_id"])
-    for circle in _find_circles({key: set().union(*wanted.values()) for key, wanted in needs.items()}):
+    deleted = set(
+        diff.changes.loc[(diff.changes["action"] == "delete").to_numpy(dtype=bool), "source_id"]
+    )
+    for circle in _find_circles(
+        {key: set().union(*wanted.values()) for key, wanted in needs.items()}
+    ):
         for source_id in circle:
             for who in [who for who, others in needs[source_id].items() if others & circle]:
                 del needs[source_id][who]
                 kept.setdefault(source_id, set()).add(who)
     left = leaving.groupby("source_id")["identity"].agg(set)
-    dropped = frozenset(key for key, who in kept.items() if key in deleted or (key in diff.removing and who >= left[key]))
+    dropped = frozenset(
+        key
+        for key, who in kept.items()
+        if key in deleted or (key in diff.removing and who >= left[key])
+    )
     conditions = [
         (key, "after", other)
         for key, wanted in needs.items()
@@ -66,26 +86,39 @@ def find_moves(diff: Diff) -> tuple[Diff, Moves]:
         for other in sorted(set().union(*wanted.values(), set()))
     ]
     moves = Moves({key: who for key, who in kept.items() if key not in dropped}, dropped)
-    return _leave_out(replace(diff, conditions=sorted({*diff.conditions, *conditions})), moves), moves
+    return _leave_out(
+        replace(diff, conditions=sorted({*diff.conditions, *conditions})), moves
+    ), moves
 
 
 def _list_leaving(diff: Diff) -> pd.DataFrame:
-    """source_id and identity of guests who are cancelled in a meeting that stays, or ends for want of guests."""
-    cancelled = to_plain(pick_rows(diff.mails, (to_texts(diff.mails["kind"]) == "cancelled").to_numpy(dtype=bool)))
+    """source_id and identity of guests who are cancelled in a meeting that stays, or ends for want
+    of guests.
+    """
+    cancelled = to_plain(
+        pick_rows(diff.mails, (to_texts(diff.mails["kind"]) == "cancelled").to_numpy(dtype=bool))
+    )
     action, reason = (to_texts(diff.changes[name]) for name in ("action", "reason"))
-    gone = diff.changes.loc[((action == "delete") & ~reason.isin(_LEAVING)).to_numpy(dtype=bool), "source_id"]
-    return pick_rows(cancelled, ~is_among(cancelled["source_id"], gone))[["source_id", "identity"]].drop_duplicates()
+    gone = diff.changes.loc[
+        ((action == "delete") & ~reason.isin(_LEAVING)).to_numpy(dtype=bool), "source_id"
+    ]
+    return pick_rows(cancelled, ~is_among(cancelled["source_id"], gone))[
+        ["source_id", "identity"]
+    ].drop_duplicates()
 
 
 def _group(mails: pd.DataFrame) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for source_id, who in mails[["source_id", "identity"]].itertuples(index=False):  # of the people who leave alone
+    # of the people who leave alone
+    for source_id, who in mails[["source_id", "identity"]].itertuples(index=False):
         found.setdefault(who, set()).add(source_id)
     return found
 
 
 def _find_circles(after: Mapping[str, set[str]]) -> Iterator[set[str]]:
-    """Sets of events that all wait for one another (strongly connected, more than one), by Tarjan's way without recursion."""
+    """Sets of events that all wait for one another (strongly connected, more than one), by Tarjan's
+    way without recursion.
+    """
     number: dict[str, int] = {}
     lowest: dict[str, int] = {}
     stack: list[str] = []
@@ -127,26 +160,43 @@ def _leave_out(diff: Diff, moves: Moves) -> Diff:
     mails = to_plain(diff.mails)
     stays = is_among(mails["source_id"], list(moves.dropped))
     for source_id, who in moves.kept.items():
-        stays |= ((mails["source_id"] == source_id) & (mails["kind"] == "cancelled") & mails["identity"].isin(who)).to_numpy(dtype=bool)
+        stays |= (
+            (mails["source_id"] == source_id)
+            & (mails["kind"] == "cancelled")
+            & mails["identity"].isin(who)
+        ).to_numpy(dtype=bool)
     decisions = to_plain(diff.decisions)
     out = is_among(decisions["source_id"], list(moves.dropped))
     return replace(
         diff,
         changes=pick_rows(diff.changes, ~is_among(diff.changes["source_id"], list(moves.dropped))),
-        decisions=decisions.assign(action=decisions["action"].mask(out, "held"), reason=decisions["reason"].mask(out, MOVED)),
+        decisions=decisions.assign(
+            action=decisions["action"].mask(out, "held"),
+            reason=decisions["reason"].mask(out, MOVED),
+        ),
         mails=pick_rows(mails, ~stays),
         kept=diff.kept | dict.fromkeys(moves.kept, MOVED),
         conditions=[row for row in diff.conditions if row[0] not in moves.dropped],
     )
 
 
-def rewrite_pages(pages: Callable[[], Iterable[pd.DataFrame]], moves: Moves) -> Callable[[], Iterator[pd.DataFrame]]:
+def rewrite_pages(
+    pages: Callable[[], Iterable[pd.DataFrame]], moves: Moves
+) -> Callable[[], Iterator[pd.DataFrame]]:
     """The pages of a run of changes as the moves leave them."""
 
     def rewritten() -> Iterator[pd.DataFrame]:
         for page in pages():
-            rest = pick_rows(page, ~is_among(page["source_id"], list(moves.dropped))) if moves.dropped else page
-            rows = [place for place, key in enumerate(rest["source_id"]) if key in moves.kept] if moves.kept else []
+            rest = (
+                pick_rows(page, ~is_among(page["source_id"], list(moves.dropped)))
+                if moves.dropped
+                else page
+            )
+            rows = (
+                [place for place, key in enumerate(rest["source_id"]) if key in moves.kept]
+                if moves.kept
+                else []
+            )
             if rows:
                 rest = rest.copy()
                 for place in rows:  # few
@@ -160,7 +210,9 @@ def rewrite_pages(pages: Callable[[], Iterable[pd.DataFrame]], moves: Moves) -> 
 
 
 def keep_guests(change: Mapping[str, object], people: set[str]) -> dict[str, object]:
-    """What differs in an update that does not remove these people: after, body, guests_json, fingerprint and guests."""
+    """What differs in an update that does not remove these people: after, body, guests_json,
+    fingerprint and guests.
+    """
     told = orjson.loads(str(change["guests_json"]))
     kept = {guest["sourceId"]: guest for guest in told["removed"] if name_person(guest) in people}
     told["removed"] = [guest for guest in told["removed"] if guest["sourceId"] not in kept]
@@ -168,14 +220,16 @@ def keep_guests(change: Mapping[str, object], people: set[str]) -> dict[str, obj
     after["invitations"] = [*after.get("invitations", []), *kept.values()]
     text = dump_payload(after)
     sent = [guest for guest in body.get("invitations", []) if guest["sourceId"] not in kept]
-    if not change["ignore_missing"] and "invitations" in body:  # the list is the whole one: who is not in it goes
+    # the list is the whole one: who is not in it goes
+    if not change["ignore_missing"] and "invitations" in body:
         sent = sorted([*sent, *kept.values()], key=lambda guest: guest["sourceId"])
     if "invitations" in body:
         body["invitations"] = sent
         if not sent and change["ignore_missing"]:
             del body["invitations"]
     return {
-        "after": text, "body": orjson.dumps(body).decode(), "guests_json": orjson.dumps(told).decode(), "fingerprint": fingerprint(text),
+        "after": text, "body": orjson.dumps(body).decode(),
+        "guests_json": orjson.dumps(told).decode(), "fingerprint": fingerprint(text),
         "guests": len(list_guests(after)),
     }  # fmt: skip
 

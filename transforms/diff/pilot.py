@@ -1,4 +1,6 @@
-"""Limit sending to a part of the company (S18). What is left out is counted as `pilot`, and comes when the limit is lifted. Pure."""
+"""Limit sending to a part of the company (S18). What is left out is counted as `pilot`, and comes
+when the limit is lifted. Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,15 @@ from transforms.diff.unions import list_sources
 from transforms.naming.naming import Naming, name_by
 
 
-def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None, sites: pd.DataFrame | None = None) -> Diff:
-    """The diff without the changes outside `[pilot]`: by the source of every record, by site, by the domain of every guest.
+def limit_to_pilot(
+    diff: Diff, config: Config, naming: Naming | None = None, sites: pd.DataFrame | None = None
+) -> Diff:
+    """The diff without the changes outside `[pilot]`: by the source of every record, by site, by
+    the domain of every guest.
 
-    naming: with ids that were taken over; by default that of the configuration. sites: source_id and site_key of the records that are here. What
-    no record has any more is known by its location alone: it is inside when every site of its source with that location is.
+    naming: with ids that were taken over; by default that of the configuration. sites: source_id
+    and site_key of the records that are here. What no record has any more is known by its location
+    alone: it is inside when every site of its source with that location is.
     """
     naming = naming or name_by(config)
     pilot = config.pilot
@@ -31,22 +37,34 @@ def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None, sit
         united = changes["members_json"].notna()
         some = changes.loc[united, ["source_id", "source", "members_json"]]
         for row, source_id, source, members in some.itertuples(name=None):  # few
-            inside.loc[row] = set(list_sources(source_id, source, members, naming)) <= set(pilot.sources)
+            inside.loc[row] = set(list_sources(source_id, source, members, naming)) <= set(
+                pilot.sources
+            )
     if pilot.sites:
         inside &= _are_of_sites(changes, config, sites)
     if pilot.recipient_domains:
-        outside = diff.mails.loc[~diff.mails["identity"].str.replace(r"^.*@", "", regex=True).isin(pilot.recipient_domains), "source_id"]
+        outside = diff.mails.loc[
+            ~diff.mails["identity"]
+            .str.replace(r"^.*@", "", regex=True)
+            .isin(pilot.recipient_domains),
+            "source_id",
+        ]
         inside &= ~changes["source_id"].isin(outside)
         # guests who are not mailed by this change belong to the event too
         texts = changes[["source_id", "after"]].dropna()
-        strangers = [key for key, text in texts.itertuples(index=False) if not _all_of(orjson.loads(text), pilot.recipient_domains)]
+        strangers = [
+            key
+            for key, text in texts.itertuples(index=False)
+            if not _all_of(orjson.loads(text), pilot.recipient_domains)
+        ]
         inside &= ~changes["source_id"].isin(strangers)
     left_out = changes.loc[~inside & changes["action"].isin(SENT), "source_id"]
     decisions = diff.decisions
     out = decisions["source_id"].isin(left_out)
     created = out & (decisions["action"] == "create")
     decisions = decisions.assign(
-        action=decisions["action"].mask(created, "pilot").mask(out & ~created, "held"), reason=decisions["reason"].mask(out, "pilot")
+        action=decisions["action"].mask(created, "pilot").mask(out & ~created, "held"),
+        reason=decisions["reason"].mask(out, "pilot"),
     )
     waits = diff.mails["source_id"].isin(left_out)
     later = diff.mails[waits & (diff.mails["kind"] == "invited")]
@@ -55,7 +73,10 @@ def limit_to_pilot(diff: Diff, config: Config, naming: Naming | None = None, sit
         changes=changes[~changes["source_id"].isin(left_out)].reset_index(drop=True),
         decisions=decisions,
         mails=diff.mails[~waits].reset_index(drop=True),
-        awaited=pd.concat([frame for frame in (diff.awaited, later) if len(frame)] or [diff.awaited], ignore_index=True),
+        awaited=pd.concat(
+            [frame for frame in (diff.awaited, later) if len(frame)] or [diff.awaited],
+            ignore_index=True,
+        ),
     )
 
 
@@ -69,8 +90,14 @@ def _are_of_sites(changes: pd.DataFrame, config: Config, sites: pd.DataFrame | N
             (sure if key in wanted else doubtful).add((name, getattr(place, "location_id", None)))
         # a room says a place of its own, and nothing of a site
         doubtful |= {(name, getattr(place, "location_id", None)) for place in entry.rooms.values()}
-    places = changes[["source", "location_id"]].astype({"source": "str", "location_id": "object"}).itertuples(index=False, name=None)
-    by_place = pd.Series([place in sure - doubtful for place in places], index=changes.index, dtype=bool)
+    places = (
+        changes[["source", "location_id"]]
+        .astype({"source": "str", "location_id": "object"})
+        .itertuples(index=False, name=None)
+    )
+    by_place = pd.Series(
+        [place in sure - doubtful for place in places], index=changes.index, dtype=bool
+    )
     if sites is None:
         return by_place
     position = find_positions(changes["source_id"], sites["source_id"])
@@ -79,7 +106,10 @@ def _are_of_sites(changes: pd.DataFrame, config: Config, sites: pd.DataFrame | N
 
 
 def _all_of(payload: dict, domains: list[str]) -> bool:
-    return all(guest.get("email", "").rpartition("@")[2] in domains for guest in payload.get("invitations", []))
+    return all(
+        guest.get("email", "").rpartition("@")[2] in domains
+        for guest in payload.get("invitations", [])
+    )
 
 
 def dump_pilot(config: Config) -> str:

@@ -1,4 +1,6 @@
-"""Which of the guests that essentry knows are which of those that are wanted (S10), and how what is the same was written. Pure."""
+"""Which of the guests that essentry knows are which of those that are wanted (S10), and how what is
+the same was written. Pure.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,29 @@ _RESEMBLANCE = 0.75
 
 
 def match_known(
-    known: Mapping[str, dict], wanted: Mapping[str, dict], *, held: Collection[str] = (), frozen: bool = False
+    known: Mapping[str, dict],
+    wanted: Mapping[str, dict],
+    *,
+    held: Collection[str] = (),
+    frozen: bool = False,
 ) -> dict[str, str]:
-    """Wanted id → the id under which essentry knows the same guest; a guest whom it does not know is missing.
+    """Wanted id → the id under which essentry knows the same guest; a guest whom it does not know
+    is missing.
 
-    The order is the order of certainty: the same id; the same id under another seal, or of a key in another spelling; the same address and name;
-    and, where one address leaves a single guest on either side, a name that was added or corrected. A number stands for an address and a
-    name, so a number that essentry knows for somebody else is no proof. held: known ids whose guests could not be read this time; they are
-    nobody's by a corrected name. frozen: any of the known may be one that could not be read, so a name is corrected only where it resembles.
+    The order is the order of certainty: the same id; the same id under another seal, or of a key in
+    another spelling; the same address and name; and, where one address leaves a single guest on
+    either side, a name that was added or corrected. A number stands for an address and a name, so a
+    number that essentry knows for somebody else is no proof. held: known ids whose guests could not
+    be read this time; they are nobody's by a corrected name. frozen: any of the known may be one
+    that could not be read, so a name is corrected only where it resembles.
     """
     people = {key: _describe(guest) for key, guest in known.items()}
     asked = {key: _describe(guest) for key, guest in wanted.items()}
-    found = {key: key for key in wanted if key in known and not (is_numbered(key) and _differ(people[key], asked[key]))}
+    found = {
+        key: key
+        for key in wanted
+        if key in known and not (is_numbered(key) and _differ(people[key], asked[key]))
+    }
     open_ones = [key for key in sorted(wanted) if key not in found]
     if not open_ones:
         return found
@@ -44,19 +57,34 @@ def match_known(
         old = plain.get(plain_id(key))
         if old in loose and not (is_numbered(key) and _differ(people[old], asked[key])):
             settle(key, old)
-    for key in list(open_ones):  # of a meeting that came under another key: the source's own key of the guest, and a name or address
-        old = next((old for old in loose if _has_same_key(key, old) and _is_known_by(asked[key], people[old])), None)
+    # of a meeting that came under another key: the source's own key of the guest, and a name or
+    # address
+    for key in list(open_ones):
+        old = next(
+            (
+                old
+                for old in loose
+                if _has_same_key(key, old) and _is_known_by(asked[key], people[old])
+            ),
+            None,
+        )
         if old is not None:
             settle(key, old)
     for key in list(open_ones):
-        old = next((old for old in loose if people[old] == asked[key] and asked[key] != ("", "")), None)
+        old = next(
+            (old for old in loose if people[old] == asked[key] and asked[key] != ("", "")), None
+        )
         if old is not None and asked[key][1]:
             settle(key, old)
     crowd = [Counter(who[0] for who in side.values()) for side in (people, asked)]
     for key in list(open_ones):
         address = asked[key][0]
         alone = not frozen and max(side[address] for side in crowd) == 1
-        near = [old for old in loose if old not in held and _may_be_same(key, asked[key], old, people[old], alone=alone)]
+        near = [
+            old
+            for old in loose
+            if old not in held and _may_be_same(key, asked[key], old, people[old], alone=alone)
+        ]
         rivals = [other for other in open_ones if asked[other][0] == address]
         nameless = not asked[key][1] or any(not people[old][1] for old in near)
         if near and (nameless or len(near) == len(rivals) == 1):
@@ -67,26 +95,37 @@ def match_known(
     return found
 
 
-def name_guests(known: Mapping[str, dict], wanted: Mapping[str, dict], matched: Mapping[str, str]) -> dict[str, dict]:
-    """The wanted guests under the ids that they have in essentry; one whose own id is another guest's there gets an id that this left free."""
+def name_guests(
+    known: Mapping[str, dict], wanted: Mapping[str, dict], matched: Mapping[str, str]
+) -> dict[str, dict]:
+    """The wanted guests under the ids that they have in essentry; one whose own id is another
+    guest's there gets an id that this left free.
+    """
     used = set(matched.values())
     free = sorted(key for key in wanted if key not in used and key not in known)
     named: dict[str, dict] = {}
     for key, guest in wanted.items():
         own = matched.get(key) or (key if key not in used and key not in known else None)
         if own is None:
-            own = next((other for other in free if other in matched and other not in named), None) or _count_on(
-                key, {*known, *wanted, *named}
-            )
+            own = next(
+                (other for other in free if other in matched and other not in named), None
+            ) or _count_on(key, {*known, *wanted, *named})
         named[own] = guest if own == key else {**guest, "sourceId": own}
     return named
 
 
 def keep_writing(before: Any, after: Any) -> Any:
-    """`after` with every text that differs from `before` in its Unicode form alone as essentry has it: that is no change."""
+    """`after` with every text that differs from `before` in its Unicode form alone as essentry has
+    it: that is no change.
+    """
     if isinstance(before, dict) and isinstance(after, dict):
         return {key: keep_writing(before.get(key), value) for key, value in after.items()}
-    if isinstance(before, str) and isinstance(after, str) and before != after and _compose(before) == _compose(after):
+    if (
+        isinstance(before, str)
+        and isinstance(after, str)
+        and before != after
+        and _compose(before) == _compose(after)
+    ):
         return before
     return after
 
@@ -102,7 +141,9 @@ def _compose(text: str) -> str:
 
 def _describe(guest: dict) -> tuple[str, str]:
     """Address and name, to compare by."""
-    return clean_address(guest.get("email", "")), fold_name(f"{guest.get('firstName', '')} {guest.get('lastName', '')}")
+    return clean_address(guest.get("email", "")), fold_name(
+        f"{guest.get('firstName', '')} {guest.get('lastName', '')}"
+    )
 
 
 def _differ(one: tuple[str, str], other: tuple[str, str]) -> bool:
@@ -111,10 +152,21 @@ def _differ(one: tuple[str, str], other: tuple[str, str]) -> bool:
 
 
 def _has_same_key(key: str, old: str) -> bool:
-    """Whether two invitation ids have one guest's key of one source, under two keys of its event."""
-    (event, _, guest), (old_event, _, old_guest) = (plain_id(text).rpartition("-") for text in (key, old))
+    """Whether two invitation ids have one guest's key of one source, under two keys of its
+    event.
+    """
+    (event, _, guest), (old_event, _, old_guest) = (
+        plain_id(text).rpartition("-") for text in (key, old)
+    )
     same_source = event.partition("-")[0] == old_event.partition("-")[0]
-    return guest == old_guest and event != old_event and same_source and "-" in event and "-" in old_event and not is_numbered(key)
+    return (
+        guest == old_guest
+        and event != old_event
+        and same_source
+        and "-" in event
+        and "-" in old_event
+        and not is_numbered(key)
+    )
 
 
 def _is_known_by(one: tuple[str, str], other: tuple[str, str]) -> bool:
@@ -130,7 +182,8 @@ def _may_be_same(
     *,
     alone: bool,
 ) -> bool:
-    """Whether it may be one person whose name was added or corrected: by one address, and of two guests with keys of their own never.
+    """Whether it may be one person whose name was added or corrected: by one address, and of two
+    guests with keys of their own never.
 
     alone: nobody else has had the address, and nobody else has it now.
     """

@@ -1,6 +1,8 @@
-"""Which records speak for an event, and what is known of each of them tonight (S21). Pure: no I/O, no clock.
+"""Which records speak for an event, and what is known of each of them tonight (S21). Pure: no I/O,
+no clock.
 
-An event is one record as a rule; a union has members: every record that gives or gave it content or guests.
+An event is one record as a rule; a union has members: every record that gives or gave it content or
+guests.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from transforms.naming.naming import Naming
 _UNREAD = SourceHealth(read=False, events=False, guests=False)
 _FILLED_OF_HOST = ("firstName", "lastName", "phoneNumber")
 _ORDER = (
-    "sourceId", "name", "description", "startsAt", "endsAt", "locationId", "entranceId", "host", "creator", "customFields", "invitations",
+    "sourceId", "name", "description", "startsAt", "endsAt", "locationId", "entranceId", "host",
+    "creator", "customFields", "invitations",
 )  # fmt: skip
 
 
@@ -31,7 +34,9 @@ def read_members(text: object) -> list[str]:
 
 
 def list_members(snapshot: pd.DataFrame) -> set[str]:
-    """Every record that is part of a union in this snapshot, without those whose id an event carries."""
+    """Every record that is part of a union in this snapshot, without those whose id an event
+    carries.
+    """
     return {member for text in snapshot["members_json"].dropna() for member in read_members(text)}
 
 
@@ -39,12 +44,22 @@ def list_sources(source_id: str, source: str, members_json: object, naming: Nami
     """The sources of an event's records: its own, and of a union those of every record in it."""
     if not isinstance(members_json, str):
         return [source]
-    return sorted({source, *(naming.find_source(record) for record in (source_id, *read_members(members_json)))})
+    return sorted(
+        {
+            source,
+            *(naming.find_source(record) for record in (source_id, *read_members(members_json))),
+        }
+    )
 
 
 def find_united_with(snapshot: pd.DataFrame, source: str) -> set[str]:
-    """The events of other sources that records of this one are part of, by what their ids begin with."""
-    some = snapshot.loc[snapshot["members_json"].notna() & (snapshot["source"] != source), ["source_id", "members_json"]]
+    """The events of other sources that records of this one are part of, by what their ids begin
+    with.
+    """
+    some = snapshot.loc[
+        snapshot["members_json"].notna() & (snapshot["source"] != source),
+        ["source_id", "members_json"],
+    ]
     return {
         source_id
         for source_id, members in some.itertuples(index=False, name=None)
@@ -53,11 +68,18 @@ def find_united_with(snapshot: pd.DataFrame, source: str) -> set[str]:
 
 
 def spread_sources(frame: pd.DataFrame, naming: Naming) -> pd.DataFrame:
-    """The rows of events, a united one once more for every other source of its records. Columns source_id, source and members_json are asked."""
+    """The rows of events, a united one once more for every other source of its records. Columns
+    source_id, source and members_json are asked.
+    """
     if "members_json" not in frame or not frame["members_json"].notna().any():
         return frame
     united = np.flatnonzero(frame["members_json"].notna().to_numpy(dtype=bool))
-    facts = frame[["source_id", "source", "members_json"]].iloc[united].astype("object").itertuples(index=False, name=None)
+    facts = (
+        frame[["source_id", "source", "members_json"]]
+        .iloc[united]
+        .astype("object")
+        .itertuples(index=False, name=None)
+    )
     more = [
         (place, name)
         for place, (source_id, source, members) in zip(united, facts, strict=True)
@@ -65,14 +87,17 @@ def spread_sources(frame: pd.DataFrame, naming: Naming) -> pd.DataFrame:
         if name != source
     ]
     copies = frame.iloc[[place for place, _ in more]].assign(source=[name for _, name in more])
-    return pd.concat([frame.assign(source=frame["source"].astype("str")), copies], ignore_index=True)
+    return pd.concat(
+        [frame.assign(source=frame["source"].astype("str")), copies], ignore_index=True
+    )
 
 
 class Records:
-    """The records of the events that are asked about. dispositions: own_id, source_id, source, disposition, at least of these events' records.
+    """The records of the events that are asked about. dispositions: own_id, source_id, source,
+    disposition, at least of these events' records.
 
-    held: own_id of every guest row that cannot be read. frozen: events whose guest rows have no readable key. held_targets: ids that an unresolved
-    link protects.
+    held: own_id of every guest row that cannot be read. frozen: events whose guest rows have no
+    readable key. held_targets: ids that an unresolved link protects.
     """
 
     def __init__(
@@ -88,18 +113,29 @@ class Records:
         ids: Collection[str],
     ) -> None:
         self._health, self._naming = health, naming
-        self._held, self._frozen, self._held_targets, self._followed = held, frozen, held_targets, followed
+        self._held, self._frozen, self._held_targets, self._followed = (
+            held,
+            frozen,
+            held_targets,
+            followed,
+        )
         self._said: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
         self._parts: dict[str, set[str]] = defaultdict(set)
         wanted = list(ids)
-        some = pick_rows(dispositions, is_among(dispositions["own_id"], wanted) | is_among(dispositions["source_id"], wanted))
+        some = pick_rows(
+            dispositions,
+            is_among(dispositions["own_id"], wanted) | is_among(dispositions["source_id"], wanted),
+        )
         columns = ["own_id", "source_id", "source", "disposition"]
-        for own, target, source, said in some[columns].itertuples(index=False, name=None):  # of the events asked about alone
+        # of the events asked about alone
+        for own, target, source, said in some[columns].itertuples(index=False, name=None):
             self._said[own].append((target, source, said))
             self._parts[target].add(own)
 
     def speak(self, source_id: str, source: str, members_json: object) -> dict[str, list[Record]]:
-        """Record id → what it says, of every record of the event. source: of the event, which an absent record of its id has too."""
+        """Record id → what it says, of every record of the event. source: of the event, which an
+        absent record of its id has too.
+        """
         members = read_members(members_json)
         found = {}
         for own in sorted({source_id, *members, *self._parts.get(source_id, ())}):
@@ -107,8 +143,11 @@ class Records:
             if said:
                 found[own] = [self._read(source_id, own, *words) for words in said]
             else:
-                # without a union the event's source is its record's: an id that was taken over names another
-                owner = source if own == source_id and not members else self._naming.find_source(own)
+                # without a union the event's source is its record's: an id that was taken over
+                # names another
+                owner = (
+                    source if own == source_id and not members else self._naming.find_source(own)
+                )
                 found[own] = [self._read(source_id, own, own, owner, "absent")]
         return found
 
@@ -117,8 +156,18 @@ class Records:
         state = said
         if said in ("merged", "due") and target == source_id:
             state = "joined"
-        sure = health.read and health.guests and not health.unreadable_guest_events and not health.guests_limited
-        sure = sure and own not in self._held and own not in self._frozen and source_id not in self._frozen
+        sure = (
+            health.read
+            and health.guests
+            and not health.unreadable_guest_events
+            and not health.guests_limited
+        )
+        sure = (
+            sure
+            and own not in self._held
+            and own not in self._frozen
+            and source_id not in self._frozen
+        )
         return Record(
             state,
             read=health.read,
@@ -134,17 +183,27 @@ class Records:
         """The events that records of this one are part of now."""
         records = {source_id, *read_members(members_json), *self._parts.get(source_id, ())}
         return {
-            target for own in records for target, _, said in self._said.get(own, ()) if said in ("merged", "due") and target != source_id
+            target
+            for own in records
+            for target, _, said in self._said.get(own, ())
+            if said in ("merged", "due") and target != source_id
         }
 
 
 def is_missing(records: Collection[Record]) -> bool:
-    """Whether a record gives no content tonight that may have given some before, without proof that it is gone."""
-    return any(r.state in MISSING and not (r.state == "absent" and r.read and r.events and r.keys) for r in records)
+    """Whether a record gives no content tonight that may have given some before, without proof that
+    it is gone.
+    """
+    return any(
+        r.state in MISSING and not (r.state == "absent" and r.read and r.events and r.keys)
+        for r in records
+    )
 
 
 def keep_content(before: dict, after: dict) -> dict:
-    """The payload with what a record that is missing tonight may have given it: the place, and what else would be lost."""
+    """The payload with what a record that is missing tonight may have given it: the place, and what
+    else would be lost.
+    """
     kept = {key: before[key] for key in ("description",) if key in before and key not in after}
     if before.get("locationId") is not None:
         kept |= {key: before[key] for key in ("locationId", "entranceId") if key in before}
@@ -159,21 +218,34 @@ def keep_content(before: dict, after: dict) -> dict:
 
 
 def keep_dispositions(dispositions: pd.DataFrame, snapshot: pd.DataFrame) -> pd.DataFrame:
-    """The dispositions that are asked for once their part is compared: of ids that the snapshot knows and that are not just due, of the records of
-    united meetings, and of what is quarantined.
+    """The dispositions that are asked for once their part is compared: of ids that the snapshot
+    knows and that are not just due, of the records of united meetings, and of what is quarantined.
     """
-    plain = ((dispositions["disposition"] == "due") & (dispositions["own_id"] == dispositions["source_id"])).to_numpy(dtype=bool)
+    plain = (
+        (dispositions["disposition"] == "due")
+        & (dispositions["own_id"] == dispositions["source_id"])
+    ).to_numpy(dtype=bool)
     members = list_members(snapshot)
-    united = is_among(dispositions["own_id"], members) if members else np.zeros(len(dispositions), dtype=bool)
+    united = (
+        is_among(dispositions["own_id"], members)
+        if members
+        else np.zeros(len(dispositions), dtype=bool)
+    )
     rest = pick_rows(dispositions, ~plain | united)
-    known = is_among(rest["source_id"], snapshot["source_id"]) | is_among(rest["own_id"], snapshot["source_id"])
+    known = is_among(rest["source_id"], snapshot["source_id"]) | is_among(
+        rest["own_id"], snapshot["source_id"]
+    )
     known |= is_among(rest["own_id"], members) if members else known
     return pick_rows(rest, known | (rest["disposition"] == "quarantined").to_numpy(dtype=bool))
 
 
 def list_followed(dispositions: pd.DataFrame, decisions: pd.DataFrame) -> dict[str, str]:
     """What was decided about the events that records of other ids are part of: event → action."""
-    moved = dispositions["disposition"].isin(["merged", "due"]) & (dispositions["own_id"] != dispositions["source_id"])
-    united = set(dispositions.loc[moved, "source_id"]) | set(dispositions.loc[dispositions["disposition"] == "due", "source_id"])
+    moved = dispositions["disposition"].isin(["merged", "due"]) & (
+        dispositions["own_id"] != dispositions["source_id"]
+    )
+    united = set(dispositions.loc[moved, "source_id"]) | set(
+        dispositions.loc[dispositions["disposition"] == "due", "source_id"]
+    )
     mine = pick_rows(decisions, is_among(decisions["source_id"], list(united)))
     return dict(zip(to_list(mine["source_id"]), to_list(mine["action"]), strict=True))

@@ -17,7 +17,8 @@ CAUSES = 10
 class Finding:
     """A guard that tripped: `number` is over `limit` in `scope`.
 
-    about_deletes: holding the plan's deletes back brings it under the limit. causes: the ten largest, in words, without a person's name.
+    about_deletes: holding the plan's deletes back brings it under the limit. causes: the ten
+    largest, in words, without a person's name.
     """
 
     guard: str
@@ -48,24 +49,39 @@ def find_over(
     causes: Callable[[], Sequence[str]] = tuple,
     about_deletes: bool = False,
 ) -> list[Finding]:
-    """A finding when `number` is over `limit`; None is no limit. `text` goes on after the number; the causes are asked for when there is one."""
+    """A finding when `number` is over `limit`; None is no limit. `text` goes on after the number;
+    the causes are asked for when there is one.
+    """
     if limit is None or number <= limit:
         return []
     share = guard.endswith("share")
     shown, allowed = (f"{number:.1%}", f"{limit:.1%}") if share else (f"{number:,g}", f"{limit:,g}")
     message = f"{shown} {text}, over the limit of {allowed} ({scope})"
-    return [Finding(guard, scope, round(number, 4), limit, message, about_deletes, tuple(causes())[:CAUSES])]
+    return [
+        Finding(
+            guard, scope, round(number, 4), limit, message, about_deletes, tuple(causes())[:CAUSES]
+        )
+    ]
 
 
 def count_largest(keys: pd.Series, noun: str, nouns: str | None = None) -> tuple[str, ...]:
-    """The ten most frequent keys in words, `rooms-17: 12 guests`; of equal ones the smallest key first."""
+    """The ten most frequent keys in words, `rooms-17: 12 guests`; of equal ones the smallest key
+    first.
+    """
     return tell_largest(keys.value_counts(), noun, nouns)
 
 
 def tell_largest(counts: pd.Series, noun: str, nouns: str | None = None) -> tuple[str, ...]:
     """The ten largest counts in words, by the keys of their index."""
-    # a mask without an index: to compare two indexes of millions of texts would cost a Python object a text
-    largest = counts[(counts >= max(counts.nlargest(CAUSES).min(), 1)).to_numpy()] if len(counts) else counts
+    # a mask without an index: to compare two indexes of millions of texts would cost a Python
+    # object a text
+    largest = (
+        counts[(counts >= max(counts.nlargest(CAUSES).min(), 1)).to_numpy()]
+        if len(counts)
+        else counts
+    )
     table = pd.DataFrame({"key": largest.index.astype("str"), "rows": largest.to_numpy()})
     table = table.sort_values(["rows", "key"], ascending=[False, True]).head(CAUSES)
-    return tuple(f"{key}: {plural(rows, noun, nouns)}" for key, rows in table.itertuples(index=False))
+    return tuple(
+        f"{key}: {plural(rows, noun, nouns)}" for key, rows in table.itertuples(index=False)
+    )

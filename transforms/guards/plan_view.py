@@ -19,7 +19,20 @@ from transforms.arrow.codes import to_plain
 from transforms.desired.payload import read_times
 from transforms.diff.changes import SENT
 
-ASKED = ("seq", "source_id", "source", "location_id", "action", "reason", "name", "starts_at", "ends_at", "fields_json", "after", "guests")
+ASKED = (
+    "seq",
+    "source_id",
+    "source",
+    "location_id",
+    "action",
+    "reason",
+    "name",
+    "starts_at",
+    "ends_at",
+    "fields_json",
+    "after",
+    "guests",
+)
 """Of a stored change what a row of `plan` is built from."""
 _KINDS = ("invited", "updated", "cancelled")
 _ARROW = {
@@ -39,7 +52,9 @@ class PlanViews:
 
     def only(self, source_ids: Collection[str]) -> PlanViews:
         """The views of some of the plan's events."""
-        return self._keep(lambda table: pc.is_in(table["source_id"], pa.array(list(source_ids), pa.string())))
+        return self._keep(
+            lambda table: pc.is_in(table["source_id"], pa.array(list(source_ids), pa.string()))
+        )
 
     def without_deletes(self) -> PlanViews:
         """The views of what goes when the plan's deletes are held back."""
@@ -54,9 +69,14 @@ def empty_views() -> PlanViews:
     return PlanViews(*(_schema(columns).empty_table() for columns in VIEWS.values()))
 
 
-def build_views(pages: Iterable[tuple[pd.DataFrame, Mapping[str, str]]], mails: pd.DataFrame, *, as_of: pd.Timestamp) -> PlanViews:
-    """The views of a plan. pages: its stored changes (ASKED) with source_id → confirmed canonical JSON of those that essentry has;
-    mails: MAIL_COLUMNS; as_of: the run's clock (UTC)."""
+def build_views(
+    pages: Iterable[tuple[pd.DataFrame, Mapping[str, str]]],
+    mails: pd.DataFrame,
+    *,
+    as_of: pd.Timestamp,
+) -> PlanViews:
+    """The views of a plan. pages: its stored changes (ASKED) with source_id → confirmed canonical
+    JSON of those that essentry has; mails: MAIL_COLUMNS; as_of: the run's clock (UTC)."""
     counts = _count_mails(mails)
     schema = _schema(VIEWS["plan"])
     tables = [schema.empty_table()]
@@ -75,12 +95,17 @@ def _schema(columns: Mapping[str, ViewColumn]) -> pa.Schema:
 def _count_mails(mails: pd.DataFrame) -> Mapping[tuple[str, str], int]:
     if mails.empty:
         return {}
-    counts: Mapping[tuple[str, str], int] = mails.groupby(["source_id", "kind"], observed=True).size().to_dict()
+    counts: Mapping[tuple[str, str], int] = (
+        mails.groupby(["source_id", "kind"], observed=True).size().to_dict()
+    )
     return counts
 
 
 def _list_rows(
-    changes: pd.DataFrame, payloads: Mapping[str, str], counts: Mapping[tuple[str, str], int], as_of: pd.Timestamp
+    changes: pd.DataFrame,
+    payloads: Mapping[str, str],
+    counts: Mapping[tuple[str, str], int],
+    as_of: pd.Timestamp,
 ) -> Iterator[dict[str, Any]]:
     """Rows of `plan`; a loop, for each holds JSON of its own."""
     facts = changes[[name for name in ASKED if name != "seq"]].astype("object")
@@ -117,7 +142,13 @@ def _list_rows(
 
 def _list_mails(mails: pd.DataFrame, plan: pa.Table) -> pa.Table:
     actions = dict(zip(plan["source_id"].to_pylist(), plan["action"].to_pylist(), strict=True))
-    address = mails["identity"].where(~mails["identity"].str.startswith("name:").astype("boolean").fillna(True).to_numpy(dtype=bool))
+    address = mails["identity"].where(
+        ~mails["identity"]
+        .str.startswith("name:")
+        .astype("boolean")
+        .fillna(True)
+        .to_numpy(dtype=bool)
+    )
     frame = mails[["source_id", "source", "kind"]].assign(
         action=mails["source_id"].map(actions),
         email=address,
@@ -125,5 +156,8 @@ def _list_mails(mails: pd.DataFrame, plan: pa.Table) -> pa.Table:
     )
     frame = frame[frame["action"].notna().to_numpy(dtype=bool)]
     schema = _schema(VIEWS["mails"])
-    columns = [pa.array(frame[field.name].astype("object").to_numpy(), field.type, from_pandas=True) for field in schema]
+    columns = [
+        pa.array(frame[field.name].astype("object").to_numpy(), field.type, from_pandas=True)
+        for field in schema
+    ]
     return pa.Table.from_arrays(columns, schema=schema)

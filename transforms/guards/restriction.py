@@ -1,4 +1,6 @@
-"""What a run is restricted to: single events, events of a guest, or a part by source, location and day. Pure."""
+"""What a run is restricted to: single events, events of a guest, or a part by source, location and
+day. Pure.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,11 @@ MANY = 50_000
 
 @dataclass(frozen=True)
 class Restriction:
-    """`events`: ids, or keys as their sources have them; `guests`: addresses or invitation ids; else sources, locations and days.
+    """`events`: ids, or keys as their sources have them; `guests`: addresses or invitation ids;
+    else sources, locations and days.
 
-    Of each kind one must hold, and all kinds. `first`, `last`: days in the zone of the report, both included.
+    Of each kind one must hold, and all kinds. `first`, `last`: days in the zone of the report, both
+    included.
     """
 
     events: Sequence[str] = ()
@@ -53,7 +57,9 @@ class Restriction:
             ("from", [self.first] if self.first else []),
             ("to", [self.last] if self.last else []),
         ]
-        return ", ".join(f"{kind} {mask_text(str(value))}" for kind, values in kinds for value in values)
+        return ", ".join(
+            f"{kind} {mask_text(str(value))}" for kind, values in kinds for value in values
+        )
 
 
 def read_restriction(
@@ -76,11 +82,18 @@ def read_restriction(
     )
     for option, texts in (("--event", found.events), ("--guest", found.guests)):
         if "" in texts:
-            raise ConfigurationError(f"{option} is empty: write an id, as `essentry-sync show` takes it")
+            raise ConfigurationError(
+                f"{option} is empty: write an id, as `essentry-sync show` takes it"
+            )
     if found.by_id and (found.sources or found.locations or found.first or found.last):
-        raise ConfigurationError("--event and --guest choose by themselves: leave --source, --location, --from and --to out")
+        raise ConfigurationError(
+            "--event and --guest choose by themselves: leave --source, --location, "
+            "--from and --to out"
+        )
     if found.first and found.last and found.last < found.first:
-        raise ConfigurationError(f"--to {found.last} is before --from {found.first}: no day is chosen")
+        raise ConfigurationError(
+            f"--to {found.last} is before --from {found.first}: no day is chosen"
+        )
     return found
 
 
@@ -93,38 +106,67 @@ def _read_day(text: str | None, option: str) -> date | None:
         raise ConfigurationError(f"{option} {text!r} is no day: write it as 2026-11-24") from None
 
 
-def find_part(events: pd.DataFrame, restriction: Restriction, naming: Naming, timezone: str) -> Mask:
-    """True for the events of a part. events: source_id, source, location_id, starts_at (UTC), members_json.
+def find_part(
+    events: pd.DataFrame, restriction: Restriction, naming: Naming, timezone: str
+) -> Mask:
+    """True for the events of a part. events: source_id, source, location_id, starts_at (UTC),
+    members_json.
 
     A meeting of several sources is one of a source when one of its records is: it goes as a whole.
     """
     chosen = np.ones(len(events), dtype=bool)
     if restriction.sources:
         wanted = set(restriction.sources)
-        rows = events[["source_id", "source", "members_json"]].astype("object").itertuples(index=False, name=None)
-        chosen &= np.array([not wanted.isdisjoint(list_sources(key, source, text, naming)) for key, source, text in rows], dtype=np.bool_)
+        rows = (
+            events[["source_id", "source", "members_json"]]
+            .astype("object")
+            .itertuples(index=False, name=None)
+        )
+        chosen &= np.array(
+            [
+                not wanted.isdisjoint(list_sources(key, source, text, naming))
+                for key, source, text in rows
+            ],
+            dtype=np.bool_,
+        )
     if restriction.locations:
-        chosen &= events["location_id"].isin(list(restriction.locations)).to_numpy(dtype=bool, na_value=False)
+        chosen &= (
+            events["location_id"]
+            .isin(list(restriction.locations))
+            .to_numpy(dtype=bool, na_value=False)
+        )
     if restriction.first:
         begin = pd.Timestamp(restriction.first).tz_localize(timezone).tz_convert("UTC")
         chosen &= (events["starts_at"] >= begin).to_numpy(dtype=bool, na_value=False)
     if restriction.last:
-        end = pd.Timestamp(restriction.last + timedelta(days=1)).tz_localize(timezone).tz_convert("UTC")
+        end = (
+            pd.Timestamp(restriction.last + timedelta(days=1))
+            .tz_localize(timezone)
+            .tz_convert("UTC")
+        )
         chosen &= (events["starts_at"] < end).to_numpy(dtype=bool, na_value=False)
     return chosen
 
 
 def find_near(text: str, ids: Collection[str]) -> list[str]:
-    """Up to three ids that are spelled nearly like this one, or whose key is; none where there are very many."""
+    """Up to three ids that are spelled nearly like this one, or whose key is; none where there are
+    very many.
+    """
     if len(ids) > MANY:
         return []
     keys = {source_id.partition("-")[2]: source_id for source_id in ids}
-    found = get_close_matches(text, list(ids), 3) + [keys[key] for key in get_close_matches(text, list(keys), 3)]
+    found = get_close_matches(text, list(ids), 3) + [
+        keys[key] for key in get_close_matches(text, list(keys), 3)
+    ]
     return list(dict.fromkeys(found))[:3]
 
 
 def list_involved(changes: pd.DataFrame, naming: Naming) -> set[str]:
     """The sources of every record of these changes."""
     rows = changes[["source_id", "source", "members_json"]]
-    plain = rows.assign(source=to_texts(rows["source"])).astype("object").itertuples(index=False, name=None)
+    plain = (
+        rows.assign(source=to_texts(rows["source"]))
+        .astype("object")
+        .itertuples(index=False, name=None)
+    )
     return {name for key, source, text in plain for name in list_sources(key, source, text, naming)}

@@ -1,7 +1,9 @@
-"""People who look like colleagues, or like somebody else's company: hosts from outside, and crowds of one domain among the invited. Pure.
+"""People who look like colleagues, or like somebody else's company: hosts from outside, and crowds
+of one domain among the invited. Pure.
 
-`internal_domains` decides who is an employee. When it lacks a domain, or has a typing mistake, employees are invited to their own meetings: what
-is seen then is a host whose domain is not in it, guests of a host's domain, or very many people of a domain that was never invited.
+`internal_domains` decides who is an employee. When it lacks a domain, or has a typing mistake,
+employees are invited to their own meetings: what is seen then is a host whose domain is not in it,
+guests of a host's domain, or very many people of a domain that was never invited.
 """
 
 from __future__ import annotations
@@ -29,16 +31,22 @@ SEEN = 5
 
 @dataclass(frozen=True)
 class Precedents:
-    """What essentry holds already. `hosts`, `guests`: domain → events of such a host, or with such a guest, counted up to `most`."""
+    """What essentry holds already. `hosts`, `guests`: domain → events of such a host, or with such
+    a guest, counted up to `most`.
+    """
 
     hosts: Callable[[str, int], int]
     guests: Callable[[str, int], int]
 
 
 def count_hosts(diff: Diff, events: pd.DataFrame) -> pd.DataFrame:
-    """HOST_COLUMNS of the events that are due in a part, a row a source and domain; `changed`: how many of its events are created or updated."""
+    """HOST_COLUMNS of the events that are due in a part, a row a source and domain; `changed`: how
+    many of its events are created or updated.
+    """
     sent = diff.changes.loc[diff.changes["action"].isin(["create", "update"]), "source_id"]
-    hosts = events[["source", "host_email"]].assign(changed=is_among(events["source_id"], sent).astype(np.int64))
+    hosts = events[["source", "host_email"]].assign(
+        changed=is_among(events["source_id"], sent).astype(np.int64)
+    )
     by_host = hosts.groupby(["source", "host_email"], observed=True)["changed"].sum().reset_index()
     return _sum_up(by_host.assign(domain=_domains(by_host["host_email"]))[HOST_COLUMNS])
 
@@ -46,7 +54,11 @@ def count_hosts(diff: Diff, events: pd.DataFrame) -> pd.DataFrame:
 def unite_hosts(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """HOST_COLUMNS of a whole night."""
     frames = [part for part in parts if len(part)]
-    return _sum_up(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame(columns=HOST_COLUMNS)
+    return (
+        _sum_up(pd.concat(frames, ignore_index=True))
+        if frames
+        else pd.DataFrame(columns=HOST_COLUMNS)
+    )
 
 
 def _sum_up(hosts: pd.DataFrame) -> pd.DataFrame:
@@ -58,13 +70,23 @@ def _domains(addresses: pd.Series) -> pd.Series:
 
 
 def find_strangers(
-    diff: Diff, earlier: Diff | None, hosts: pd.DataFrame, config: Config, precedents: Precedents, *, first_run: bool = False
+    diff: Diff,
+    earlier: Diff | None,
+    hosts: pd.DataFrame,
+    config: Config,
+    precedents: Precedents,
+    *,
+    first_run: bool = False,
 ) -> list[Finding]:
     """The guards on hosts from outside and on crowds of one domain.
 
-    earlier: what was sent in the hours that limits look back. hosts: of the whole night, `unite_hosts`; with no rows, guests alone are judged.
+    earlier: what was sent in the hours that limits look back. hosts: of the whole night,
+    `unite_hosts`; with no rows, guests alone are judged.
     """
-    return [*_check_hosts(hosts, config, precedents), *_check_crowds(diff, earlier, hosts, config, precedents, first_run=first_run)]
+    return [
+        *_check_hosts(hosts, config, precedents),
+        *_check_crowds(diff, earlier, hosts, config, precedents, first_run=first_run),
+    ]
 
 
 def _check_hosts(hosts: pd.DataFrame, config: Config, precedents: Precedents) -> list[Finding]:
@@ -74,16 +96,36 @@ def _check_hosts(hosts: pd.DataFrame, config: Config, precedents: Precedents) ->
         if not inside:
             continue
         rows = pick_rows(rows, ~people.are_of_domains("x@" + rows["domain"], inside))
-        new = [(row.domain, int(row.changed)) for row in rows.itertuples(index=False) if not precedents.hosts(row.domain, 1)]
-        text = "events have a host outside internal_domains, of a domain that never had one: its people count as guests"
+        new = [
+            (row.domain, int(row.changed))
+            for row in rows.itertuples(index=False)
+            if not precedents.hosts(row.domain, 1)
+        ]
+        text = (
+            "events have a host outside internal_domains, of a domain that never had one: "
+            "its people count as guests"
+        )
         count = sum(number for _, number in new)
         named = partial(_name_domains, new, "event", "events")
-        findings += find_over("max_outside_hosts", f"source {source}", count, config.guards.max_outside_hosts, text, causes=named)
+        findings += find_over(
+            "max_outside_hosts",
+            f"source {source}",
+            count,
+            config.guards.max_outside_hosts,
+            text,
+            causes=named,
+        )
     return findings
 
 
 def _check_crowds(
-    diff: Diff, earlier: Diff | None, hosts: pd.DataFrame, config: Config, precedents: Precedents, *, first_run: bool
+    diff: Diff,
+    earlier: Diff | None,
+    hosts: pd.DataFrame,
+    config: Config,
+    precedents: Precedents,
+    *,
+    first_run: bool,
 ) -> list[Finding]:
     guards = config.guards
     crowds = _count_invited(diff)
@@ -95,7 +137,8 @@ def _check_crowds(
     for source, rows in crowds.groupby("source"):
         known = before[before["source"] == source]
         sure, new = [], []
-        for domain, mine in rows.groupby("domain"):  # as many as there are domains among tonight's guests
+        # as many as there are domains among tonight's guests
+        for domain, mine in rows.groupby("domain"):
             old = known[known["domain"] == domain]
             people_of = len({*mine["identity"], *old["identity"]})
             if (source, domain) in of_hosts and config.sources[str(source)].guests != "all":
@@ -103,22 +146,38 @@ def _check_crowds(
                     sent = old["source_id"].nunique()
                     seen = precedents.guests(str(domain), SEEN + sent) - sent
                     sure += [(str(domain), people_of)] if seen < SEEN else []
-            elif people_of > guards.max_new_domain_guests and not first_run and precedents.guests(str(domain), SEEN) < SEEN:
+            elif (
+                people_of > guards.max_new_domain_guests
+                and not first_run
+                and precedents.guests(str(domain), SEEN) < SEEN
+            ):
                 new.append((str(domain), people_of))
-        text = "people of a host's own domain would be invited as guests: internal_domains seems to lack it"
-        findings += _tell("max_host_domain_guests", str(source), sure, guards.max_host_domain_guests, text)
         text = (
-            "people of one domain would be invited of which hardly anybody was before: see that internal_domains has every domain of yours"
+            "people of a host's own domain would be invited as guests: "
+            "internal_domains seems to lack it"
         )
-        findings += _tell("max_new_domain_guests", str(source), new, guards.max_new_domain_guests, text)
+        findings += _tell(
+            "max_host_domain_guests", str(source), sure, guards.max_host_domain_guests, text
+        )
+        text = (
+            "people of one domain would be invited of which hardly anybody was before: "
+            "see that internal_domains has every domain of yours"
+        )
+        findings += _tell(
+            "max_new_domain_guests", str(source), new, guards.max_new_domain_guests, text
+        )
     return findings
 
 
-def _tell(guard: str, source: str, crowds: list[tuple[str, int]], limit: int, text: str) -> list[Finding]:
+def _tell(
+    guard: str, source: str, crowds: list[tuple[str, int]], limit: int, text: str
+) -> list[Finding]:
     if not crowds:
         return []
     named = partial(_name_domains, crowds, "person", "people")
-    return find_over(guard, f"source {source}", max(count for _, count in crowds), limit, text, causes=named)
+    return find_over(
+        guard, f"source {source}", max(count for _, count in crowds), limit, text, causes=named
+    )
 
 
 def _name_domains(counts: list[tuple[str, int]], noun: str, nouns: str) -> list[str]:
@@ -132,6 +191,12 @@ def _count_invited(diff: Diff) -> pd.DataFrame:
     invited = diff.mails[(diff.mails["kind"] == "invited").to_numpy(dtype=bool)]
     identity = to_texts(invited["identity"])
     named = identity.str.startswith("name:").to_numpy(dtype=bool, na_value=False)
-    frame = pd.DataFrame({"source": to_texts(invited["source"]), "source_id": to_texts(invited["source_id"]), "identity": identity})
+    frame = pd.DataFrame(
+        {
+            "source": to_texts(invited["source"]),
+            "source_id": to_texts(invited["source_id"]),
+            "identity": identity,
+        }
+    )
     frame = pick_rows(frame, ~named)
     return frame.assign(domain=_domains(frame["identity"]))

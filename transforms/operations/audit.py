@@ -1,8 +1,9 @@
 """What essentry lists, compared with what it confirmed, a window at a time. Pure.
 
-The list names no sourceId, so an event is recognised by its location, its start, its guests and its title, and an
-invitation by the guest's address, or by the name where there is none. Where two readings are possible nothing is
-guessed: it is counted as ambiguous. An event that is not where it should be and turns up elsewhere is moved, not lost.
+The list names no sourceId, so an event is recognised by its location, its start, its guests and its
+title, and an invitation by the guest's address, or by the name where there is none. Where two
+readings are possible nothing is guessed: it is counted as ambiguous. An event that is not where it
+should be and turns up elsewhere is moved, not lost.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ NOT_COMPARED = "description, and a guest's company and language"
 
 @dataclass(frozen=True)
 class Finding:
-    """`item`: the invitation's id, or empty for the event; `fields`: what differs, in words; `guests`: of the event, as confirmed."""
+    """`item`: the invitation's id, or empty for the event; `fields`: what differs, in words;
+    `guests`: of the event, as confirmed.
+    """
 
     kind: Kind
     source_id: str
@@ -67,7 +70,9 @@ class _Event:
 
 @dataclass(frozen=True)
 class _Trace:
-    """An unexplained event of the list, small enough to be kept until all is read: no person can be read from it."""
+    """An unexplained event of the list, small enough to be kept until all is read: no person can be
+    read from it.
+    """
 
     location: int
     start: datetime
@@ -81,7 +86,8 @@ class _Trace:
 class Audit:
     """Feed it every window with `compare`, then `settle`.
 
-    unknown: invitations by location that nothing of ours explains. ambiguous: of ours that cannot be told apart.
+    unknown: invitations by location that nothing of ours explains. ambiguous: of ours that cannot
+    be told apart.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -100,9 +106,11 @@ class Audit:
         *,
         opaque: Iterable[datetime] = (),
     ) -> None:
-        """A window of one location. payloads: confirmed events that start in it. listed: its invitations, as essentry answers them.
+        """A window of one location. payloads: confirmed events that start in it. listed: its
+        invitations, as essentry answers them.
 
-        opaque: starts of events of ours that cannot be compared; each explains one listed event that is otherwise unknown.
+        opaque: starts of events of ours that cannot be compared; each explains one listed event
+        that is otherwise unknown.
         """
         ours: dict[datetime, list[_Event]] = defaultdict(list)
         theirs: dict[datetime, list[_Event]] = defaultdict(list)
@@ -146,19 +154,36 @@ class Audit:
                 self.ambiguous_events += len(events)
                 continue
             (event,), trace = events, self._traces[place]
-            pairs = {"location": (event.location, trace.location), "start": (event.start, trace.start), "end": (event.end, trace.end)}
-            self._find(event, "different", fields=", ".join(name for name, (ours, theirs) in pairs.items() if ours != theirs))
+            pairs = {
+                "location": (event.location, trace.location),
+                "start": (event.start, trace.start),
+                "end": (event.end, trace.end),
+            }
+            self._find(
+                event,
+                "different",
+                fields=", ".join(name for name, (ours, theirs) in pairs.items() if ours != theirs),
+            )
             self.unknown[trace.location] -= trace.guests
         self._lost, self._traces = [], []
         self.unknown = +self.unknown
 
     def _find(self, event: _Event, kind: Kind, *, item: str = "", fields: str = "") -> None:
-        self.findings.append(Finding(kind, event.name, item, event.location, event.start, len(event.guests), fields))
+        self.findings.append(
+            Finding(kind, event.name, item, event.location, event.start, len(event.guests), fields)
+        )
 
     def _compare_event(self, event: _Event, other: _Event) -> None:
-        facts = {"title": event.title != other.title, "end": event.end is not None and event.end != other.end}
+        facts = {
+            "title": event.title != other.title,
+            "end": event.end is not None and event.end != other.end,
+        }
         if any(facts.values()):
-            self._find(event, "different", fields=", ".join(name for name, differs in facts.items() if differs))
+            self._find(
+                event,
+                "different",
+                fields=", ".join(name for name, differs in facts.items() if differs),
+            )
         missing, strangers = self._compare_guests(event, other)
         named = Counter(guest.name for guest in missing), Counter(guest.name for guest in strangers)
         for guest in missing:
@@ -170,7 +195,9 @@ class Audit:
         self.unknown[other.location] += len(strangers)
 
     def _compare_guests(self, event: _Event, other: _Event) -> tuple[list[_Guest], list[_Guest]]:
-        """The guests of ours who are not there, and those who are there and not of ours; several may share an address."""
+        """The guests of ours who are not there, and those who are there and not of ours; several
+        may share an address.
+        """
         missing: list[_Guest] = []
         strangers: list[_Guest] = []
         pools: dict[str, tuple[list[_Guest], list[_Guest]]] = defaultdict(lambda: ([], []))
@@ -200,8 +227,12 @@ class Audit:
         return missing, strangers
 
 
-def _pair_events(ours: Sequence[_Event], theirs: Sequence[_Event]) -> tuple[list[tuple[_Event, _Event]], list[_Event], list[_Event], int]:
-    """Events of one place and start: pairs, ours that are not there, those that are there besides, and how many cannot be told apart."""
+def _pair_events(
+    ours: Sequence[_Event], theirs: Sequence[_Event]
+) -> tuple[list[tuple[_Event, _Event]], list[_Event], list[_Event], int]:
+    """Events of one place and start: pairs, ours that are not there, those that are there besides,
+    and how many cannot be told apart.
+    """
     pairs: list[tuple[_Event, _Event]] = []
     unclear = 0
     mine, its = list(ours), list(theirs)
@@ -211,10 +242,21 @@ def _pair_events(ours: Sequence[_Event], theirs: Sequence[_Event]) -> tuple[list
         if best is None:
             break
         alike = [(event, other) for score, event, other in scores if score == best]
-        events = _distinct([event for event, _ in alike if any(other is alike[0][1] for e, other in alike if e is event)])
+        events = _distinct(
+            [
+                event
+                for event, _ in alike
+                if any(other is alike[0][1] for e, other in alike if e is event)
+            ]
+        )
         others = _distinct([other for event, other in alike if any(event is e for e in events)])
-        same_ours, same_theirs = len({e.content for e in events}) == 1, len({o.content for o in others}) == 1
-        if (len(events) == len(others) and (same_ours or same_theirs)) or (len(events) < len(others) and same_theirs):
+        same_ours, same_theirs = (
+            len({e.content for e in events}) == 1,
+            len({o.content for o in others}) == 1,
+        )
+        if (len(events) == len(others) and (same_ours or same_theirs)) or (
+            len(events) < len(others) and same_theirs
+        ):
             pairs += zip(events, others, strict=False)
             others = others[: len(events)]
         else:
@@ -235,7 +277,11 @@ def _score(event: _Event, other: _Event) -> tuple[bool, float, bool] | None:
     common = (event.people & other.people).total()
     if not common:
         return None
-    return event.title == other.title, common / (event.people | other.people).total(), event.end == other.end
+    return (
+        event.title == other.title,
+        common / (event.people | other.people).total(),
+        event.end == other.end,
+    )
 
 
 def _distinct(events: Sequence[_Event]) -> list[_Event]:
@@ -243,10 +289,20 @@ def _distinct(events: Sequence[_Event]) -> list[_Event]:
 
 
 def _read_payload(payload: Mapping[str, Any]) -> _Event:
-    guests = tuple(_Guest(guest["sourceId"], _who(guest), _name(guest)) for guest in payload.get("invitations", []))
+    guests = tuple(
+        _Guest(guest["sourceId"], _who(guest), _name(guest))
+        for guest in payload.get("invitations", [])
+    )
     start, end = _instant(payload["startsAt"]), _instant(payload.get("endsAt"))
     assert start is not None  # noqa: S101  what is without a start is opaque
-    return _Event(payload["sourceId"], int(payload["locationId"]), start, end, _plain(payload.get("name")), guests)
+    return _Event(
+        payload["sourceId"],
+        int(payload["locationId"]),
+        start,
+        end,
+        _plain(payload.get("name")),
+        guests,
+    )
 
 
 def _group(listed: Iterable[Mapping[str, Any]]) -> list[_Event]:
@@ -254,18 +310,33 @@ def _group(listed: Iterable[Mapping[str, Any]]) -> list[_Event]:
     groups: dict[str, tuple[Mapping[str, Any], list[_Guest]]] = {}
     for row in listed:
         event, contact = row["event"], row.get("contact") or {}
-        name = str(event.get("id") or f"{event['startsAt']} {event.get('endsAt')} {event.get('name')}")
-        groups.setdefault(name, (event, []))[1].append(_Guest(str(row.get("id")), _who(contact), _name(contact)))
+        name = str(
+            event.get("id") or f"{event['startsAt']} {event.get('endsAt')} {event.get('name')}"
+        )
+        groups.setdefault(name, (event, []))[1].append(
+            _Guest(str(row.get("id")), _who(contact), _name(contact))
+        )
     found = []
     for name, (event, guests) in groups.items():
         start, end = _instant(event["startsAt"]), _instant(event.get("endsAt"))
         assert start is not None  # noqa: S101  the reader has seen it
-        found.append(_Event(name, int(event["locationId"]), start, end, _plain(event.get("name")), tuple(guests)))
+        found.append(
+            _Event(
+                name, int(event["locationId"]), start, end, _plain(event.get("name")), tuple(guests)
+            )
+        )
     return found
 
 
 def _trace(event: _Event) -> _Trace:
-    return _Trace(event.location, event.start, event.end, _digest(event.title), frozenset(map(_digest, event.people)), len(event.guests))
+    return _Trace(
+        event.location,
+        event.start,
+        event.end,
+        _digest(event.title),
+        frozenset(map(_digest, event.people)),
+        len(event.guests),
+    )
 
 
 def _digest(text: str) -> bytes:

@@ -1,4 +1,6 @@
-"""Check-ins as essentry answers them → rows that may be kept, and the event that each belongs to. Pure."""
+"""Check-ins as essentry answers them → rows that may be kept, and the event that each belongs to.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,13 @@ from transforms.naming.ids import parse_invitation_id
 from transforms.naming.naming import Naming
 
 NEAR = timedelta(days=2)
-"""So far from an invitation's start, or an arrival, may its event be looked for when the id does not name it."""
+"""So far from an invitation's start, or an arrival, may its event be looked for when the id does
+not name it.
+"""
 
 _FIELDS = {
-    "id": "checkin_id", "state": "state", "email": "email", "firstName": "first_name", "lastName": "last_name",
+    "id": "checkin_id", "state": "state", "email": "email", "firstName": "first_name",
+    "lastName": "last_name",
     "companyName": "company_name", "arrivedAt": "arrived_at", "leftAt": "left_at",
 }  # fmt: skip
 _OF_INVITATION = {"sourceId": "invitation_id", "startsAt": "starts_at", "endsAt": "ends_at"}
@@ -32,7 +37,8 @@ _INSTANTS = ("arrived_at", "left_at", "starts_at", "ends_at")
 def read_check_ins(answered: Sequence[Any]) -> tuple[pd.DataFrame, int]:
     """The columns of `CheckIns`, a row a check-in, and how many could not be read whole.
 
-    One without an id is left out; of an instant that is none, the rest of its row is kept. Both are counted.
+    One without an id is left out; of an instant that is none, the rest of its row is kept. Both are
+    counted.
     """
     rows: list[dict[str, Any]] = []
     unreadable = 0
@@ -48,7 +54,9 @@ def read_check_ins(answered: Sequence[Any]) -> tuple[pd.DataFrame, int]:
         unreadable += not whole
         rows.append(row)
     columns = {*_FIELDS.values(), *_OF_INVITATION.values(), *(name for row in rows for name in row)}
-    frame = pd.DataFrame({name: _type(name, [row.get(name) for row in rows]) for name in sorted(columns)})
+    frame = pd.DataFrame(
+        {name: _type(name, [row.get(name) for row in rows]) for name in sorted(columns)}
+    )
     return CheckIns.validate(frame), unreadable
 
 
@@ -57,12 +65,20 @@ def _flatten(answer: Any) -> dict[str, Any] | None:
     if not isinstance(answer, Mapping):
         return None
     key = answer.get("id")
-    if isinstance(key, bool) or not isinstance(key, int | str) or not 1 <= len(str(key).strip()) <= 255:
+    if (
+        isinstance(key, bool)
+        or not isinstance(key, int | str)
+        or not 1 <= len(str(key).strip()) <= 255
+    ):
         return None
     row = {_FIELDS.get(name, f"essentry.{name}"): value for name, value in answer.items()}
     legitimation = answer.get("legitimation")
     if isinstance(legitimation, Mapping):
-        row |= {_OF_INVITATION[name]: value for name, value in legitimation.items() if name in _OF_INVITATION}
+        row |= {
+            _OF_INVITATION[name]: value
+            for name, value in legitimation.items()
+            if name in _OF_INVITATION
+        }
     return row
 
 
@@ -105,7 +121,9 @@ def read_guest_ids(payload: str | None) -> set[str]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An event that an invitation may be of. `listed`: whether it is on the event's confirmed list."""
+    """An event that an invitation may be of. `listed`: whether it is on the event's confirmed
+    list.
+    """
 
     source_id: str
     active: bool
@@ -113,8 +131,11 @@ class Candidate:
     starts_at: datetime | None
 
 
-def name_event(invitation_id: str, naming: Naming, built: Mapping[str, str], *, shared: bool) -> str | None:
-    """The sourceId of the event whose id stands in that of the invitation; None where it has none, or cannot be read back.
+def name_event(
+    invitation_id: str, naming: Naming, built: Mapping[str, str], *, shared: bool
+) -> str | None:
+    """The sourceId of the event whose id stands in that of the invitation; None where it has none,
+    or cannot be read back.
 
     built: id that was taken over → the id that this configuration builds.
     """
@@ -128,13 +149,19 @@ def name_event(invitation_id: str, naming: Naming, built: Mapping[str, str], *, 
 
 
 def choose_event(found: Iterable[Candidate], starts_at: datetime | None) -> tuple[str | None, bool]:
-    """The event that a check-in belongs to, and whether there was one at all: (None, True) says that several are as near.
+    """The event that a check-in belongs to, and whether there was one at all: (None, True) says
+    that several are as near.
 
-    An event that has the invitation on its list comes before one that only the id names, an active one before an ended or cancelled
-    one, and one that starts when the invitation says before others.
+    An event that has the invitation on its list comes before one that only the id names, an active
+    one before an ended or cancelled one, and one that starts when the invitation says before
+    others.
     """
     best: list[Candidate] = []
-    for rank in (lambda c: c.listed, lambda c: c.starts_at is not None and c.starts_at == starts_at, lambda c: c.active):
+    for rank in (
+        lambda c: c.listed,
+        lambda c: c.starts_at is not None and c.starts_at == starts_at,
+        lambda c: c.active,
+    ):
         best = best or list(found)
         best = [c for c in best if rank(c)] or best
     names = {c.source_id for c in best}

@@ -14,14 +14,28 @@ from transforms.desired.payload import list_guests
 from transforms.naming.ids import parse_invitation_id
 from transforms.naming.naming import Naming
 
-MANIFEST_COLUMNS = ["file", "invitation_id", "event_id", "source", "source_event_id", "guest_id", "starts_at", "ends_at", "location_id"]
+MANIFEST_COLUMNS = [
+    "file",
+    "invitation_id",
+    "event_id",
+    "source",
+    "source_event_id",
+    "guest_id",
+    "starts_at",
+    "ends_at",
+    "location_id",
+]
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]{1,120}")
-_RESERVED = re.compile(r"(?:\..*|con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|\.+|.*\.", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"(?:\..*|con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|\.+|.*\.", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`codes`: MANIFEST_COLUMNS without `file`, a row an invitation. `refused`: event or invitation asked for → why it has no code."""
+    """`codes`: MANIFEST_COLUMNS without `file`, a row an invitation. `refused`: event or invitation
+    asked for → why it has no code.
+    """
 
     codes: pd.DataFrame
     refused: Mapping[str, str]
@@ -39,8 +53,9 @@ def choose_codes(
 ) -> Choice:
     """The invitations that essentry has confirmed, of events that are not over.
 
-    snapshot: source_id, source, location_id, starts_at, ends_at, state. payloads: confirmed canonical JSON of them. unanswered: events with a
-    request whose outcome is not known, and so nor what their guests hold. asked: ids of events and invitations; none asks for all.
+    snapshot: source_id, source, location_id, starts_at, ends_at, state. payloads: confirmed
+    canonical JSON of them. unanswered: events with a request whose outcome is not known, and so nor
+    what their guests hold. asked: ids of events and invitations; none asks for all.
     """
     rows: list[dict] = []
     built = {adopted: own for own, adopted in naming.guests.items()}
@@ -58,11 +73,18 @@ def choose_codes(
             why = "the event has no guest"
         if why is not None:
             refused |= dict.fromkeys(named, why)
-            if not wanted and event["state"] == "active" and key in unanswered and not event["ends_at"] <= as_of:
+            if (
+                not wanted
+                and event["state"] == "active"
+                and key in unanswered
+                and not event["ends_at"] <= as_of
+            ):
                 refused[key] = why
             continue
         rows += [_describe(event, guest, naming, built, shared=shared) for guest in sorted(chosen)]
-    refused |= dict.fromkeys(sorted(wanted - found), "essentry has confirmed no such event or invitation")
+    refused |= dict.fromkeys(
+        sorted(wanted - found), "essentry has confirmed no such event or invitation"
+    )
     return Choice(pd.DataFrame(rows, columns=MANIFEST_COLUMNS[1:]), refused)
 
 
@@ -76,8 +98,12 @@ def _refuse(event: Mapping, unanswered: bool, as_of: pd.Timestamp) -> str | None
     return None
 
 
-def _describe(event: Mapping, invitation_id: str, naming: Naming, built: Mapping[str, str], *, shared: bool) -> dict:
-    """One invitation without a person in it: a name and an address are the source's to join, by its own keys."""
+def _describe(
+    event: Mapping, invitation_id: str, naming: Naming, built: Mapping[str, str], *, shared: bool
+) -> dict:
+    """One invitation without a person in it: a name and an address are the source's to join, by its
+    own keys.
+    """
     source_event_id: str | None
     try:
         source_event_id = naming.read_event(event["source_id"]).event
@@ -100,14 +126,19 @@ def _describe(event: Mapping, invitation_id: str, naming: Naming, built: Mapping
 
 
 def name_files(invitation_ids: Sequence[str], suffix: str) -> list[str]:
-    """A file name an invitation, the same every time: its id where every file system takes that, else a digest of it.
+    """A file name an invitation, the same every time: its id where every file system takes that,
+    else a digest of it.
 
-    Two ids that differ in capitals alone get two names on a file system that does not tell them apart.
+    Two ids that differ in capitals alone get two names on a file system that does not tell them
+    apart.
     """
     folded: dict[str, int] = {}
     for key in set(invitation_ids):
         folded[key.casefold()] = folded.get(key.casefold(), 0) + 1
-    return [(key if _is_plain(key) and folded[key.casefold()] == 1 else _digest(key)) + suffix for key in invitation_ids]
+    return [
+        (key if _is_plain(key) and folded[key.casefold()] == 1 else _digest(key)) + suffix
+        for key in invitation_ids
+    ]
 
 
 def _is_plain(key: str) -> bool:

@@ -1,6 +1,8 @@
-"""Take people out of what is remembered: one guest by address, or everybody after a time. Ids and fingerprints stay. Pure.
+"""Take people out of what is remembered: one guest by address, or everybody after a time. Ids and
+fingerprints stay. Pure.
 
-An invitation's sourceId is what the next diff needs of a guest; it names a person only where the source's own guest key does.
+An invitation's sourceId is what the next diff needs of a guest; it names a person only where the
+source's own guest key does.
 """
 
 from __future__ import annotations
@@ -16,10 +18,15 @@ _SHORTEST = 3
 
 
 def find_names(value: Any, address: str) -> set[str]:
-    """First and last names, together and the last alone, of every guest with this address in parsed JSON."""
+    """First and last names, together and the last alone, of every guest with this address in parsed
+    JSON.
+    """
     names: set[str] = set()
     for guest in _guests(value, address):
-        first, last = str(guest.get("firstName", "")).strip(), str(guest.get("lastName", "")).strip()
+        first, last = (
+            str(guest.get("firstName", "")).strip(),
+            str(guest.get("lastName", "")).strip(),
+        )
         names |= {f"{first} {last}".strip(), f"{last} {first}".strip(), last}
     return {name for name in names if len(name) >= _SHORTEST}
 
@@ -40,14 +47,19 @@ def _is_guest(value: Mapping[str, Any], address: str) -> bool:
 
 
 def forget_guest(value: Any, address: str, names: Iterable[str]) -> Any:
-    """Parsed JSON without the guest: of the guest only the id stays, and texts lose the address and the names.
+    """Parsed JSON without the guest: of the guest only the id stays, and texts lose the address and
+    the names.
 
-    address: lower case. names: of `find_names`. A host or booker with this address stays: that is an employee, and no guest.
+    address: lower case. names: of `find_names`. A host or booker with this address stays: that is
+    an employee, and no guest.
     """
     if isinstance(value, dict):
         if _is_guest(value, address):
             return {"sourceId": value["sourceId"]}
-        return {key: item if key == "sourceId" else forget_guest(item, address, names) for key, item in value.items()}
+        return {
+            key: item if key == "sourceId" else forget_guest(item, address, names)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [forget_guest(item, address, names) for item in value]
     return forget_words(value, address, names) if isinstance(value, str) else value
@@ -66,8 +78,12 @@ def find_names_in_texts(texts: Iterable[str | None], address: str) -> set[str]:
     return set().union(*(find_names(_parse(text), address) for text in texts if text))
 
 
-def forget_in_texts(texts: Mapping[str, str | None], address: str, names: Iterable[str]) -> dict[str, str | None]:
-    """Texts of one event (JSON objects and lists, or plain words) without the guest; only those that change."""
+def forget_in_texts(
+    texts: Mapping[str, str | None], address: str, names: Iterable[str]
+) -> dict[str, str | None]:
+    """Texts of one event (JSON objects and lists, or plain words) without the guest; only those
+    that change.
+    """
     changed: dict[str, str | None] = {}
     for key, text in texts.items():
         value = _parse(text) if text else text

@@ -1,7 +1,8 @@
 """What essentry holds that no event of the snapshot explains. Pure.
 
-essentry's list of invitations names no sourceId, so an invitation is recognised by its location, its start and who the guest is. What is left
-over may be an orphan of a lost state, or somebody whom reception invited by hand: a person decides.
+essentry's list of invitations names no sourceId, so an invitation is recognised by its location,
+its start and who the guest is. What is left over may be an orphan of a lost state, or somebody whom
+reception invited by hand: a person decides.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ Key = tuple[int, datetime, str]
 
 
 def find_left_over(
-    listed: Iterable[Mapping[str, Any]], payloads: Iterable[str], *, places: Mapping[str, tuple[int, datetime]] | None = None
+    listed: Iterable[Mapping[str, Any]],
+    payloads: Iterable[str],
+    *,
+    places: Mapping[str, tuple[int, datetime]] | None = None,
 ) -> list[dict[str, Any]]:
     """Invitations without an explanation, by location and start.
 
-    listed: invitations as `GET /locations/{id}/invitations` answers them. payloads: canonical JSON of what is confirmed. An invitation explains one
-    listed one: a guest who was invited twice to a meeting is left over once. places: location and start by sourceId, of events whose payload does
-    not say them: of what was taken over from another integration only ids are known, so each explains one invitation there, whoever that is.
+    listed: invitations as `GET /locations/{id}/invitations` answers them. payloads: canonical JSON
+    of what is confirmed. An invitation explains one listed one: a guest who was invited twice to a
+    meeting is left over once. places: location and start by sourceId, of events whose payload does
+    not say them: of what was taken over from another integration only ids are known, so each
+    explains one invitation there, whoever that is.
     """
     explained: Counter[Key] = Counter()
     for text in payloads:
@@ -44,7 +50,9 @@ def find_left_over(
         if explained[key] or explained[unnamed]:
             explained[key if explained[key] else unnamed] -= 1
             continue
-        guest = mask_address(contact["email"]) if contact.get("email") else mask_name(_name(contact))
+        guest = (
+            mask_address(contact["email"]) if contact.get("email") else mask_name(_name(contact))
+        )
         left.append(
             {
                 "location_id": key[0],

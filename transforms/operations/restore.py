@@ -6,31 +6,50 @@ import orjson
 import pandas as pd
 
 TOUCHED_COLUMNS = [
-    "source_id", "source", "action", "reason", "starts_at", "ends_at", "name", "location_id", "guests", "state", "guest_ids",
+    "source_id", "source", "action", "reason", "starts_at", "ends_at", "name", "location_id",
+    "guests", "state", "guest_ids",
 ]  # fmt: skip
 APPLIED = ("confirmed", "unknown", "sending")
 """States of a change that essentry may have applied."""
 
 
 def find_touched(changes: pd.DataFrame) -> pd.DataFrame:
-    """The last change of each event that essentry may have applied, with the ids of all guests that any of them may have brought.
+    """The last change of each event that essentry may have applied, with the ids of all guests that
+    any of them may have brought.
 
-    changes: TOUCHED_COLUMNS of runs one after the other; starts_at and ends_at in any zone, `guest_ids` a JSON list.
+    changes: TOUCHED_COLUMNS of runs one after the other; starts_at and ends_at in any zone,
+    `guest_ids` a JSON list.
     """
-    rows = changes[changes["state"].isin(APPLIED) & (changes["action"] != "expire")].reset_index(drop=True)
+    rows = changes[changes["state"].isin(APPLIED) & (changes["action"] != "expire")].reset_index(
+        drop=True
+    )
     if rows.empty:
         return pd.DataFrame(columns=TOUCHED_COLUMNS)
     guests: dict[str, set[str]] = {}
-    for source_id, text in zip(rows["source_id"], rows["guest_ids"], strict=True):  # a few nights of changes
+    # a few nights of changes
+    for source_id, text in zip(rows["source_id"], rows["guest_ids"], strict=True):
         guests.setdefault(source_id, set()).update(orjson.loads(text))
     last = rows.drop_duplicates("source_id", keep="last").reset_index(drop=True)
     ids = [orjson.dumps(sorted(guests[source_id])).decode() for source_id in last["source_id"]]
-    instants = {name: pd.to_datetime(last[name], utc=True).astype("datetime64[us, UTC]") for name in ("starts_at", "ends_at")}
+    instants = {
+        name: pd.to_datetime(last[name], utc=True).astype("datetime64[us, UTC]")
+        for name in ("starts_at", "ends_at")
+    }
     return last.assign(guest_ids=pd.Series(ids, index=last.index, dtype="str"), **instants)
 
 
 def mark_all(snapshot: pd.DataFrame, touched: pd.DataFrame, *, as_of: pd.Timestamp) -> pd.DataFrame:
-    """`touched` and every other event that the copy holds and that is not over, as updates whose outcome is unknown."""
-    rest = snapshot[(snapshot["state"] == "active") & ~(snapshot["ends_at"] <= as_of) & ~snapshot["source_id"].isin(touched["source_id"])]
-    rows = rest.assign(action="update", reason=None, state="unknown", guest_ids="[]")[TOUCHED_COLUMNS]
-    return pd.concat([frame for frame in (touched, rows) if len(frame)] or [touched], ignore_index=True)
+    """`touched` and every other event that the copy holds and that is not over, as updates whose
+    outcome is unknown.
+    """
+    rest = snapshot[
+        (snapshot["state"] == "active")
+        & ~(snapshot["ends_at"] <= as_of)
+        & ~snapshot["source_id"].isin(touched["source_id"])
+    ]
+    rows = rest.assign(action="update", reason=None, state="unknown", guest_ids="[]")[
+        TOUCHED_COLUMNS
+    ]
+    return pd.concat(
+        [frame for frame in (touched, rows) if len(frame)] or [touched], ignore_index=True
+    )

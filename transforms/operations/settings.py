@@ -1,4 +1,6 @@
-"""Which settings of two configurations differ, and one configuration with a single setting of the other. Pure."""
+"""Which settings of two configurations differ, and one configuration with a single setting of the
+other. Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,15 @@ from transforms.guards.policy import Question, name_questions, read_policy
 from transforms.masking import mask_text
 
 _SECTIONS = ("essentry", "window", "guards", "pilot")
-_BESIDES = ("guards.min_count", "guards.max_quarantine_share", "guards.max_shrink_share", "pilot.paused")
-"""What is no policy, and decides all the same what is held: of a source that counts as unhealthy, and by the kill switch."""
+_BESIDES = (
+    "guards.min_count",
+    "guards.max_quarantine_share",
+    "guards.max_shrink_share",
+    "pilot.paused",
+)
+"""What is no policy, and decides all the same what is held: of a source that counts as unhealthy,
+and by the kill switch.
+"""
 _ADDRESS = ("url", "url_env", "url_block")
 _READ = ("preset", "events_sql", "guests_sql", "params", "times", "unescape")
 """What goes with a preset."""
@@ -22,7 +31,8 @@ _WHOLE = ""
 class Setting:
     """A setting that differs.
 
-    `owner`: its section, or `sources.` and the first part of a source's ids; `field`: empty of a source that only one has.
+    `owner`: its section, or `sources.` and the first part of a source's ids; `field`: empty of a
+    source that only one has.
     """
 
     owner: str
@@ -31,7 +41,8 @@ class Setting:
 
 
 def list_settings(this: Config, other: Config) -> list[Setting]:
-    """What differs, in words `other's → this one's` without a person or a secret; of sources that know what they lead to.
+    """What differs, in words `other's → this one's` without a person or a secret; of sources that
+    know what they lead to.
 
     The order is that of the names.
     """
@@ -50,11 +61,15 @@ def list_settings(this: Config, other: Config) -> list[Setting]:
             if not shared and section in _READ and now.get("preset") != before.get("preset"):
                 section = "preset"
             place = (section, field.partition(".")[0]) if shared else (f"sources.{prefix}", section)
-            questions.setdefault(place, []).append(Question(prefix, key, before.get(key), now.get(key)))
+            questions.setdefault(place, []).append(
+                Question(prefix, key, before.get(key), now.get(key))
+            )
     found = []
     for (owner, field), asked in questions.items():
         if field == _WHOLE:
-            words = f"{owner}: {'new' if owner.removeprefix('sources.') in mine.sources else 'gone'}"
+            words = (
+                f"{owner}: {'new' if owner.removeprefix('sources.') in mine.sources else 'gone'}"
+            )
         else:
             words = "; ".join(name_questions(asked, list(mine.sources)))
         found.append(Setting(owner, field, _shorten(mask_text(words))))
@@ -75,7 +90,9 @@ def take_over(config: Config, setting: Setting, giver: Config) -> Config:
     if setting.owner in _SECTIONS:
         section = getattr(config, setting.owner)
         given = getattr(getattr(giver, setting.owner), setting.field)
-        return config.model_copy(update={setting.owner: section.model_copy(update={setting.field: given})})
+        return config.model_copy(
+            update={setting.owner: section.model_copy(update={setting.field: given})}
+        )
     prefix = setting.owner.removeprefix("sources.")
     name, entry = _find(config, prefix)
     name_there, there = _find(giver, prefix)
@@ -85,11 +102,26 @@ def take_over(config: Config, setting: Setting, giver: Config) -> Config:
     elif entry is None:
         sources[name_there] = there
     else:
-        fields = _ADDRESS if setting.field in _ADDRESS else _READ if setting.field == "preset" else (setting.field,)
+        fields = (
+            _ADDRESS
+            if setting.field in _ADDRESS
+            else _READ
+            if setting.field == "preset"
+            else (setting.field,)
+        )
         changed = entry.model_copy(update={field: getattr(there, field) for field in fields})
-        sources[name] = changed.with_found({**entry.found, **{k: v for k, v in there.found.items() if k in fields}})
+        sources[name] = changed.with_found(
+            {**entry.found, **{k: v for k, v in there.found.items() if k in fields}}
+        )
     return config.model_copy(update={"sources": sources})
 
 
 def _find(config: Config, prefix: str) -> tuple[str, SourceConfig | Any]:
-    return next(((name, entry) for name, entry in config.sources.items() if (entry.id_prefix or name) == prefix), (prefix, None))
+    return next(
+        (
+            (name, entry)
+            for name, entry in config.sources.items()
+            if (entry.id_prefix or name) == prefix
+        ),
+        (prefix, None),
+    )

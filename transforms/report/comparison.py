@@ -1,4 +1,6 @@
-"""A comparison of two configurations in words: lines for a terminal, Markdown for a merge request, plain data. People are masked. Pure."""
+"""A comparison of two configurations in words: lines for a terminal, Markdown for a merge request,
+plain data. People are masked. Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from transforms.words import plural
 MOST_EVENTS = 200
 """So many events are listed one by one in Markdown and on the terminal."""
 MOST_PEOPLE = 5
-WORDS = {"create": "invited", "update": "changed", "delete": "cancelled", "expire": "over", "dormant": "waits"}
+WORDS = {
+    "create": "invited",
+    "update": "changed",
+    "delete": "cancelled",
+    "expire": "over",
+    "dormant": "waits",
+}
 
 
 def dump_comparison(comparison: Comparison) -> dict[str, Any]:
@@ -22,9 +30,15 @@ def dump_comparison(comparison: Comparison) -> dict[str, Any]:
         "same": comparison.same,
         "state": "none" if comparison.empty else "copied",
         "settings": list(comparison.settings),
-        "people_mailed": {kind: dict(zip(("this", "other"), _count_people(comparison, kind), strict=True)) for kind in KINDS},
+        "people_mailed": {
+            kind: dict(zip(("this", "other"), _count_people(comparison, kind), strict=True))
+            for kind in KINDS
+        },
         "events": [_dump_event(difference) for difference in comparison.differences],
-        "quarantined": {"this": [_dump_row(row) for row in mine], "other": [_dump_row(row) for row in others]},
+        "quarantined": {
+            "this": [_dump_row(row) for row in mine],
+            "other": [_dump_row(row) for row in others],
+        },
     }
 
 
@@ -39,7 +53,10 @@ def _dump_event(difference: Difference) -> dict[str, Any]:
         },
         "fields": list(difference.fields),
         "people": {
-            kind: {"this_only": [mask_identity(who) for who in mine], "other_only": [mask_identity(who) for who in others]}
+            kind: {
+                "this_only": [mask_identity(who) for who in mine],
+                "other_only": [mask_identity(who) for who in others],
+            }
             for kind, (mine, others) in people.items()
             if mine or others
         },
@@ -48,12 +65,21 @@ def _dump_event(difference: Difference) -> dict[str, Any]:
 
 
 def _dump_row(row: Rejected) -> dict[str, str | None]:
-    return {name: value or None for name, value in zip(("source", "part", "source_event_id", "column", "check"), row, strict=True)}
+    return {
+        name: value or None
+        for name, value in zip(
+            ("source", "part", "source_event_id", "column", "check"), row, strict=True
+        )
+    }
 
 
 def mask_identity(identity: str) -> str:
     """Whom a mail goes to, as logs may show it."""
-    return mask_name(identity.removeprefix("name:")) if identity.startswith("name:") else mask_address(identity)
+    return (
+        mask_name(identity.removeprefix("name:"))
+        if identity.startswith("name:")
+        else mask_address(identity)
+    )
 
 
 def _count_people(comparison: Comparison, kind: str) -> tuple[int, int]:
@@ -73,10 +99,14 @@ def _name_outcome(outcome: Outcome) -> str:
 def _name_people(difference: Difference) -> str:
     parts = []
     for kind in KINDS:
-        for side, people in zip(("", " by the other only"), difference.list_people(kind), strict=True):
+        for side, people in zip(
+            ("", " by the other only"), difference.list_people(kind), strict=True
+        ):
             if people:
                 shown = ", ".join(mask_identity(who) for who in people[:MOST_PEOPLE])
-                more = f" and {len(people) - MOST_PEOPLE:,} more" if len(people) > MOST_PEOPLE else ""
+                more = (
+                    f" and {len(people) - MOST_PEOPLE:,} more" if len(people) > MOST_PEOPLE else ""
+                )
                 parts.append(f"{kind}{side}: {shown}{more}")
     return "; ".join(parts)
 
@@ -91,30 +121,47 @@ def _sum_up(comparison: Comparison, against: str) -> str:
     if comparison.same:
         what = "nobody fares otherwise"
     else:
-        what = f"{plural(len(comparison.differences), 'event')} and {plural(rows, 'quarantined row')} differ"
+        what = (
+            f"{plural(len(comparison.differences), 'event')} and {plural(rows, 'quarantined row')} "
+            "differ"
+        )
     state = "; there is no state yet, so everything is new to essentry" if comparison.empty else ""
     return f"compared with {against}: {what}; nothing was sent or stored{state}"
 
 
 def _count_causes(comparison: Comparison) -> list[tuple[str, int]]:
-    return [(words, sum(words in event.causes for event in comparison.differences)) for words in comparison.settings]
+    return [
+        (words, sum(words in event.causes for event in comparison.differences))
+        for words in comparison.settings
+    ]
 
 
 def render_lines(comparison: Comparison, against: str) -> list[str]:
     """For a terminal."""
     lines = [_sum_up(comparison, against)]
-    lines += [f"setting {words} ({plural(count, 'event')})" for words, count in _count_causes(comparison)]
+    lines += [
+        f"setting {words} ({plural(count, 'event')})" for words, count in _count_causes(comparison)
+    ]
     for kind in KINDS:
         mine, others = _count_people(comparison, kind)
         if mine or others:
             lines.append(f"people {kind}: {mine:,}, by the other {others:,}")
     for event in comparison.differences[:MOST_EVENTS]:
-        told = f"{event.source_id}: {_name_outcome(event.this)}, by the other {_name_outcome(event.other)}"
+        told = (
+            f"{event.source_id}: {_name_outcome(event.this)}, by the other "
+            f"{_name_outcome(event.other)}"
+        )
         told += f"; {', '.join(event.fields)}" if event.fields else ""
         people = _name_people(event)
-        lines.append(told + (f"; {people}" if people else "") + (f"; because of {' and '.join(event.causes)}" if event.causes else ""))
+        lines.append(
+            told
+            + (f"; {people}" if people else "")
+            + (f"; because of {' and '.join(event.causes)}" if event.causes else "")
+        )
     lines += _more(comparison)
-    for words, rows in zip(("quarantined", "quarantined by the other only"), comparison.list_rejected(), strict=True):
+    for words, rows in zip(
+        ("quarantined", "quarantined by the other only"), comparison.list_rejected(), strict=True
+    ):
         lines += [f"{words}: {_name_row(row)}" for row in rows[:MOST_EVENTS]]
     return lines
 
@@ -126,23 +173,46 @@ def _more(comparison: Comparison) -> list[str]:
 
 def render_markdown(comparison: Comparison, against: str) -> str:
     """For a merge request."""
-    lines = ["## essentry-sync: what this change would do", "", f"C{_sum_up(comparison, against)[1:]}.", ""]
+    lines = [
+        "## essentry-sync: what this change would do",
+        "",
+        f"C{_sum_up(comparison, against)[1:]}.",
+        "",
+    ]
     sides = comparison.this, comparison.other
-    counts: list[tuple[str, int, int]] = [(f"people {kind}", *_count_people(comparison, kind)) for kind in KINDS]
+    counts: list[tuple[str, int, int]] = [
+        (f"people {kind}", *_count_people(comparison, kind)) for kind in KINDS
+    ]
     for action in ("create", "update", "delete", "held"):
-        mine, others = (sum(event.action == action for event in side.events.values()) for side in sides)
+        mine, others = (
+            sum(event.action == action for event in side.events.values()) for side in sides
+        )
         counts.append((f"events {WORDS.get(action, action)}", mine, others))
-    counts.append(("rows quarantined", comparison.this.rejected.total(), comparison.other.rejected.total()))
-    lines += _table(("", "this", "other"), [(name, f"{mine:,}", f"{others:,}") for name, mine, others in counts])
+    counts.append(
+        ("rows quarantined", comparison.this.rejected.total(), comparison.other.rejected.total())
+    )
+    lines += _table(
+        ("", "this", "other"), [(name, f"{mine:,}", f"{others:,}") for name, mine, others in counts]
+    )
     if comparison.settings:
         lines += ["### Settings that differ (other → this)", ""]
-        lines += _table(("setting", "events it changes"), [(words, f"{count:,}") for words, count in _count_causes(comparison)])
+        lines += _table(
+            ("setting", "events it changes"),
+            [(words, f"{count:,}") for words, count in _count_causes(comparison)],
+        )
     if comparison.differences:
         lines += ["### Events that fare otherwise", ""]
         lines += _table(
             ("event", "this", "other", "what", "people", "because of"),
             [
-                (e.source_id, _name_outcome(e.this), _name_outcome(e.other), ", ".join(e.fields), _name_people(e), " and ".join(e.causes))
+                (
+                    e.source_id,
+                    _name_outcome(e.this),
+                    _name_outcome(e.other),
+                    ", ".join(e.fields),
+                    _name_people(e),
+                    " and ".join(e.causes),
+                )
                 for e in comparison.differences[:MOST_EVENTS]
             ],
         )
@@ -159,7 +229,12 @@ def render_markdown(comparison: Comparison, against: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(map(_escape, row))} |" for row in rows), ""]
+    return [
+        f"| {' | '.join(head)} |",
+        "|" + "---|" * len(head),
+        *(f"| {' | '.join(map(_escape, row))} |" for row in rows),
+        "",
+    ]
 
 
 def _escape(text: str) -> str:

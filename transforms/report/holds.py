@@ -1,7 +1,8 @@
-"""What a night held back, and whom it asks: a hold that keeps a guest from a visit, or a cancellation from being sent, is a problem (S19).
+"""What a night held back, and whom it asks: a hold that keeps a guest from a visit, or a
+cancellation from being sent, is a problem (S19).
 
-`HOLDS` says for each reason whether a person is asked, what it means and what ends it. A reason that is not in
-it is asked about: silence is the wrong default.
+`HOLDS` says for each reason whether a person is asked, what it means and what ends it. A reason
+that is not in it is asked about: silence is the wrong default.
 """
 
 from __future__ import annotations
@@ -27,15 +28,33 @@ class Hold(NamedTuple):
 
 _SOURCE = "correct the row in the source; the next run goes on from there"
 HOLDS: dict[str, Hold] = {
-    "pilot": Hold(False, "outside the limits of [pilot]", "lift the limit when it has served its time"),
-    "pending": Hold(False, "waits in the source for its confirmation", "confirm or cancel it there"),
-    "quarantined": Hold(False, "its row cannot be read", "see the quarantined rows: each has its remedy"),
-    "source not read": Hold(False, "its source could not be read", "see the failed source; nothing is cancelled meanwhile"),
-    "rejected before": Hold(False, "essentry refused it and its next try is not due", "see the rejected events"),
+    "pilot": Hold(
+        False, "outside the limits of [pilot]", "lift the limit when it has served its time"
+    ),
+    "pending": Hold(
+        False, "waits in the source for its confirmation", "confirm or cancel it there"
+    ),
+    "quarantined": Hold(
+        False, "its row cannot be read", "see the quarantined rows: each has its remedy"
+    ),
+    "source not read": Hold(
+        False,
+        "its source could not be read",
+        "see the failed source; nothing is cancelled meanwhile",
+    ),
+    "rejected before": Hold(
+        False, "essentry refused it and its next try is not due", "see the rejected events"
+    ),
     "reappeared": Hold(
         True,
-        "essentry's event of this id was deleted, and the source shows it again: its guests are not invited",
-        'invite them in essentry by hand, give it a new key in the source, or set essentry.on_reappear = "send"',
+        (
+            "essentry's event of this id was deleted, and the source shows it again: "
+            "its guests are not invited"
+        ),
+        (
+            "invite them in essentry by hand, give it a new key in the source, "
+            'or set essentry.on_reappear = "send"'
+        ),
     ),
     "moved into the past": Hold(
         True,
@@ -44,22 +63,40 @@ HOLDS: dict[str, Hold] = {
     ),
     "moved beyond the window": Hold(
         True,
-        "its new date is beyond window.days_ahead, and essentry still expects its guests on the old one",
+        (
+            "its new date is beyond window.days_ahead, and essentry still expects its guests on "
+            "the old one"
+        ),
         "raise window.days_ahead, or cancel the event in the source",
     ),
     "may be under another key": Hold(
         True,
-        "its row is gone, and a row of another key that waits or cannot be read has its start, place and guests: it may be the same meeting",
-        "confirm or correct that row, and the meeting keeps its id; cancel or remove it there if this meeting is off",
+        (
+            "its row is gone, and a row of another key that waits or cannot be read has its start, "
+            "place and guests: it may be the same meeting"
+        ),
+        (
+            "confirm or correct that row, and the meeting keeps its id; "
+            "cancel or remove it there if this meeting is off"
+        ),
     ),
     "under way": Hold(
         True,
-        "the source calls it off, or a guest of it, while the visit is under way: nobody is cancelled by mail who may be in the house",
-        "tell reception if it is really off, or set essentry.cancel_under_way = true; it ends with the visit",
+        (
+            "the source calls it off, or a guest of it, while the visit is under way: "
+            "nobody is cancelled by mail who may be in the house"
+        ),
+        (
+            "tell reception if it is really off, or set essentry.cancel_under_way = true; "
+            "it ends with the visit"
+        ),
     ),
     "source unhealthy": Hold(
         True,
-        "it is gone from a source that returned too few rows to be believed, so it is not cancelled",
+        (
+            "it is gone from a source that returned too few rows to be believed, "
+            "so it is not cancelled"
+        ),
         "mend the SELECT or the source, or approve the plan that says so",
     ),
     "unreadable keys in the source": Hold(
@@ -67,7 +104,11 @@ HOLDS: dict[str, Hold] = {
         "it is gone from a source some of whose rows have no readable key, so it is not cancelled",
         "correct those keys in the source",
     ),
-    "linked meeting not found": Hold(True, "a record points at it that cannot be united with it", "correct the link in the source"),
+    "linked meeting not found": Hold(
+        True,
+        "a record points at it that cannot be united with it",
+        "correct the link in the source",
+    ),
     "the SELECT has a LIMIT": Hold(
         True,
         "it is not among the rows of a SELECT that limits how many it returns, which shows nothing",
@@ -75,7 +116,10 @@ HOLDS: dict[str, Hold] = {
     ),
     "waits for the meeting it belongs to": Hold(
         True,
-        "it is one meeting with another by now, which essentry has not confirmed with all guests yet",
+        (
+            "it is one meeting with another by now, which essentry has not confirmed with all "
+            "guests yet"
+        ),
         "see what holds the other meeting; it is cancelled once essentry has that one",
     ),
     "a guest moves to a meeting that waits": Hold(
@@ -85,12 +129,22 @@ HOLDS: dict[str, Hold] = {
     ),
     "reappeared after our delete": Hold(
         True,
-        "it was cancelled by this program, and the source shows it again: its guests are not invited",
+        (
+            "it was cancelled by this program, and the source shows it again: "
+            "its guests are not invited"
+        ),
         'set essentry.on_reappear_ours = "recreate", or invite them in essentry by hand',
     ),
-    "guests of a retired source": Hold(False, "keeps guests whom a source gave that was retired", "nothing: retire leaves them"),
+    "guests of a retired source": Hold(
+        False, "keeps guests whom a source gave that was retired", "nothing: retire leaves them"
+    ),
     "guests unreadable": Hold(
-        True, "some of its guests cannot be read, so nobody is removed, and what may have been sent of them is not repeated", _SOURCE
+        True,
+        (
+            "some of its guests cannot be read, so nobody is removed, and what may have been sent "
+            "of them is not repeated"
+        ),
+        _SOURCE,
     ),
 }
 _WAITS = Hold(
@@ -117,7 +171,9 @@ def list_holds(decisions: pd.DataFrame, kept: Mapping[str, str] | None = None) -
     held = decisions.loc[not_done, ["source_id", "reason"]].reset_index(drop=True)
     held = held.assign(reason=to_texts(held["reason"]).astype("str"))
     stay = {"source_id": list(kept or ()), "reason": list((kept or {}).values())}
-    held = pd.concat([held, pd.DataFrame(stay, dtype="str")], ignore_index=True).drop_duplicates("source_id")
+    held = pd.concat([held, pd.DataFrame(stay, dtype="str")], ignore_index=True).drop_duplicates(
+        "source_id"
+    )
     asks = held["reason"].fillna("held").map(lambda reason: find_hold(reason).asks)
     return held[asks.astype(bool)].reset_index(drop=True)
 

@@ -1,4 +1,6 @@
-"""Who a stored plan mails, read from its changes alone: for the report of a plan that is applied in a run of its own. Pure."""
+"""Who a stored plan mails, read from its changes alone: for the report of a plan that is applied in
+a run of its own. Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,26 @@ COMPLETE = ("unknown outcome", "full", "sent whole", "cleared")
 
 
 def needs_payload(changes: pd.DataFrame) -> pd.Series:
-    """True for the changes whose mails depend on the whole guest list: creates, and updates that go to every guest (S12)."""
+    """True for the changes whose mails depend on the whole guest list: creates, and updates that go
+    to every guest (S12).
+    """
     everyone = changes["fields_json"].fillna("[]").ne("[]") | changes["reason"].isin(COMPLETE)
     return (changes["action"] == "create") | ((changes["action"] == "update") & everyone)
 
 
 def list_mails(changes: pd.DataFrame, payloads: Mapping[int, str]) -> pd.DataFrame:
-    """MAIL_COLUMNS, a row a guest and event. payloads: seq → canonical JSON, for the changes that need it. A loop: each row is its own JSON."""
+    """MAIL_COLUMNS, a row a guest and event. payloads: seq → canonical JSON, for the changes that
+    need it. A loop: each row is its own JSON.
+    """
     rows = []
     columns = ["seq", "source_id", "source", "guests_json"]
     for seq, source_id, source, guests_json in changes[columns].itertuples(index=False):
         stored = orjson.loads(guests_json) if isinstance(guests_json, str) else {}
         payload = orjson.loads(payloads[seq]) if seq in payloads else None
-        rows += [(source_id, source, name_person(guest), kind) for guest, kind in _mailed(stored, payload)]
+        rows += [
+            (source_id, source, name_person(guest), kind)
+            for guest, kind in _mailed(stored, payload)
+        ]
     return pd.DataFrame(rows, columns=MAIL_COLUMNS)
 
 

@@ -1,4 +1,6 @@
-"""What a run did, as data: one dictionary, in the form of schemas.report, that HTML, Markdown and the terminal render from. Pure."""
+"""What a run did, as data: one dictionary, in the form of schemas.report, that HTML, Markdown and
+the terminal render from. Pure.
+"""
 
 from __future__ import annotations
 
@@ -46,43 +48,68 @@ def build_report(
     problems: pd.DataFrame | None = None,
     uncleared: Sequence[tuple[str, str | None, str]] = (),
 ) -> dict[str, Any]:
-    """The report of one run, without its changes one by one (`transforms.report_changes.list_changes`).
+    """The report of one run, without its changes one by one
+    (`transforms.report_changes.list_changes`).
 
-    changes: the plan's rows with the ledger's state, code and message. plan: plan_id, digest, changes, full, status, approval.
-    mails: a row a guest and
-    event that is mailed when all is sent. history: earlier runs, oldest first (`list_history`). visits: starts_at (UTC), events, guests of what
-    essentry holds. problems: source_id, action, state, code, message and, where known, tries and next_at of what essentry rejected or did not
-    answer; default: those of `changes`.
+    changes: the plan's rows with the ledger's state, code and message. plan: plan_id, digest,
+    changes, full, status, approval. mails: a row a guest and event that is mailed when all is sent.
+    history: earlier runs, oldest first (`list_history`). visits: starts_at (UTC), events, guests of
+    what essentry holds. problems: source_id, action, state, code, message and, where known, tries
+    and next_at of what essentry rejected or did not answer; default: those of `changes`.
     """
     wording = wording or Wording()
     sent = changes[changes["action"] != "expire"] if len(changes) else changes
     confirmed = changes.loc[changes["state"] == "confirmed", "source_id"] if len(changes) else []
     if problems is None:
         problems = changes[changes["state"].isin(OPEN_STATES)] if len(changes) else changes
-    states = {str(k): int(v) for k, v in to_texts(problems["state"]).value_counts().sort_index().items()} if len(problems) else {}
+    states = (
+        {str(k): int(v) for k, v in to_texts(problems["state"]).value_counts().sort_index().items()}
+        if len(problems)
+        else {}
+    )
     report: dict[str, Any] = {
         "version": REPORT_VERSION,
         "run": dict(run),
         "plan": _tell_plan(plan, findings, changes),
         "status": tell_status(run, findings, changes, load, error, len(problems)),
-        "verdict": tell_verdict(run, findings, changes, rejects, load, error, states, count_not_done(decisions), failed=failed_sources),
+        "verdict": tell_verdict(
+            run,
+            findings,
+            changes,
+            rejects,
+            load,
+            error,
+            states,
+            count_not_done(decisions),
+            failed=failed_sources,
+        ),
         "timezone": wording.timezone,
         "masked": wording.masked,
         "places": {str(key): name for key, name in sorted(wording.locations.items())},
         "counts": {name: int((decisions["action"] == name).sum()) for name in COUNTED},
-        "outcomes": {str(k): int(v) for k, v in to_texts(sent["state"]).value_counts().sort_index().items()} if len(sent) else {},
+        "outcomes": {
+            str(k): int(v) for k, v in to_texts(sent["state"]).value_counts().sort_index().items()
+        }
+        if len(sent)
+        else {},
         "by_source": _count(changes, "source"),
         "by_location": _count(changes, "location_id"),
         "by_day": _count_days(changes, wording.timezone),
-        "deletes_by_reason": _count(changes[changes["action"] == "delete"], "reason", by=None) if len(changes) else {},
+        "deletes_by_reason": _count(changes[changes["action"] == "delete"], "reason", by=None)
+        if len(changes)
+        else {},
         "held_by_reason": _count(decisions[decisions["action"] == "held"], "reason", by=None),
         "people": _count_people(mails),
-        "people_mailed": _count_people(mails[is_among(mails["source_id"], confirmed)] if len(confirmed) else mails.iloc[:0]),
+        "people_mailed": _count_people(
+            mails[is_among(mails["source_id"], confirmed)] if len(confirmed) else mails.iloc[:0]
+        ),
         "quarantined": _group_rejects(rejects),
         "problems": _list_problems(problems, changes, wording),
         "problems_total": len(problems),
         "problem_groups": _group_problems(problems),
-        "guards": [{**finding, "causes": tuple(finding.get("causes") or ())} for finding in findings],
+        "guards": [
+            {**finding, "causes": tuple(finding.get("causes") or ())} for finding in findings
+        ],
         "balance": dict(balance),
         "notes": dict(notes),
         "odd_times": [dict(row) for row in odd_times],
@@ -100,14 +127,24 @@ def build_report(
     return report
 
 
-def _tell_plan(plan: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], changes: pd.DataFrame) -> dict[str, Any]:
+def _tell_plan(
+    plan: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], changes: pd.DataFrame
+) -> dict[str, Any]:
     """The plan's facts, and what sends what of it is not sent yet."""
     waiting = int((changes["state"] == "planned").sum()) if len(changes) else 0
     commands = []
     if waiting and plan["status"] in ("waiting", "approved", "partly"):
-        approve = [f"essentry-sync approve {plan['plan_id']} --reason '…'"] if findings and not plan.get("approval") else []
+        approve = (
+            [f"essentry-sync approve {plan['plan_id']} --reason '…'"]
+            if findings and not plan.get("approval")
+            else []
+        )
         commands = [*approve, f"essentry-sync apply {plan['plan_id']}"]
-    return {**{key: value for key, value in plan.items() if key != "status"}, "waiting": waiting if commands else 0, "commands": commands}
+    return {
+        **{key: value for key, value in plan.items() if key != "status"},
+        "waiting": waiting if commands else 0,
+        "commands": commands,
+    }
 
 
 def _this_run(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +165,12 @@ def _this_run(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_failure(
-    *, run: Mapping[str, Any], error: str, seconds: Mapping[str, float], problems: pd.DataFrame, wording: Wording
+    *,
+    run: Mapping[str, Any],
+    error: str,
+    seconds: Mapping[str, float],
+    problems: pd.DataFrame,
+    wording: Wording,
 ) -> dict[str, Any]:
     """The report of a run that ended before there was a plan. problems: as in `build_report`."""
     return {
@@ -177,24 +219,36 @@ def tell_verdict(
     *,
     failed: Iterable[str] = (),
 ) -> str:
-    """The outcome in words. held: events that are not in step, whether they ask a person or not. failed: sources that could not be read."""
+    """The outcome in words. held: events that are not in step, whether they ask a person or not.
+    failed: sources that could not be read.
+    """
     if error:
         return f"stopped: {error}"
     if run.get("kind") == "plan":
-        stop = f"; {plural(len(findings), 'guard would stop it', 'guards would stop it')}" if findings else ""
+        stop = (
+            f"; {plural(len(findings), 'guard would stop it', 'guards would stop it')}"
+            if findings
+            else ""
+        )
         return f"plan of {plural(len(changes), 'change')}; nothing was sent{stop}"
     if findings and load is None:
         return f"stopped by {findings[0]['guard']}: {findings[0]['message']}; nothing was sent"
     waiting = count_waiting(changes, findings)
     if waiting:
         sent = int((changes["state"] == "confirmed").sum())
-        back = f"{plural(waiting, 'cancellation')} held back until you approve {'it' if waiting == 1 else 'them'}"
+        back = (
+            f"{plural(waiting, 'cancellation')} held back until you approve "
+            f"{'it' if waiting == 1 else 'them'}"
+        )
         return f"{plural(sent, 'change')} sent; {back}: {findings[0]['message']}"
     tail = _tell_rest(held, len(rejects))
     others = {state: count for state, count in problems.items() if state != "failed"}
     if names := ", ".join(failed):
         also = f"; {_tell_problems(others)}" if any(others.values()) else tail
-        return f"done, but the source {names} could not be read: its events stay as they are in essentry{also}"
+        return (
+            f"done, but the source {names} could not be read: its events stay as they are in "
+            f"essentry{also}"
+        )
     if any(others.values()):
         return f"done, but {_tell_problems(others)}; they come again until they are solved"
     if changes.empty:
@@ -231,13 +285,21 @@ def _count(frame: pd.DataFrame, column: str, by: str | None = "action") -> dict[
     if frame.empty:
         return {}
     if by is None:
-        return {str(k): int(v) for k, v in to_texts(frame[column]).value_counts().sort_index().items()}
+        return {
+            str(k): int(v) for k, v in to_texts(frame[column]).value_counts().sort_index().items()
+        }
     table = frame.groupby([column, by]).size().unstack(fill_value=0)
-    return {str(key): {str(name): int(value) for name, value in row.items() if value} for key, row in table.iterrows()}
+    return {
+        str(key): {str(name): int(value) for name, value in row.items() if value}
+        for key, row in table.iterrows()
+    }
 
 
 def _count_people(mails: pd.DataFrame) -> dict[str, int]:
-    counts = {kind: int(mails.loc[mails["kind"] == kind, "identity"].nunique()) for kind in ("invited", "updated", "cancelled")}
+    counts = {
+        kind: int(mails.loc[mails["kind"] == kind, "identity"].nunique())
+        for kind in ("invited", "updated", "cancelled")
+    }
     return counts | {"total": int(mails["identity"].nunique()), "mails": len(mails)}
 
 
@@ -245,29 +307,48 @@ def _count_days(changes: pd.DataFrame, timezone: str) -> dict[str, dict[str, int
     if changes.empty:
         return {}
     dated = changes.loc[changes["starts_at"].notna(), ["action", "starts_at"]]
-    days = _count(dated.assign(day=dated["starts_at"].dt.tz_convert(timezone).dt.tz_localize(None).dt.floor("D")), "day")
-    return {day[:10]: counts for day, counts in days.items()}  # a day is told once for all of its changes
+    days = _count(
+        dated.assign(
+            day=dated["starts_at"].dt.tz_convert(timezone).dt.tz_localize(None).dt.floor("D")
+        ),
+        "day",
+    )
+    # a day is told once for all of its changes
+    return {day[:10]: counts for day, counts in days.items()}
 
 
 def _list_visits(visits: pd.DataFrame | None, timezone: str) -> list[dict[str, Any]]:
     if visits is None or visits.empty:
         return []
-    days = visits.groupby(visits["starts_at"].dt.tz_convert(timezone).dt.strftime("%Y-%m-%d"))[["events", "guests"]].sum()
-    return [{"day": str(day), "events": int(row["events"]), "guests": int(row["guests"])} for day, row in days.iterrows()]
+    days = visits.groupby(visits["starts_at"].dt.tz_convert(timezone).dt.strftime("%Y-%m-%d"))[
+        ["events", "guests"]
+    ].sum()
+    return [
+        {"day": str(day), "events": int(row["events"]), "guests": int(row["guests"])}
+        for day, row in days.iterrows()
+    ]
 
 
-def _list_problems(problems: pd.DataFrame, changes: pd.DataFrame, wording: Wording) -> list[dict[str, Any]]:
+def _list_problems(
+    problems: pd.DataFrame, changes: pd.DataFrame, wording: Wording
+) -> list[dict[str, Any]]:
     if problems.empty:
         return []
     shown = problems.head(MAX_PROBLEMS)
     about = None
     if len(changes):
-        about = changes[is_among(changes["source_id"], shown["source_id"])].drop_duplicates("source_id").set_index("source_id")
+        about = (
+            changes[is_among(changes["source_id"], shown["source_id"])]
+            .drop_duplicates("source_id")
+            .set_index("source_id")
+        )
     names = about["name"].to_dict() if about is not None else {}
     starts = format_instants(about["starts_at"]).to_dict() if about is not None else {}
     found = []
     for row in shown.to_dict("records"):
-        item = {key: _plain(row[key]) for key in ("source_id", "action", "state", "code", "message")}
+        item = {
+            key: _plain(row[key]) for key in ("source_id", "action", "state", "code", "message")
+        }
         name, next_at = _plain(names.get(item["source_id"])), row.get("next_at")
         meaning, remedy = explain_code(item["code"], item["state"])
         found.append(
@@ -277,7 +358,9 @@ def _list_problems(problems: pd.DataFrame, changes: pd.DataFrame, wording: Wordi
                 "name": mask_value("name", name) if wording.masked else name,
                 "starts_at": _plain(starts.get(item["source_id"])),
                 "tries": int(row["tries"]) if pd.notna(row.get("tries")) else None,
-                "next_at": next_at.isoformat(timespec="seconds") if isinstance(next_at, pd.Timestamp) and pd.notna(next_at) else None,
+                "next_at": next_at.isoformat(timespec="seconds")
+                if isinstance(next_at, pd.Timestamp) and pd.notna(next_at)
+                else None,
                 "meaning": meaning,
                 "remedy": remedy,
             }
@@ -291,14 +374,28 @@ def _group_problems(problems: pd.DataFrame) -> list[dict[str, Any]]:
     groups = []
     for (state, code), rows in problems.groupby(["state", problems["code"].fillna("")]):
         meaning, remedy = explain_code(code or None, str(state))
-        groups.append({"code": code or None, "state": state, "events": len(rows), "meaning": meaning, "remedy": remedy})
+        groups.append(
+            {
+                "code": code or None,
+                "state": state,
+                "events": len(rows),
+                "meaning": meaning,
+                "remedy": remedy,
+            }
+        )
     return sorted(groups, key=lambda group: -group["events"])
 
 
 def _tell_uncleared(source_id: str, invitation: str | None, path: str) -> dict[str, Any]:
     """A value that was taken away in the source and may still stand in essentry (S22)."""
     field = find_field(invitation, path)
-    return {"source_id": source_id, "invitation_id": invitation, "field": path, "grave": field.grave, "meaning": field.meaning}
+    return {
+        "source_id": source_id,
+        "invitation_id": invitation,
+        "field": path,
+        "grave": field.grave,
+        "meaning": field.meaning,
+    }
 
 
 def _group_rejects(rejects: pd.DataFrame) -> list[dict[str, Any]]:
@@ -307,7 +404,16 @@ def _group_rejects(rejects: pd.DataFrame) -> list[dict[str, Any]]:
         source, part, check, remedy = keys
         samples = rows[["source_event_id", "guest_id", "value"]].head(5).to_dict("records")
         samples = [{k: _plain(v) for k, v in sample.items()} for sample in samples]
-        groups.append({"source": source, "part": part, "check": check, "remedy": remedy, "rows": len(rows), "samples": samples})
+        groups.append(
+            {
+                "source": source,
+                "part": part,
+                "check": check,
+                "remedy": remedy,
+                "rows": len(rows),
+                "samples": samples,
+            }
+        )
     return sorted(groups, key=lambda group: -group["rows"])
 
 

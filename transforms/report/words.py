@@ -20,11 +20,13 @@ from transforms.report.holds import find_hold
 from transforms.words import plural
 
 LABELS = {
-    "name": "title", "description": "description", "startsAt": "start", "endsAt": "end", "locationId": "location", "entranceId": "entrance",
+    "name": "title", "description": "description", "startsAt": "start", "endsAt": "end",
+    "locationId": "location", "entranceId": "entrance",
     "host": "host", "creator": "booked by", "customFields": "custom fields",
 }  # fmt: skip
 MEASURES = {
-    "changes": "changes", "create": "new", "update": "updated", "delete": "cancelled", "people": "people mailed", "quarantined": "quarantined rows",
+    "changes": "changes", "create": "new", "update": "updated", "delete": "cancelled",
+    "people": "people mailed", "quarantined": "quarantined rows",
     "rejected": "rejected or unknown", "seconds": "seconds",
 }  # fmt: skip
 _AGAIN = "it comes again when the row changes, else after 1, 2, 4 … nights"
@@ -34,21 +36,51 @@ _NEXT = "nothing: the next run sends the event again, completely"
 CODES: dict[str, tuple[str, str]] = {
     STATUS_CANNOT_HOST: (
         "the host may not receive guests at this location",
-        f"let the host receive guests there in essentry, or name another host in the source; {_AGAIN}",
+        (
+            "let the host receive guests there in essentry, or name another host in the source; "
+            f"{_AGAIN}"
+        ),
     ),
     "MISSING": ("an audit did not find it in essentry", _NEXT),
-    "RESTORED": ("the state store was restored from an older copy, so what essentry holds of it is not known", _NEXT),
+    "RESTORED": (
+        (
+            "the state store was restored from an older copy, so what essentry holds of it is not "
+            "known"
+        ),
+        _NEXT,
+    ),
     "SOURCE_NOT_READ": (
-        "the source could not be read: what it has new or changed did not reach essentry, and nothing of it was cancelled",
+        (
+            "the source could not be read: what it has new or changed did not reach essentry, "
+            "and nothing of it was cancelled"
+        ),
         "see that its database answers, and its URL and SELECTs; the next run reads it again",
     ),
-    "HTTP_400": ("essentry refused the request as malformed", f"read the message, correct the row in the source; {_AGAIN}"),
-    "HTTP_413": ("the request was too large for essentry", "shorten the event in the source, or lower essentry.batch_bytes"),
-    "HTTP_422": ("essentry refused a value of the event", f"read the message, correct the row in the source; {_AGAIN}"),
-    "HTTP_401": ("essentry refused the token", "check the token, then apply the plan again or wait for the next run"),
-    "HTTP_403": ("essentry refused the token", "check the integration's rights, then apply the plan again or wait for the next run"),
+    "HTTP_400": (
+        "essentry refused the request as malformed",
+        f"read the message, correct the row in the source; {_AGAIN}",
+    ),
+    "HTTP_413": (
+        "the request was too large for essentry",
+        "shorten the event in the source, or lower essentry.batch_bytes",
+    ),
+    "HTTP_422": (
+        "essentry refused a value of the event",
+        f"read the message, correct the row in the source; {_AGAIN}",
+    ),
+    "HTTP_401": (
+        "essentry refused the token",
+        "check the token, then apply the plan again or wait for the next run",
+    ),
+    "HTTP_403": (
+        "essentry refused the token",
+        "check the integration's rights, then apply the plan again or wait for the next run",
+    ),
     "TIMEOUT": ("no answer within the time limit; essentry may have applied it", _NEXT),
-    "CONNECTION_LOST": ("the connection ended before the answer; essentry may have applied it", _NEXT),
+    "CONNECTION_LOST": (
+        "the connection ended before the answer; essentry may have applied it",
+        _NEXT,
+    ),
     "INTERRUPTED": ("the run was stopped before the answer; essentry may have applied it", _NEXT),
     "UNREADABLE": ("the answer held no result; essentry may have applied it", _NEXT),
     "NO_STATUS": ("the answer left the event out; essentry may have applied it", _NEXT),
@@ -59,35 +91,51 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "UNCLEARED": (
         "a value was taken away in the source, and essentry may still have it",
-        "take it away in essentry's dashboard by hand, or set essentry.clearing once you have tried what takes it away there",
+        (
+            "take it away in essentry's dashboard by hand, or set essentry.clearing once you have "
+            "tried what takes it away there"
+        ),
     ),
     "CHANGED_SINCE": (
         "the source asks for something else since the plan was made, so this change was not sent",
         "nothing: the next run plans it anew; or make a new plan now",
     ),
-    "REFUSED_AFTER_LOSS": ("essentry refused it after a try without an answer, which may have been applied", f"read the message; {_NEXT}"),
+    "REFUSED_AFTER_LOSS": (
+        "essentry refused it after a try without an answer, which may have been applied",
+        f"read the message; {_NEXT}",
+    ),
     "STILL_THERE": ("its source shows it again, so the cancellation was not sent", "nothing"),
     "RECORD_BACK": (
         "a record of it is back in its source, so what takes its guests away was not sent",
         "nothing: the next run compares anew",
     ),
     "LOOK_FAILED": (
-        "the second look at its source failed or showed too little, so the cancellation was not sent",
+        (
+            "the second look at its source failed or showed too little, "
+            "so the cancellation was not sent"
+        ),
         "read the message, see that the source answers (`doctor`), then wait for the next run",
     ),
-    "NOT_CONFIRMED": ("a second look at the source did not show it gone, so the cancellation was not sent", "nothing, unless it stays so"),
+    "NOT_CONFIRMED": (
+        "a second look at the source did not show it gone, so the cancellation was not sent",
+        "nothing, unless it stays so",
+    ),
 }
 
 
 DELETE_REASONS = {
-    "absent": "gone from the source", "cancelled": "cancelled in the source", "guestless": "no outside guest left",
+    "absent": "gone from the source", "cancelled": "cancelled in the source", "guestless": (
+        "no outside guest left"
+    ),
     "merged": "now one meeting with another",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Wording:
-    """How to write: the report's zone, whether people are masked, names of essentry's locations and entrances, how many changes Markdown lists."""
+    """How to write: the report's zone, whether people are masked, names of essentry's locations and
+    entrances, how many changes Markdown lists.
+    """
 
     timezone: str = "UTC"
     masked: bool = False
@@ -95,11 +143,16 @@ class Wording:
     entrances: Mapping[int, str] = field(default_factory=dict)
     listed: int = 20
     built: Mapping[str, str] = field(default_factory=dict)
-    """Id that was taken over from another integration → the id that is built of the source's key."""
+    """Id that was taken over from another integration → the id that is built of the source's
+    key.
+    """
 
 
-def name_places(config: Config, *, masked: bool, adopted: Mapping[str, str] | None = None) -> Wording:
-    """The wording of a configuration: a site's `name` names its location, a room's names the entrance that only the room has.
+def name_places(
+    config: Config, *, masked: bool, adopted: Mapping[str, str] | None = None
+) -> Wording:
+    """The wording of a configuration: a site's `name` names its location, a room's names the
+    entrance that only the room has.
 
     adopted: built id → the id of the event that was taken over.
     """
@@ -113,7 +166,9 @@ def name_places(config: Config, *, masked: bool, adopted: Mapping[str, str] | No
         for entry in source.rooms.values():
             if entry.name and entry.entrance_id is not None:
                 entrances.setdefault(entry.entrance_id, entry.name)
-    return Wording(config.report.timezone, masked, locations, entrances, config.report.list_changes, built)
+    return Wording(
+        config.report.timezone, masked, locations, entrances, config.report.list_changes, built
+    )
 
 
 def explain_code(code: str | None, state: str) -> tuple[str, str]:
@@ -124,7 +179,9 @@ def explain_code(code: str | None, state: str) -> tuple[str, str]:
         hold = find_hold(code or "")
         return hold.meaning, hold.remedy
     if state == "quarantined":
-        reason, remedy = REMEDIES.get(code or "", ("its row cannot be used", "correct it in the source"))
+        reason, remedy = REMEDIES.get(
+            code or "", ("its row cannot be used", "correct it in the source")
+        )
         return reason, remedy
     if state == "unknown":
         return "it is not known whether essentry applied it", _NEXT
@@ -148,7 +205,9 @@ def show_instant(text: str, timezone: str) -> str:
 def describe_move(before: str, after: str, timezone: str) -> str:
     """`14:00 → 15:30` on one day, else with the days."""
     try:
-        old, new = (datetime.fromisoformat(text).astimezone(ZoneInfo(timezone)) for text in (before, after))
+        old, new = (
+            datetime.fromisoformat(text).astimezone(ZoneInfo(timezone)) for text in (before, after)
+        )
     except ValueError:
         return f"{before} → {after}"
     if old.date() == new.date():
@@ -159,7 +218,10 @@ def describe_move(before: str, after: str, timezone: str) -> str:
 def show_person(person: Mapping[str, Any]) -> str:
     """`Ada Lovelace <ada@example.org>`, as far as there is something."""
     name = f"{person.get('firstName', '')} {person.get('lastName', '')}".strip()
-    parts = [name, f"<{person['email']}>" if name and person.get("email") else str(person.get("email") or "")]
+    parts = [
+        name,
+        f"<{person['email']}>" if name and person.get("email") else str(person.get("email") or ""),
+    ]
     return " ".join(part for part in parts if part) or str(person.get("sourceId", ""))
 
 
@@ -182,7 +244,9 @@ def show_value(name: str, value: Any, wording: Wording, *, with_id: bool = False
 
 
 def describe_change(change: Mapping[str, Any], wording: Wording) -> str:
-    """One change in words, from a record of the report: `moved 14:00 → 15:30; +2 guests (…), −1 guest (…)`."""
+    """One change in words, from a record of the report:
+    `moved 14:00 → 15:30; +2 guests (…), −1 guest (…)`.
+    """
     if change["action"] == "create":
         return f"new, {plural(change['guests'] or 0, 'guest')}"
     if change["action"] == "delete":
@@ -224,7 +288,11 @@ def show_name(guest: Mapping[str, Any]) -> str:
 
 
 def _list_names(people: Sequence[Mapping[str, Any]]) -> str:
-    return f" ({', '.join(show_name(guest) for guest in people[:3])}{'…' if len(people) > 3 else ''})" if people else ""
+    return (
+        f" ({', '.join(show_name(guest) for guest in people[:3])}{'…' if len(people) > 3 else ''})"
+        if people
+        else ""
+    )
 
 
 def _length(start: str, end: str) -> float:

@@ -1,7 +1,8 @@
 """Names, addresses and languages of people and titles, made comparable. Pure.
 
-What is plain is settled by Arrow kernels; only odd texts (control characters, foreign blanks, letters outside ASCII in an address) are looked
-at one by one, each distinct one once, by the rule that is written in Python.
+What is plain is settled by Arrow kernels; only odd texts (control characters, foreign blanks,
+letters outside ASCII in an address) are looked at one by one, each distinct one once, by the rule
+that is written in Python.
 """
 
 from __future__ import annotations
@@ -19,7 +20,17 @@ import pyarrow.compute as pc
 
 from schemas.essentry import LANGUAGES
 from schemas.source import FLAG_WORDS
-from transforms.arrow.columns import TEXT, Bytes, Mask, has_bytes, map_distinct, mend_rows, to_arrow, to_mask, to_series
+from transforms.arrow.columns import (
+    TEXT,
+    Bytes,
+    Mask,
+    has_bytes,
+    map_distinct,
+    mend_rows,
+    to_arrow,
+    to_mask,
+    to_series,
+)
 
 TEXT_LIMIT = 255
 _NO_ADDRESS = frozenset(
@@ -43,11 +54,16 @@ _NO_ADDRESS = frozenset(
         ".",
     }
 )
-_ADDRESS = re.compile(r"[^@\s\x00-\x1f<>()\[\],;:\"\\]+@[^@\s\x00-\x1f<>()\[\],;:\"\\.]+(?:\.[^@\s\x00-\x1f<>()\[\],;:\"\\.]+)+")
+_ADDRESS = re.compile(
+    r"[^@\s\x00-\x1f<>()\[\],;:\"\\]+@[^@\s\x00-\x1f<>()\[\],;:\"\\.]+(?:\.[^@\s\x00-\x1f<>()\[\],;:\"\\.]+)+"
+)
 _ADDRESS_FAST = _ADDRESS.pattern.replace(r"\s", r"\t\n\v\f\r ")
 _BLANKS = r"[\s\x00-\x1f\x7f\u200b\ufeff]+"
 # what `clean_text` must look at: anything of _BLANKS that is not a single plain blank
-_ODD_BLANKS = r"[\x00-\x1f\x7f\x{85}\x{a0}\x{1680}\x{2000}-\x{200b}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]|  "
+_ODD_BLANKS = (
+    r"[\x00-\x1f\x7f\x{85}\x{a0}\x{1680}\x{2000}-\x{200b}"
+    r"\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]|  "
+)
 _ODD_ADDRESS = r"[^\x21-\x7e]|[<>:;,\"'`]"
 _ODD_KEY = r"[\x00-\x1f]|[^\x00-\x7e]|  |^ | $"
 # characters that no reader sees: soft hyphen, zero width, direction marks, joiners
@@ -60,7 +76,13 @@ UNREADABLE = "\ufffd"
 
 def _may_be_odd_blanks(content: Bytes) -> Mask:
     """True near each byte that a match of _ODD_BLANKS could begin with."""
-    odd = (content < 0x20) | (content == 0x7F) | (content == 0xC2) | ((content >= 0xE1) & (content <= 0xE3)) | (content == 0xEF)
+    odd = (
+        (content < 0x20)
+        | (content == 0x7F)
+        | (content == 0xC2)
+        | ((content >= 0xE1) & (content <= 0xE3))
+        | (content == 0xEF)
+    )
     odd[1:] |= (content[1:] == 0x20) & (content[:-1] == 0x20)
     return odd
 
@@ -78,36 +100,50 @@ def _is_missing(array: pa.Array) -> bool:
 
 def _null_where(array: pa.Array, condition: pa.Array) -> pa.Array:
     condition = pc.fill_null(condition, False)
-    return pc.if_else(condition, pa.scalar(None, TEXT), array) if pc.any(condition).as_py() else array
+    return (
+        pc.if_else(condition, pa.scalar(None, TEXT), array) if pc.any(condition).as_py() else array
+    )
 
 
 def compose(array: pa.Array) -> pa.Array:
-    """Texts in the one Unicode form that is compared and sent, NFC; what has no character that could differ is not looked at."""
-    if not has_bytes(array, lambda content: content >= 0xCC):  # from U+0300 on, where combining characters begin
+    """Texts in the one Unicode form that is compared and sent, NFC; what has no character that
+    could differ is not looked at.
+    """
+    # from U+0300 on, where combining characters begin
+    if not has_bytes(array, lambda content: content >= 0xCC):
         return array
     odd = pc.fill_null(pc.match_substring_regex(array, r"[^\x{0}-\x{2ff}]"), False)
     return pc.replace_with_mask(array, odd, pc.utf8_normalize(array.filter(odd), form="NFC"))
 
 
 def clean_text(values: pd.Series) -> pd.Series:
-    """Blanks and control characters folded to one blank and trimmed, in NFC; an empty text is missing."""
+    """Blanks and control characters folded to one blank and trimmed, in NFC; an empty text is
+    missing.
+    """
     array = to_arrow(values)
     if _is_missing(array):
         return to_series(array, values.index)
     if has_bytes(array, _may_be_odd_blanks):
-        array = mend_rows(array, pc.match_substring_regex(array, _ODD_BLANKS), by=lambda text: re.sub(_BLANKS, " ", text))
+        array = mend_rows(
+            array,
+            pc.match_substring_regex(array, _ODD_BLANKS),
+            by=lambda text: re.sub(_BLANKS, " ", text),
+        )
     if pc.any(pc.or_(pc.starts_with(array, " "), pc.ends_with(array, " "))).as_py():
         array = pc.ascii_trim(array, characters=" ")
     return to_series(_null_where(compose(array), pc.equal(array, "")), values.index)
 
 
 def clean_place(key: str) -> str:
-    """A key of a site or room, as the configuration or the source's own list has it, in the spelling that rows are compared by."""
+    """A key of a site or room, as the configuration or the source's own list has it, in the
+    spelling that rows are compared by.
+    """
     return str(clean_text(pd.Series([key], dtype="str"))[0])
 
 
 def normalise_key(text: str) -> str:
-    """The one spelling of a key: NFC, blanks and control characters folded to one blank, none around it, nothing that cannot be seen.
+    """The one spelling of a key: NFC, blanks and control characters folded to one blank, none
+    around it, nothing that cannot be seen.
 
     Capitals stay: keys of some systems differ by them alone.
     """
@@ -115,7 +151,9 @@ def normalise_key(text: str) -> str:
 
 
 def clean_key(values: pd.Series) -> pd.Series:
-    """Keys in their one spelling; one that is empty, or holds bytes that are no text, is missing."""
+    """Keys in their one spelling; one that is empty, or holds bytes that are no text, is
+    missing.
+    """
     array = to_arrow(values)
     if has_bytes(array, lambda content: (content <= 0x20) | (content >= 0x7F)):
         array = mend_rows(array, pc.match_substring_regex(array, _ODD_KEY), by=normalise_key)
@@ -129,12 +167,16 @@ def fold_keys(keys: pd.Series) -> pd.Series:
 
 
 def find_unreadable(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """For each row the first of these columns with bytes that are no text; missing where all is text."""
+    """For each row the first of these columns with bytes that are no text; missing where all is
+    text.
+    """
     found = pa.nulls(len(frame), TEXT)
     for name in columns:
         array = to_arrow(frame[name])
         if has_bytes(array, lambda content: content == 0xEF):
-            bad = pc.and_(pc.fill_null(pc.match_substring(array, UNREADABLE), False), pc.is_null(found))
+            bad = pc.and_(
+                pc.fill_null(pc.match_substring(array, UNREADABLE), False), pc.is_null(found)
+            )
             found = pc.if_else(bad, pa.scalar(name, TEXT), found)
     return to_series(found, frame.index)
 
@@ -142,7 +184,11 @@ def find_unreadable(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
 def cut_text(values: pd.Series, *, limit: int = TEXT_LIMIT) -> pd.Series:
     """Texts cut to `limit` characters, the last one an ellipsis."""
     long = (values.str.len() > limit).fillna(False).astype(bool)
-    return values.mask(long, values.str.slice(0, limit - 1).str.rstrip() + "…") if long.any() else values
+    return (
+        values.mask(long, values.str.slice(0, limit - 1).str.rstrip() + "…")
+        if long.any()
+        else values
+    )
 
 
 def clean_addresses(values: pd.Series) -> pd.Series:
@@ -154,15 +200,23 @@ def clean_addresses(values: pd.Series) -> pd.Series:
     folded = pc.ascii_lower(array)
     if odd:
         folded = mend_rows(folded, pc.match_substring_regex(array, _ODD_ADDRESS), by=clean_address)
-    return to_series(_null_where(folded, pc.is_in(folded, value_set=pa.array(sorted(_NO_ADDRESS), type=TEXT))), values.index)
+    return to_series(
+        _null_where(folded, pc.is_in(folded, value_set=pa.array(sorted(_NO_ADDRESS), type=TEXT))),
+        values.index,
+    )
 
 
 def clean_address(text: str) -> str:
-    """An address in small letters (in Python: databases fold ASCII alone), in NFC, without what mail programs put around it.
+    """An address in small letters (in Python: databases fold ASCII alone), in NFC, without what
+    mail programs put around it.
 
     Two addresses stay two, and so are none.
     """
-    text = re.sub(_BLANKS, " ", _UNSEEN.sub("", unicodedata.normalize("NFC", text))).strip().rstrip(";, ")
+    text = (
+        re.sub(_BLANKS, " ", _UNSEEN.sub("", unicodedata.normalize("NFC", text)))
+        .strip()
+        .rstrip(";, ")
+    )
     named = _NAMED_ADDRESS.fullmatch(text)
     if named and ("@" not in named[1] or named[1].strip(_QUOTES).lower() == named[2].lower()):
         text = named[2]
@@ -173,7 +227,9 @@ def clean_address(text: str) -> str:
 def are_addresses(values: pd.Series) -> pd.Series:
     """True for each well-formed e-mail address, and for a missing one."""
     array = to_arrow(values)
-    plain = pc.and_(pc.match_substring_regex(array, f"^(?:{_ADDRESS_FAST})$"), pc.string_is_ascii(array))
+    plain = pc.and_(
+        pc.match_substring_regex(array, f"^(?:{_ADDRESS_FAST})$"), pc.string_is_ascii(array)
+    )
     good = to_mask(pc.fill_null(pc.and_(plain, pc.less_equal(pc.binary_length(array), 254)), True))
     if not good.all():
         doubtful = pc.unique(array.filter(pa.array(~good))).to_pylist()
@@ -183,7 +239,9 @@ def are_addresses(values: pd.Series) -> pd.Series:
 
 
 def are_of_domains(addresses: pd.Series, domains: Sequence[str], *, below: bool = False) -> Mask:
-    """True for each address of one of these domains; what is below them counts when `below` says so."""
+    """True for each address of one of these domains; what is below them counts when `below` says
+    so.
+    """
     array = to_arrow(addresses)
     inside = np.zeros(len(array), dtype=bool)
     for domain in domains:
@@ -194,16 +252,27 @@ def are_of_domains(addresses: pd.Series, domains: Sequence[str], *, below: bool 
 
 
 def match_patterns(addresses: pd.Series, patterns: Sequence[str]) -> Mask:
-    """True for each address that one of the patterns fits whole; `*` stands for any characters, `?` for one, case aside."""
+    """True for each address that one of the patterns fits whole; `*` stands for any characters, `?`
+    for one, case aside.
+    """
     array = to_arrow(addresses)
     if not patterns:
         return np.zeros(len(array), dtype=bool)
-    words = ["".join({"*": ".*", "?": "."}.get(letter) or re.escape(letter) for letter in pattern.lower()) for pattern in patterns]
-    return to_mask(pc.fill_null(pc.match_substring_regex(array, f"^(?s:{'|'.join(words)})$"), False))
+    words = [
+        "".join(
+            {"*": ".*", "?": "."}.get(letter) or re.escape(letter) for letter in pattern.lower()
+        )
+        for pattern in patterns
+    ]
+    return to_mask(
+        pc.fill_null(pc.match_substring_regex(array, f"^(?s:{'|'.join(words)})$"), False)
+    )
 
 
 def map_languages(values: pd.Series) -> pd.Series:
-    """Language tags (`de_de`, `zh-Hans-CN`, `German` is not one) as essentry's codes; unknown ones are missing."""
+    """Language tags (`de_de`, `zh-Hans-CN`, `German` is not one) as essentry's codes; unknown ones
+    are missing.
+    """
 
     def language(tag: str) -> str | None:
         code = re.split(r"[-_.]", tag.strip().upper())[0]
@@ -228,8 +297,11 @@ class Flags:
     known: pd.Series
 
 
-def read_flags(values: pd.Series, words: Mapping[str, bool] | None = None, *, any_number: bool = False) -> Flags:
-    """A database's flags, as they came: the words of FLAG_WORDS and `words`, 0 and 1 as numbers and as bits.
+def read_flags(
+    values: pd.Series, words: Mapping[str, bool] | None = None, *, any_number: bool = False
+) -> Flags:
+    """A database's flags, as they came: the words of FLAG_WORDS and `words`, 0 and 1 as numbers and
+    as bits.
 
     any_number: every other number is a yes.
     """
@@ -259,9 +331,13 @@ def read_flags(values: pd.Series, words: Mapping[str, bool] | None = None, *, an
 def name_people(first_name: pd.Series, last_name: pd.Series) -> pd.Series:
     """Both names as one text to compare by, `name:ada lovelace`; missing without any."""
     joined = pc.binary_join_element_wise(
-        pc.fill_null(to_arrow(first_name), ""), pc.fill_null(to_arrow(last_name), ""), pa.scalar(" ", TEXT)
+        pc.fill_null(to_arrow(first_name), ""),
+        pc.fill_null(to_arrow(last_name), ""),
+        pa.scalar(" ", TEXT),
     )
-    name = _null_where(pc.utf8_trim_whitespace(joined), pc.equal(pc.utf8_trim_whitespace(joined), ""))
+    name = _null_where(
+        pc.utf8_trim_whitespace(joined), pc.equal(pc.utf8_trim_whitespace(joined), "")
+    )
     plain = pc.ascii_lower(name)
     if has_bytes(name, lambda content: content >= 0x80):
         plain = mend_rows(plain, pc.match_substring_regex(name, r"[^\x00-\x7f]"), by=fold_name)
@@ -270,7 +346,9 @@ def name_people(first_name: pd.Series, last_name: pd.Series) -> pd.Series:
 
 
 def fold_name(name: str) -> str:
-    """A name to compare by: NFC, without regard to capitals, to what cannot be seen and to how its blanks are written."""
+    """A name to compare by: NFC, without regard to capitals, to what cannot be seen and to how its
+    blanks are written.
+    """
     text = unicodedata.normalize("NFC", _UNSEEN.sub("", name)).casefold()
     return unicodedata.normalize("NFC", re.sub(_BLANKS, " ", text)).strip()
 

@@ -1,7 +1,9 @@
-"""Type a source's rows, check them with pandera, and set the bad ones aside with a reason each. Pure.
+"""Type a source's rows, check them with pandera, and set the bad ones aside with a reason each.
+Pure.
 
-In: the canonical columns as text. Out: typed `events` and `guests` and the `rejects`. No row is lost: it is in one of the
-three. A row with a readable key that says `cancelled` passes whatever else is wrong with it (S5).
+In: the canonical columns as text. Out: typed `events` and `guests` and the `rejects`. No row is
+lost: it is in one of the three. A row with a readable key that says `cancelled` passes whatever
+else is wrong with it (S5).
 """
 
 from __future__ import annotations
@@ -31,13 +33,16 @@ SAMPLE_KEYS = 20
 class Validated:
     """One source after validation.
 
-    `events`, `guests`: typed frames. `rejects`: a row a failed check; `past` beside
-    REJECT_COLUMNS: its event is over. `held_guests`: source_event_id and guest_key (missing:
-    unreadable, the whole guest list is frozen) of rejected guests. `unreadable_event_keys`: rows of the events SELECT without a
-    key; `unreadable_guest_events`: guest rows that name no event. `coming`: events, guests, rejected_events and rejected_guests among
-    the rows that could be due, passed_events and passed_guests among those that could until lately; empty without a clock. `odd_times`:
-    source_event_id, value and what of the first 50 rows whose clock time a change of clocks made ambiguous. `sample_keys`: some keys of the
-    events SELECT, which a second look must find. `unread_events`: source_event_id, starts_at and location_id of the rejected events that have them.
+    `events`, `guests`: typed frames. `rejects`: a row a failed check; `past` beside REJECT_COLUMNS:
+    its event is over. `held_guests`: source_event_id and guest_key (missing: unreadable, the whole
+    guest list is frozen) of rejected guests. `unreadable_event_keys`: rows of the events SELECT
+    without a key; `unreadable_guest_events`: guest rows that name no event. `coming`: events,
+    guests, rejected_events and rejected_guests among the rows that could be due, passed_events and
+    passed_guests among those that could until lately; empty without a clock. `odd_times`:
+    source_event_id, value and what of the first 50 rows whose clock time a change of clocks made
+    ambiguous. `sample_keys`: some keys of the events SELECT, which a second look must find.
+    `unread_events`: source_event_id, starts_at and location_id of the rejected events that have
+    them.
     """
 
     source: str
@@ -70,9 +75,11 @@ def validate_source(
 ) -> Validated:
     """Type and check both frames of one source; `config.times` must be set. See `Validated`.
 
-    longest_hours: of an event. as_of: the clock, to count the rows that could be due; since: that of the read they are measured by.
+    longest_hours: of an event. as_of: the clock, to count the rows that could be due; since: that
+    of the read they are measured by.
     """
-    beside = ThreadPoolExecutor(1, thread_name_prefix="guests")  # Arrow's kernels let the other thread run meanwhile
+    # Arrow's kernels let the other thread run meanwhile
+    beside = ThreadPoolExecutor(1, thread_name_prefix="guests")
     job = beside.submit(_type_guests, raw_guests, config)
     beside.shutdown(wait=False)
     typed, notes, odd_times = _type_events(raw_events, config, longest_hours=longest_hours)
@@ -88,22 +95,47 @@ def validate_source(
     rejects.append(_named(source, "events", failures, checked))
     good = pick_rows(checked, ~bad)
     events = pd.concat([sure, good], ignore_index=True) if len(sure) else good
-    events = sort_rows(events.drop(columns=["starts_at_text", "ends_at_text", "private_text", "unreadable"]), ["source_event_id"])
+    events = sort_rows(
+        events.drop(columns=["starts_at_text", "ends_at_text", "private_text", "unreadable"]),
+        ["source_event_id"],
+    )
 
     guests, eventless = job.result()
     rejects.append(_rejects(source, "guests", eventless, "source_event_id", "guest_event_key"))
     bad_guests, guest_failures = _check(SourceGuests, guests)
     rejects.append(_named(source, "guests", guest_failures, guests))
     held = guests.loc[bad_guests, ["source_event_id", "guest_key"]].reset_index(drop=True)
-    strangers, other_case = _find_eventless(guests["source_event_id"], typed["source_event_id"], notes)
+    strangers, other_case = _find_eventless(
+        guests["source_event_id"], typed["source_event_id"], notes
+    )
     if other_case.any():
-        rejects.append(_rejects(source, "guests", pick_rows(guests, other_case & ~bad_guests), "source_event_id", "guest_event_case"))
-        held = pd.concat([held, _hold_by_case(pick_rows(guests, other_case), typed["source_event_id"])], ignore_index=True)
+        rejects.append(
+            _rejects(
+                source,
+                "guests",
+                pick_rows(guests, other_case & ~bad_guests),
+                "source_event_id",
+                "guest_event_case",
+            )
+        )
+        held = pd.concat(
+            [held, _hold_by_case(pick_rows(guests, other_case), typed["source_event_id"])],
+            ignore_index=True,
+        )
         bad_guests |= other_case
     notes["guests_of_no_event"] = int(strangers.sum())
-    coming = {} if as_of is None else _count_coming(typed, checked, bad, guests, bad_guests, len(eventless), as_of=as_of, since=since)
+    coming = (
+        {}
+        if as_of is None
+        else _count_coming(
+            typed, checked, bad, guests, bad_guests, len(eventless), as_of=as_of, since=since
+        )
+    )
     notes["copies_dropped"] = copies
-    all_rejects = pd.concat([frame for frame in rejects if len(frame)] or [empty_frame(REJECT_COLUMNS)], ignore_index=True)
+    all_rejects = pd.concat(
+        [frame for frame in rejects if len(frame)] or [empty_frame(REJECT_COLUMNS)],
+        ignore_index=True,
+    )
     all_rejects = all_rejects.assign(past=_are_past(all_rejects["source_event_id"], typed, as_of))
     return Validated(
         source=source,
@@ -121,14 +153,25 @@ def validate_source(
         odd_times=odd_times,
         sample_keys=_sample_keys(keyed),
         coming=coming,
-        unread_events=pick_rows(checked[UNREAD_COLUMNS], bad & checked[UNREAD_COLUMNS].notna().all(axis=1).to_numpy(dtype=bool)),
+        unread_events=pick_rows(
+            checked[UNREAD_COLUMNS],
+            bad & checked[UNREAD_COLUMNS].notna().all(axis=1).to_numpy(dtype=bool),
+        ),
     )
 
 
 def _sample_keys(keyed: pd.DataFrame) -> list[str]:
-    """Keys from all over the rows, the latest starts first: a second look finds them unless it reads something else."""
-    spread = keyed[["source_event_id", "starts_at"]].iloc[:: max(1, len(keyed) // (10 * SAMPLE_KEYS))]
-    return spread.sort_values("starts_at", ascending=False, kind="stable")["source_event_id"].head(SAMPLE_KEYS).tolist()
+    """Keys from all over the rows, the latest starts first: a second look finds them unless it
+    reads something else.
+    """
+    spread = keyed[["source_event_id", "starts_at"]].iloc[
+        :: max(1, len(keyed) // (10 * SAMPLE_KEYS))
+    ]
+    return (
+        spread.sort_values("starts_at", ascending=False, kind="stable")["source_event_id"]
+        .head(SAMPLE_KEYS)
+        .tolist()
+    )
 
 
 def _count_coming(
@@ -142,21 +185,29 @@ def _count_coming(
     as_of: pd.Timestamp,
     since: pd.Timestamp | None,
 ) -> dict[str, int]:
-    """S27: how many rows could be due, and how many were until the clock went past them. What cannot be read could be.
+    """S27: how many rows could be due, and how many were until the clock went past them. What
+    cannot be read could be.
 
     A guest's row could be due when its event could.
     """
     ends = _find_ends(typed)
     due = (ends.isna() | (ends > as_of)).to_numpy(dtype=bool)
-    passed = ((ends <= as_of) & (ends > since)).to_numpy(dtype=bool) if since is not None else ~due & False
+    passed = (
+        ((ends <= as_of) & (ends > since)).to_numpy(dtype=bool)
+        if since is not None
+        else ~due & False
+    )
     of_due = is_among(guests["source_event_id"], typed.loc[due, "source_event_id"].dropna())
-    of_passed = is_among(guests["source_event_id"], typed.loc[passed, "source_event_id"].dropna()) & ~of_due
+    of_passed = (
+        is_among(guests["source_event_id"], typed.loc[passed, "source_event_id"].dropna()) & ~of_due
+    )
     rejected = _find_ends(checked[np.asarray(bad, dtype=bool)])
     keyless = typed["source_event_id"].isna().to_numpy(dtype=bool)
     return {
         "events": int(due.sum()),
         "guests": int(of_due.sum()) + eventless,
-        "rejected_events": int((rejected.isna() | (rejected > as_of)).sum()) + int((due & keyless).sum()),
+        "rejected_events": int((rejected.isna() | (rejected > as_of)).sum())
+        + int((due & keyless).sum()),
         "rejected_guests": int((of_due & np.asarray(bad_guests, dtype=bool)).sum()) + eventless,
         "passed_events": int(passed.sum()),
         "passed_guests": int(of_passed.sum()),
@@ -168,12 +219,20 @@ def _are_past(keys: pd.Series, typed: pd.DataFrame, as_of: pd.Timestamp | None) 
     if as_of is None or keys.empty:
         return np.zeros(len(keys), dtype=bool)
     over = (_find_ends(typed) <= as_of).to_numpy(dtype=bool)
-    return is_among(keys, typed.loc[over, "source_event_id"].dropna()) & ~is_among(keys, typed.loc[~over, "source_event_id"].dropna())
+    return is_among(keys, typed.loc[over, "source_event_id"].dropna()) & ~is_among(
+        keys, typed.loc[~over, "source_event_id"].dropna()
+    )
 
 
 def _find_ends(events: pd.DataFrame) -> pd.Series:
-    """When each row is surely over: a start alone is believed for a day, an end before its start for nothing."""
-    return events[["starts_at", "ends_at"]].max(axis=1).where(events["ends_at"].notna(), events["starts_at"] + pd.Timedelta(days=1))
+    """When each row is surely over: a start alone is believed for a day, an end before its start
+    for nothing.
+    """
+    return (
+        events[["starts_at", "ends_at"]]
+        .max(axis=1)
+        .where(events["ends_at"].notna(), events["starts_at"] + pd.Timedelta(days=1))
+    )
 
 
 def _surely_cancelled(keyed: pd.DataFrame) -> Mask:
@@ -186,10 +245,14 @@ def _surely_cancelled(keyed: pd.DataFrame) -> Mask:
     return cancelled & ~is_among(keyed["source_event_id"], unsure)
 
 
-def _find_eventless(guest_keys: pd.Series, event_keys: pd.Series, notes: dict[str, int]) -> tuple[Mask, Mask]:
-    """Guests whose event the events SELECT does not show; and those of them whose key it shows in other capitals.
+def _find_eventless(
+    guest_keys: pd.Series, event_keys: pd.Series, notes: dict[str, int]
+) -> tuple[Mask, Mask]:
+    """Guests whose event the events SELECT does not show; and those of them whose key it shows in
+    other capitals.
 
-    A database that compares without regard to capitals joins the latter; here they would vanish without a word.
+    A database that compares without regard to capitals joins the latter; here they would vanish
+    without a word.
     """
     known = event_keys.dropna()
     folded = fold_keys(known)
@@ -206,9 +269,13 @@ def _hold_by_case(guests: pd.DataFrame, event_keys: pd.Series) -> pd.DataFrame:
     """The guests as held guests of the events that they may be of."""
     events = pd.DataFrame({"event": event_keys.dropna().drop_duplicates()})
     events = events.assign(folded=fold_keys(events["event"]))
-    mine = guests[["source_event_id", "guest_key"]].assign(folded=fold_keys(guests["source_event_id"]))
+    mine = guests[["source_event_id", "guest_key"]].assign(
+        folded=fold_keys(guests["source_event_id"])
+    )
     both = mine.merge(events, on="folded", how="inner", validate="m:m")
-    return pd.DataFrame({"source_event_id": both["event"], "guest_key": both["guest_key"]}).astype("str")
+    return pd.DataFrame({"source_event_id": both["event"], "guest_key": both["guest_key"]}).astype(
+        "str"
+    )
 
 
 def _surely_ignored(keyed: pd.DataFrame) -> Mask:

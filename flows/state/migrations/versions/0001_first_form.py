@@ -153,4 +153,10 @@ def upgrade() -> None:
     )
     op.create_index("plan_changes_source_id", "plan_changes", ["source_id"])
     is_open = sa.text("state IN ('sending', 'unknown')")
-    op.create_index("plan_changes_open", "plan_changes", ["state"], sqlite_where=is_open, postgresql_where=is_open)
+    op.create_index(
+        "plan_changes_open",
+        "plan_changes",
+        ["state"],
+        sqlite_where=is_open,
+        postgresql_where=is_open,
+    )

@@ -1,4 +1,6 @@
-"""What must hold when a change of a plan is sent: which other change comes first, which records must be gone."""
+"""What must hold when a change of a plan is sent: which other change comes first, which records
+must be gone.
+"""
 
 import sqlalchemy as sa
 from alembic import op

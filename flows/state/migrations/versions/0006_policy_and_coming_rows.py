@@ -1,4 +1,6 @@
-"""What a plan answers of the settings once it is sent, and of each read the rows of meetings that are still to come."""
+"""What a plan answers of the settings once it is sent, and of each read the rows of meetings that
+are still to come.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,6 @@
-"""By which a guest without a key is found again when only the address is known: the name is a part of the number's own digest."""
+"""By which a guest without a key is found again when only the address is known: the name is a part
+of the number's own digest.
+"""
 
 import sqlalchemy as sa
 from alembic import op

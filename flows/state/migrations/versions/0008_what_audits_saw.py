@@ -1,4 +1,6 @@
-"""What an audit did not find in essentry as it was confirmed, and how many audits in a row have seen it so."""
+"""What an audit did not find in essentry as it was confirmed, and how many audits in a row have
+seen it so.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,6 @@
-"""The visits that came of the invitations: check-ins as essentry answers them, and how far each location has been read."""
+"""The visits that came of the invitations: check-ins as essentry answers them, and how far each
+location has been read.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,10 +16,24 @@ def upgrade() -> None:
         sa.Column("checkin_id", sa.Text(), primary_key=True),
         *(
             sa.Column(name, sa.BigInteger())
-            for name in ("location_id", "arrived_at", "left_at", "starts_at", "ends_at", "last_at", "read_at")
+            for name in (
+                "location_id",
+                "arrived_at",
+                "left_at",
+                "starts_at",
+                "ends_at",
+                "last_at",
+                "read_at",
+            )
         ),
-        *(sa.Column(name, sa.Text()) for name in ("state", "email", "first_name", "last_name", "company_name")),
-        *(sa.Column(name, sa.Text()) for name in ("invitation_id", "event_id", "reason", "looked_run")),
+        *(
+            sa.Column(name, sa.Text())
+            for name in ("state", "email", "first_name", "last_name", "company_name")
+        ),
+        *(
+            sa.Column(name, sa.Text())
+            for name in ("invitation_id", "event_id", "reason", "looked_run")
+        ),
         sa.Column("forgotten", sa.Boolean(), nullable=False),
     )
     op.create_index("checkins_event_id", "checkins", ["event_id"])
