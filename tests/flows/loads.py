@@ -87,7 +87,7 @@ def make_config(url: str, **options: Any) -> EssentryConfig:
         "base_url": url,
         "batch_events": 10,
         "concurrency": 3,
-        "timeout_seconds": 0.5,
+        "timeout_seconds": 10,
         "retry_budget_seconds": 2,
     }
     return EssentryConfig(**(defaults | options))

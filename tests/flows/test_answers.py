@@ -214,7 +214,7 @@ def send(
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v2"
         config = EssentryConfig(
-            base_url=url, timeout_seconds=0.5, retry_budget_seconds=budget, **options
+            base_url=url, timeout_seconds=10, retry_budget_seconds=budget, **options
         )  # type: ignore[arg-type]
         client = EssentryClient(config, token="t", agent_token=AGENT, backoff_seconds=0.01)
         async with client:

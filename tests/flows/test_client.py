@@ -33,7 +33,7 @@ from schemas.ledger import Outcome
 def make_client(
     base_url: str, *, token: str = "sandbox-token", agent_token: str = AGENT, **options: Any
 ) -> EssentryClient:
-    defaults = {"timeout_seconds": 0.5, "retry_budget_seconds": 3, "base_url": base_url}
+    defaults = {"timeout_seconds": 10, "retry_budget_seconds": 3, "base_url": base_url}
     client_options = {
         k: options.pop(k) for k in ("on_retry", "clock", "backoff_seconds") if k in options
     }
@@ -215,7 +215,8 @@ def test_passing_fault_is_tried_again_and_mails_once(
 ) -> None:
     sandbox.add_faults([dict(fault)])
     retries: list[Retry] = []
-    client = make_client(sandbox.base_url, on_retry=retries.append)
+    patience = 0.5 if "hang" in fault["kind"] else 10
+    client = make_client(sandbox.base_url, on_retry=retries.append, timeout_seconds=patience)
     assert states(put(client, make_items(3))) == ["confirmed"] * 3
     assert (client.requests, client.retries, [retry.events for retry in retries]) == (2, 1, [3])
     assert sandbox.state()["mails"] == {"invited": 3, "updated": 0, "cancelled": 0}
@@ -329,7 +330,9 @@ def test_lost_connection_before_never_connected_is_unknown(sandbox: SandboxServe
 def test_answer_that_trickles_in_is_a_time_out() -> None:
     answer = http_answer("200 OK", b'{"events": []}')
     started = time.monotonic()
-    outcomes, _ = put_raw(answer, make_items(1), drip_seconds=0.2, retry_budget_seconds=0)
+    outcomes, _ = put_raw(
+        answer, make_items(1), drip_seconds=0.2, retry_budget_seconds=0, timeout_seconds=0.5
+    )
     assert [(o.state, o.code) for o in outcomes] == [("unknown", "TIMEOUT")]
     assert time.monotonic() - started < 3
 

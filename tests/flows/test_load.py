@@ -187,7 +187,11 @@ def test_outcomes_agree_with_essentry_whatever_goes_wrong(sandbox: SandboxServer
     )
     sandbox.add_faults([{"kind": "reject_event", "source_id": "rooms-77", "times": 100}])
     ledger = MemoryLedger()
-    result = send(make_config(sandbox.base_url, retry_budget_seconds=5), ledger, [make_items(400)])
+    result = send(
+        make_config(sandbox.base_url, retry_budget_seconds=5, timeout_seconds=0.5),
+        ledger,
+        [make_items(400)],
+    )
     by_state = {
         state: {f"rooms-{s}" for s, x in ledger.states.items() if x == state}
         for state in result.counts
