@@ -26,8 +26,9 @@ from flows.night.session import Result, Session, open_session
 from flows.night.whole import may_wait, run_steps, tell_waited
 from flows.parts.deal import Dealt
 from flows.sources.read import Extracted
-from schemas.config import Config, load_config, reload_config
+from schemas.config import Config
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, GuardTripped, LeaseHeld, SyncError
+from schemas.load_config import load_config, reload_config
 from transforms.masking import mask_words
 
 What: TypeAlias = Literal["sync", "plan", "full"]

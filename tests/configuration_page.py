@@ -17,8 +17,8 @@ from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from schemas import config
-from schemas.config import Config, Section, Unit
+from schemas.config import Config
+from schemas.config_values import DashboardId, Section, Unit
 
 PAGE = Path(__file__).parents[1] / "schemas" / "CONFIGURATION.md"
 HEAD = "| key | type | default | unit, bounds | what it does |\n|---|---|---|---|---|\n"
@@ -49,7 +49,9 @@ _HIDDEN = {"root", "file"}
 
 def list_models() -> dict[str, type[Any]]:
     """Every table of the file by the name of its model, the whole file first."""
-    tables = [model for model in Section.__subclasses__() if model.__module__ == config.__name__]
+    tables = [
+        model for model in Section.__subclasses__() if model.__module__.startswith("schemas.")
+    ]
     return {"Config": Config} | {model.__name__: model for model in tables}
 
 
@@ -108,7 +110,7 @@ def is_number(entry: FieldInfo) -> bool:
     )
 
 
-_IDS = (config.DashboardId, config.DashboardId | None)
+_IDS = (DashboardId, DashboardId | None)
 
 
 def _is_table(entry: FieldInfo) -> bool:

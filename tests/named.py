@@ -16,14 +16,10 @@ import typer
 from pydantic import BaseModel
 
 from flows.commands.main import app
-from schemas.config import (
-    Config,
-    PeopleLimit,
-    ScopedLimit,
-    SiteConfig,
-    SourceConfig,
-    _sets_something,
-)
+from schemas.config import Config
+from schemas.config_guards import PeopleLimit, ScopedLimit
+from schemas.config_source import SiteConfig, SourceConfig
+from schemas.load_config import _sets_something
 
 ROOT = Path(__file__).parents[1]
 UNKNOWN = "X"

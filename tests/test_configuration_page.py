@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from schemas.config import Section, Unit, Zone, load_config
+from schemas.config_values import Section, Unit, Zone
+from schemas.load_config import load_config
 from tests.configuration_page import (
     PAGE,
     describe_model,

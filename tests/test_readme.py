@@ -11,7 +11,18 @@ import pytest
 from flows.commands.called import WITHOUT_CONFIG
 from flows.commands.main import app
 from flows.sources.presets import complete_source
-from schemas import config
+from schemas.config import (
+    AuditConfig,
+    Config,
+    ReportConfig,
+    ScaleConfig,
+    StateConfig,
+    WindowConfig,
+)
+from schemas.config_essentry import EssentryConfig
+from schemas.config_guards import GuardsConfig, PeopleLimit, PilotConfig, ScopedLimit
+from schemas.config_source import SiteConfig, SourceConfig
+from schemas.load_config import load_config
 from tests.configuration_page import list_keys, list_models, with_a_source
 
 ROOT = Path(__file__).parent.parent
@@ -20,19 +31,19 @@ README, OPERATING, CONFIGURATION = (
     for name in ("README.md", "flows/OPERATING.md", "schemas/CONFIGURATION.md")
 )
 SECTIONS = {
-    "### Top level": config.Config,
-    "### `[essentry]`": config.EssentryConfig,
-    "### `[state]`": config.StateConfig,
-    "### `[sources.<name>]`": config.SourceConfig,
-    "### `[sources.<name>.sites]`": config.SiteConfig,
-    "### `[window]`": config.WindowConfig,
-    "### `[guards]`": config.GuardsConfig,
-    "### A limit by scope": config.ScopedLimit,
-    "### A limit by kind of mail": config.PeopleLimit,
-    "### `[pilot]`": config.PilotConfig,
-    "### `[audit]`": config.AuditConfig,
-    "### `[report]`": config.ReportConfig,
-    "### `[scale]`": config.ScaleConfig,
+    "### Top level": Config,
+    "### `[essentry]`": EssentryConfig,
+    "### `[state]`": StateConfig,
+    "### `[sources.<name>]`": SourceConfig,
+    "### `[sources.<name>.sites]`": SiteConfig,
+    "### `[window]`": WindowConfig,
+    "### `[guards]`": GuardsConfig,
+    "### A limit by scope": ScopedLimit,
+    "### A limit by kind of mail": PeopleLimit,
+    "### `[pilot]`": PilotConfig,
+    "### `[audit]`": AuditConfig,
+    "### `[report]`": ReportConfig,
+    "### `[scale]`": ScaleConfig,
 }
 
 
@@ -88,7 +99,7 @@ def test_readme_examples_are_valid_configurations(tmp_path):
     for example in examples:
         path = tmp_path / "essentry-sync.toml"
         path.write_text(example, encoding="utf-8")
-        for source in config.load_config(path).sources.values():
+        for source in load_config(path).sources.values():
             assert complete_source(source).times in ("utc", "epoch", "local")
 
 

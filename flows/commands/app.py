@@ -75,7 +75,7 @@ def show_life(*, quiet: bool = False) -> None:
 
 def load_settings(path: Path) -> Config:
     """The configuration of a command; what it names to copy is spelled as this command was."""
-    from schemas.config import load_config
+    from schemas.load_config import load_config
 
     config = load_config(path)
     config.spell_by(spell_command)

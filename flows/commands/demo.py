@@ -14,8 +14,9 @@ from flows.commands.terminal import Progress, say
 from flows.demo.databases import build_demo
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
-from schemas.config import is_loopback, load_config
+from schemas.config_values import is_loopback
 from schemas.errors import ConfigurationError
+from schemas.load_config import load_config
 from transforms.words import plural
 
 HOME = Path(__file__).resolve().parents[2] / "data" / "demo"

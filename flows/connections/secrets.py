@@ -12,8 +12,9 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.config import Config, read_secret
+from schemas.config import Config
 from schemas.errors import ConfigurationError
+from schemas.load_config import read_secret
 
 BLOCK_TYPES = ("secret", "sqlalchemy-connector")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
-from schemas.config import SourceConfig
+from schemas.config_source import SourceConfig
 from schemas.errors import ConfigurationError
 
 

@@ -14,8 +14,8 @@ from prefect.schedules import Cron
 
 from flows.engine.server import check_server, server_url
 from flows.sync import sync
-from schemas.config import load_config
 from schemas.errors import ConfigurationError
+from schemas.load_config import load_config
 
 _PLACES = (
     Path(__file__).parents[2] / "prefect.yaml",

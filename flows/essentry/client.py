@@ -55,7 +55,8 @@ from flows.essentry.answers import (
     read_statuses,
 )
 from flows.essentry.items import Item, Ping, Retry, _Batch, _Call, _NoAnswer, list_names
-from schemas.config import EssentryConfig, is_loopback
+from schemas.config_essentry import EssentryConfig
+from schemas.config_values import is_loopback
 from schemas.errors import ConfigurationError, EssentryError, EssentryUnauthorised
 from schemas.essentry import AGENT_TOKEN_PATTERN, STATUS_ERROR_PREFIX, STATUS_SUCCESS
 from schemas.ledger import Outcome, OutcomeState

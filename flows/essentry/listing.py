@@ -18,7 +18,8 @@ from tenacity import (
 )
 
 from flows.connections.secrets import read_tokens
-from schemas.config import Config, is_loopback
+from schemas.config import Config
+from schemas.config_values import is_loopback
 from schemas.errors import EssentryError, EssentryUnauthorised
 
 ASKED = 4

@@ -18,7 +18,9 @@ import sqlalchemy as sa
 from flows.connections.urls import source_url
 from flows.night.run import Run
 from flows.sources.transaction import open_snapshot
-from schemas.config import Config, SourceConfig, is_loopback
+from schemas.config import Config
+from schemas.config_source import SourceConfig
+from schemas.config_values import is_loopback
 from schemas.errors import ConfigurationError, SyncError
 
 ASK_SECONDS = 5.0

@@ -10,8 +10,9 @@ import orjson
 import pandas as pd
 
 from flows.state.store import State
-from schemas.config import Config, read_secret
+from schemas.config import Config
 from schemas.errors import ConfigurationError
+from schemas.load_config import read_secret
 from transforms.arrow.columns import find_positions, is_among
 from transforms.arrow.rows import pick_rows
 from transforms.desired.payload import list_guests

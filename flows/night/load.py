@@ -29,7 +29,7 @@ from flows.essentry.client import EssentryClient
 from flows.essentry.items import Item
 from flows.night.batches import SENT_ACTIONS, Change, build_batches
 from flows.night.ledger_writer import Ledger, _tell, _Write
-from schemas.config import EssentryConfig
+from schemas.config_essentry import EssentryConfig
 from schemas.errors import EssentryError, SyncError
 from schemas.ledger import Outcome
 

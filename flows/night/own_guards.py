@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from flows.night import ask_plan
 from flows.state.store import State
-from schemas.config import Config, GuardsConfig
+from schemas.config import Config
+from schemas.config_guards import GuardsConfig
 from schemas.errors import ConfigurationError
 from schemas.plan_view import PLAIN_TEXTS
 from transforms.guards.findings import CAUSES, Finding

@@ -13,7 +13,8 @@ from flows.night.watch import Watch
 from flows.parts.shelf import Shelf
 from flows.parts.work import MapParts
 from flows.state.store import State
-from schemas.config import Config, is_loopback
+from schemas.config import Config
+from schemas.config_values import is_loopback
 from schemas.errors import ConfigurationError
 from transforms.guards.restriction import Restriction
 

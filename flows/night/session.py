@@ -29,8 +29,9 @@ from flows.report.metrics import check_metrics
 from flows.sources.contents import find_contents
 from flows.sources.presets import complete_config
 from flows.state.store import State
-from schemas.config import Config, read_secret
+from schemas.config import Config
 from schemas.errors import SyncError
+from schemas.load_config import read_secret
 
 
 @dataclass

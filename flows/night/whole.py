@@ -12,8 +12,9 @@ from flows.night import steps as nightly
 from flows.night.close import finish
 from flows.night.session import Result, Session, open_session
 from flows.report.log import log_step
-from schemas.config import Config, reload_config
+from schemas.config import Config
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, SourceError, SyncError
+from schemas.load_config import reload_config
 
 AGAIN_SECONDS = 5.0
 """A database that is just restarting gets a second chance after so long, as in the flow."""

@@ -28,7 +28,8 @@ from flows.sources.read import Extracted
 from flows.sources.read_together import read_together
 from flows.state.copy import open_copy
 from flows.state.store import State
-from schemas.config import Config, ScaleConfig, SourceConfig
+from schemas.config import Config, ScaleConfig
+from schemas.config_source import SourceConfig
 from schemas.errors import ConfigurationError, SourceError
 from schemas.frames import DECISION_COLUMNS
 from transforms.guards.policy import digest_policy

@@ -30,7 +30,8 @@ from flows.sources.presets import complete_source
 from flows.sources.read import read_source
 from flows.sources.transaction import open_snapshot
 from flows.sources.versions import describe_unknown
-from schemas.config import Config, SiteConfig, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SiteConfig, SourceConfig
 from schemas.errors import SyncError
 from transforms.masking import mask_address, mask_name
 from transforms.validate.people import clean_place

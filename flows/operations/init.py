@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from flows.connections.urls import SECRET_QUERY, parse_url
 from flows.sources.places import Places, read_places
 from flows.sources.presets import preset_folder
-from schemas.config import PRESETS
+from schemas.config_source import PRESETS
 from schemas.errors import ConfigurationError
 
 FILL_IN = "fill in"

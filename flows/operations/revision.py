@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.config import Config, load_config
+from schemas.config import Config
 from schemas.errors import ConfigurationError
+from schemas.load_config import load_config
 
 
 @contextmanager

@@ -20,7 +20,8 @@ import pyarrow as pa
 from flows.parts.shelf import Place, Shelf, explain_failure
 from flows.sources.read import Extracted, read_parts, read_source, read_sources, to_frame
 from flows.state.store import State
-from schemas.config import Config, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SourceConfig
 from transforms.arrow.columns import to_series
 from transforms.arrow.rows import pick_rows
 from transforms.desired.partition import Frames, are_linked, choose_partitions, find_pointing

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from flows.sources.read import read_events, to_frame
-from schemas.config import SourceConfig
+from schemas.config_source import SourceConfig
 from schemas.errors import SourceError
 from transforms.arrow.columns import is_among, to_series
 from transforms.validate.people import clean_key

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from flows.connections.urls import read_url
 from flows.sources.presets import preset_folder
-from schemas.config import Config, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SourceConfig
 from schemas.errors import ConfigurationError
 from transforms.guards.policy import digest_select, digest_url
 

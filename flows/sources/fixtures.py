@@ -28,7 +28,7 @@ from flows.sources.read import read_by_rows, read_source, to_frame
 from flows.sources.selects import _check_columns, _prepare, load_selects
 from flows.sources.text import to_text
 from flows.sources.transaction import brief
-from schemas.config import SourceConfig
+from schemas.config_source import SourceConfig
 from schemas.errors import ConfigurationError
 from schemas.select_test import SelectTest
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flows.connections.urls import source_url
 from flows.sources.selects import load_selects
-from schemas.config import SourceConfig
+from schemas.config_source import SourceConfig
 
 _MYSQL = ("mysql", "mariadb")
 _NESTED = ("postgresql", "mssql")

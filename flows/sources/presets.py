@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.sources.transaction import brief
-from schemas.config import Config, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SourceConfig
 from schemas.errors import ConfigurationError, SourceError
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_]{0,64}")

@@ -27,7 +27,8 @@ from flows.sources.files import keep_watch
 from flows.sources.selects import Query, _check_columns, _prepare, load_selects
 from flows.sources.text import TEXT, to_text, to_text_batch, to_text_column
 from flows.sources.transaction import _check_file, brief, open_snapshot
-from schemas.config import Config, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SourceConfig
 from schemas.errors import ConfigurationError, SourceError
 from transforms.arrow.threads import take_ahead
 

@@ -16,7 +16,7 @@ from flows.connections.urls import source_url
 from flows.sources.presets import find_fit
 from flows.sources.text import unescape_batch
 from flows.sources.transaction import open_snapshot
-from schemas.config import SourceConfig
+from schemas.config_source import SourceConfig
 from schemas.errors import ConfigurationError
 from schemas.source import (
     CUSTOM_PREFIX,

@@ -43,7 +43,7 @@ from flows.state.reports import CHANGE_FACTS, ReportReads
 from flows.state.restore import Restores
 from flows.state.sources import Sources
 from flows.state.views import create_views, drop_views, has_views
-from schemas.config import is_loopback
+from schemas.config_values import is_loopback
 from schemas.errors import LeaseHeld, StateError
 from schemas.frames import REJECT_COLUMNS
 from transforms.naming.guest_numbers import derive_number

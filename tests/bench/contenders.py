@@ -118,7 +118,7 @@ def run_ours(
     """
     from flows.night import steps as nightly
     from flows.sources.read import Extracted
-    from schemas.config import load_config
+    from schemas.load_config import load_config
 
     os.environ.update(
         {"ESSENTRY_TOKEN": "x", "ESSENTRY_AGENT_TOKEN": "00000000-0000-4000-8000-000000000000"}
@@ -384,7 +384,7 @@ def run_extract(rows: int, folder: Path, url: str, *, kind: str, way: str) -> di
     source = database_url(kind, rows, folder)
     if way == "ours":
         from flows.sources.read import read_source
-        from schemas.config import SourceConfig
+        from schemas.config_source import SourceConfig
 
         write_config(folder, source, url)
         config = SourceConfig(
@@ -421,7 +421,7 @@ def run_client(rows: int, folder: Path, url: str) -> dict[str, Any]:
 
     from flows.essentry.client import EssentryClient
     from flows.essentry.items import Item
-    from schemas.config import EssentryConfig
+    from schemas.config_essentry import EssentryConfig
 
     body = (
         b'{"sourceId":"rooms-EV~2D%d","name":"Review","startsAt":"2027-01-04T07:00:00Z",'

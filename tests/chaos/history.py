@@ -19,7 +19,7 @@ from pathlib import Path
 from flows.night.session import open_state
 from flows.sandbox.server import SandboxServer
 from flows.state.store import State
-from schemas.config import load_config
+from schemas.load_config import load_config
 from tests.chaos.company import COLUMNS, Company, Meeting
 from tests.chaos.night import STEPS, approve_latest, kill_night, let_lease_run_out, run_night
 from tests.chaos.turns import take_turn

@@ -25,8 +25,8 @@ from flows.night.close import finish
 from flows.night.session import open_session, open_state
 from flows.parts import deal
 from flows.state.store import State
-from schemas.config import load_config
 from schemas.errors import SyncError
+from schemas.load_config import load_config
 from tests.chaos.process import start_process
 
 STEPS: dict[str, tuple[Any, str]] = {

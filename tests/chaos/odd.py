@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flows.night.session import open_state
 from flows.sandbox.server import SandboxServer
-from schemas.config import load_config
+from schemas.load_config import load_config
 from tests.chaos.history import expect
 from tests.chaos.night import run_night
 from tests.chaos.process import run_command

@@ -20,7 +20,7 @@ import httpx
 from flows.night.session import open_state
 from flows.operations.adopt import adopt_events
 from flows.operations.restored import find_restored, mark_restored
-from schemas.config import load_config
+from schemas.load_config import load_config
 from tests.chaos.company import HOST, LOCATIONS, Event
 from tests.chaos.night import approve_latest, run_night
 

@@ -13,7 +13,7 @@ from wire import AGENT
 from flows.essentry.client import EssentryClient
 from flows.night.load import LoadResult, send_changes
 from flows.sandbox.server import SandboxServer
-from schemas.config import EssentryConfig
+from schemas.config_essentry import EssentryConfig
 from schemas.ledger import Outcome
 
 NOW = datetime(2026, 11, 24, 0, 18, tzinfo=UTC)

@@ -12,8 +12,9 @@ from flows.night import steps as nightly
 from flows.night.close import finish
 from flows.night.session import Result, open_session
 from flows.sandbox.server import SandboxServer
-from schemas.config import Config, load_config
+from schemas.config import Config
 from schemas.errors import SyncError
+from schemas.load_config import load_config
 
 CONFIG = """
 [essentry]

@@ -18,7 +18,7 @@ from wire import AGENT, http_answer, make_item, make_items
 from flows.essentry.answers import REFUSED_AFTER_LOSS, STATUS_MEANINGS, read_meaning
 from flows.essentry.client import EssentryClient
 from flows.essentry.items import Item
-from schemas.config import EssentryConfig
+from schemas.config_essentry import EssentryConfig
 from schemas.ledger import Outcome
 
 PLAIN, HTML, JSON = "text/plain", "text/html", "application/json"

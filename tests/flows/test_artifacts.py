@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 
 from flows.engine import artifacts
 from flows.sync import run_sync
-from schemas.config import load_config
+from schemas.load_config import load_config
 from tests.conftest import AS_OF
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]

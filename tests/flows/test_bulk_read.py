@@ -15,7 +15,7 @@ from flows.connections.bulk import BulkReadError, open_reader
 from flows.sources.read import read_by_rows, read_in_bulk, read_source
 from flows.sources.selects import Query
 from flows.sources.transaction import open_snapshot
-from schemas.config import SourceConfig
+from schemas.config_source import SourceConfig
 from tests.sources.databases import database
 
 # literals of each database: whole numbers at the edge, decimals, instants, texts of every kind,

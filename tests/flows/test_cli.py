@@ -15,7 +15,7 @@ from flows.demo.databases import build_demo
 from flows.night.session import open_state
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
-from schemas.config import load_config
+from schemas.load_config import load_config
 from tests import command
 
 DEMO = Path(__file__).parent.parent.parent / "data" / "demo" / "essentry-sync.toml"

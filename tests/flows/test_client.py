@@ -25,7 +25,7 @@ from flows.essentry.client import EssentryClient
 from flows.essentry.items import Item, Retry
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
-from schemas.config import EssentryConfig
+from schemas.config_essentry import EssentryConfig
 from schemas.errors import ConfigurationError, EssentryError, EssentryUnauthorised
 from schemas.ledger import Outcome
 

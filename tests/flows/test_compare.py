@@ -16,8 +16,8 @@ from flows.operations.compare import compare_configs, compare_with_plan
 from flows.operations.revision import open_revision
 from flows.sources import read_together as reading
 from flows.state.copy import open_copy
-from schemas.config import load_config
 from schemas.errors import ConfigurationError, SourceError
+from schemas.load_config import load_config
 from tests.command import run
 from tests.sources.databases import database
 from transforms.report.comparison import dump_comparison, render_lines, render_markdown

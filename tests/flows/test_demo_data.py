@@ -14,7 +14,7 @@ import pytest
 
 from flows.demo.company import CHANGES, SITES
 from flows.demo.databases import build_demo
-from schemas.config import load_config
+from schemas.load_config import load_config
 
 ANCHOR = date(2026, 3, 2)
 DEMO = Path(__file__).parents[2] / "data" / "demo" / "essentry-sync.toml"

@@ -22,7 +22,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from flows.sources.ask import FirstLook, confirm_absent
 from flows.sources.read import read_source
 from flows.sources.selects import Selects, _prepare
-from schemas.config import SourceConfig
+from schemas.config_source import SourceConfig
 
 EVENTS = """-- a percent sign, a cast, a time of day, quotes and an escaped colon are the user's
 SELECT b.id AS source_event_id, b.at AS starts_at, b.room AS room_key, b.host AS host_email, 'it''s 100 %, at 10:30' AS name

@@ -17,7 +17,8 @@ import pytest
 from flows.night.session import open_state
 from flows.operations.doctor import examine
 from flows.sandbox.server import SandboxServer
-from schemas.config import Config, load_config
+from schemas.config import Config
+from schemas.load_config import load_config
 from tests.sources import librebooking
 from tests.sources.databases import database
 

@@ -18,7 +18,8 @@ from flows.connections.urls import parse_url
 from flows.sources.ask import confirm_absent
 from flows.sources.presets import complete_source
 from flows.sources.read import read_source, read_sources
-from schemas.config import Config, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SourceConfig
 from schemas.errors import ConfigurationError, SourceError, SyncError
 from tests.sources.databases import database
 from transforms.validate.source import validate_source

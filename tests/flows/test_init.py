@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from flows.commands.main import app
 from flows.operations.init import FILL_IN, write_config
-from schemas.config import load_config
 from schemas.errors import ConfigurationError, SourceError
+from schemas.load_config import load_config
 from tests.sources import frappe_hrms, librebooking, mrbs, orangehrm
 from tests.sources.databases import MARIADB, database
 

@@ -18,7 +18,7 @@ from flows.essentry.items import Item
 from flows.night import load
 from flows.night.load import send_changes_async
 from flows.sandbox.server import SandboxServer
-from schemas.config import EssentryConfig
+from schemas.config_essentry import EssentryConfig
 from schemas.errors import EssentryUnauthorised, SourceError, StateError
 
 # --- deletes are confirmed just before they go ---

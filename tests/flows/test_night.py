@@ -19,8 +19,10 @@ from flows.night.session import Result, open_session
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
 from flows.sources.presets import complete_source, find_fit
-from schemas.config import Config, GuardsConfig, load_config
+from schemas.config import Config
+from schemas.config_guards import GuardsConfig
 from schemas.errors import SyncError
+from schemas.load_config import load_config
 from tests.firm import ended_well
 from tests.sources import frappe_hrms, librebooking, mrbs, orangehrm
 from tests.sources.databases import database

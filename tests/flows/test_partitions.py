@@ -18,8 +18,8 @@ from flows.night.close import finish
 from flows.night.session import open_session, open_state
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
-from schemas.config import load_config
 from schemas.errors import ConfigurationError
+from schemas.load_config import load_config
 from tests.conftest import AS_OF, DEMO
 from tests.firm import ended_well
 from transforms.desired.partition import find_pointing, find_united, split_frames

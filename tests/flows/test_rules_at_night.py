@@ -14,7 +14,7 @@ from flows.night.run import check_clock, new_run
 from flows.night.session import Result
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
-from schemas.config import GuardsConfig
+from schemas.config_guards import GuardsConfig
 from schemas.errors import ConfigurationError, GuardTripped, StalePlanError, StateError
 from tests.firm import EVENTS, Firm, guards_of
 

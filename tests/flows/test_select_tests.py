@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.operations.select_tests import find_tests, run_select_test
-from schemas.config import load_config
 from schemas.errors import ConfigurationError
+from schemas.load_config import load_config
 from tests.command import run
 from tests.sources.databases import database
 

@@ -17,8 +17,8 @@ import pytest
 
 from flows.night.pages import PAGE_ROWS, merge_pages, shelve_pages
 from flows.parts.shelf import Shelf, open_shelf
-from schemas.config import load_config
 from schemas.errors import ConfigurationError, StateError
+from schemas.load_config import load_config
 from transforms.diff.changes import CHANGE_COLUMNS, find_order
 
 FRAME = pd.DataFrame(

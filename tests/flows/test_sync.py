@@ -12,8 +12,8 @@ from prefect.client.orchestration import get_client
 
 from flows.connections.secrets import read_block
 from flows.sync import run_sync, sync
-from schemas.config import load_config
 from schemas.errors import ConfigurationError, SourceError
+from schemas.load_config import load_config
 from tests.conftest import AS_OF
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]

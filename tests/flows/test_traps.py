@@ -16,7 +16,7 @@ from flows.night import steps as nightly
 from flows.night.close import finish
 from flows.night.session import open_session
 from flows.sandbox.server import SandboxServer
-from schemas.config import load_config
+from schemas.load_config import load_config
 from schemas.source import EVENT_COLUMNS, GUEST_COLUMNS
 from tests.firm import ended_well
 from tests.sources import librebooking, orangehrm

@@ -17,7 +17,7 @@ from flows.night.confirm import Looks, SecondLook
 from flows.night.session import Result, open_state
 from flows.sources.ask import FirstLook, confirm_absent, read_event_rows
 from flows.sources.read import read_source
-from schemas.config import SourceConfig
+from schemas.config_source import SourceConfig
 from schemas.errors import SourceError
 from tests.firm import Firm
 from tests.sources.databases import database

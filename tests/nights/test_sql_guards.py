@@ -14,7 +14,7 @@ import pytest
 from flows.night import ask_plan, own_guards, session
 from flows.night.part import approve_part
 from flows.night.session import open_state
-from schemas.config import GuardsConfig
+from schemas.config_guards import GuardsConfig
 from schemas.errors import ConfigurationError, GuardTripped, StalePlanError
 from tests.command import run
 from tests.firm import Firm, guards_of

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config import Config, is_loopback, load_config, read_secret
+from schemas.config import Config
+from schemas.config_values import is_loopback
 from schemas.errors import ConfigurationError
+from schemas.load_config import load_config, read_secret
 
 SOURCE = '[sources.hr]\nurl = "sqlite:///hr.sqlite"\npreset = "mrbs"\n'
 

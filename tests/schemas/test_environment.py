@@ -10,19 +10,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from schemas.config import (
-    Config,
-    EssentryConfig,
-    GuardsConfig,
-    ReportConfig,
-    ScaleConfig,
-    SiteConfig,
-    SourceConfig,
-    StateConfig,
-    WindowConfig,
-    load_config,
-)
+from schemas.config import Config, ReportConfig, ScaleConfig, StateConfig, WindowConfig
+from schemas.config_essentry import EssentryConfig
+from schemas.config_guards import GuardsConfig
+from schemas.config_source import SiteConfig, SourceConfig
 from schemas.errors import ConfigurationError
+from schemas.load_config import load_config
 
 TEXT = """
 [essentry]

@@ -7,8 +7,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from schemas.config import Config, load_config
+from schemas.config import Config
 from schemas.errors import ConfigurationError
+from schemas.load_config import load_config
 from tests.firm import Firm, guards_of
 from tests.flows.test_night import sandbox  # noqa: F401
 from transforms.guards.policy import digest_policy

@@ -12,7 +12,7 @@ from flows.sources.places import read_places
 from flows.sources.presets import complete_source, find_fit
 from flows.sources.read import read_source
 from flows.sources.text import TEXT, unescape_column
-from schemas.config import SourceConfig
+from schemas.config_source import SourceConfig
 from schemas.errors import ConfigurationError
 from tests.flows.test_night import sandbox, sync  # noqa: F401
 from tests.sources import frappe_hrms, librebooking, orangehrm

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from flows.sources.presets import find_fit
-from schemas.config import PRESETS, SourceConfig
+from schemas.config_source import PRESETS, SourceConfig
 from schemas.source import (
     EVENT_COLUMNS,
     GUEST_COLUMNS,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from schemas.config import Config, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SourceConfig
 from transforms.desired.build import Desired, build_desired
 from transforms.desired.guests import list_guest_keys
 from transforms.validate.source import Validated, validate_source

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from literal_frames import NOW, compare, config, desire, guest, know, meeting
 
-from schemas.config import Config, GuardsConfig
+from schemas.config import Config
+from schemas.config_guards import GuardsConfig
 from transforms.diff.changes import Diff
 from transforms.diff.rekeyed import join_places
 from transforms.guards.churn import find_churn, list_candidates

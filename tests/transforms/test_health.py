@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from schemas.config import GuardsConfig
+from schemas.config_guards import GuardsConfig
 from transforms.diff.changes import SourceHealth
 from transforms.guards.health import judge_health
 from transforms.validate.source import Validated

@@ -10,7 +10,7 @@ import orjson
 import pandas as pd
 
 from flows.night.own_guards import check_own_guards
-from schemas.config import GuardsConfig
+from schemas.config_guards import GuardsConfig
 from schemas.plan_view import VIEWS
 from transforms.guards.plan_view import build_views, empty_views
 

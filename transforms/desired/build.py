@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from schemas.config import Config, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SourceConfig
 from schemas.frames import REJECT_COLUMNS, REMEDIES, Events, Invitations, empty_frame
 from transforms.arrow.columns import find_positions, is_among, same_text, take_text
 from transforms.arrow.rows import sort_rows

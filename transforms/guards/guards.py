@@ -12,7 +12,8 @@ from functools import partial
 
 import pandas as pd
 
-from schemas.config import Config, GuardsConfig, PeopleLimit, ScopedLimit
+from schemas.config import Config
+from schemas.config_guards import GuardsConfig, PeopleLimit, ScopedLimit
 from schemas.frames import MAIL_COLUMNS
 from transforms.arrow.codes import to_plain, to_texts, unite_frames
 from transforms.arrow.columns import is_among

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.config import GuardsConfig
+from schemas.config_guards import GuardsConfig
 from transforms.diff.changes import SourceHealth
 from transforms.guards.findings import Finding, count_largest
 from transforms.validate.source import Validated

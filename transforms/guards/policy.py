@@ -19,7 +19,8 @@ import orjson
 import pandas as pd
 from pydantic import BaseModel
 
-from schemas.config import Config, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SourceConfig
 from transforms.arrow.columns import is_among
 from transforms.diff.changes import SENT
 from transforms.naming.naming import Naming

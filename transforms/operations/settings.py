@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.config import Config, SourceConfig
+from schemas.config import Config
+from schemas.config_source import SourceConfig
 from transforms.guards.policy import Question, name_questions, read_policy
 from transforms.masking import mask_text
 

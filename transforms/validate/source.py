@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from schemas.config import SourceConfig, WindowConfig
+from schemas.config import WindowConfig
+from schemas.config_source import SourceConfig
 from schemas.frames import REJECT_COLUMNS, SourceEvents, SourceGuests, empty_frame
 from transforms.arrow.columns import Mask, is_among, to_arrow
 from transforms.arrow.rows import pick_rows, sort_rows

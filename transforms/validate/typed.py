@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 import orjson
 import pandas as pd
 
-from schemas.config import SiteConfig, SourceConfig
+from schemas.config_source import SiteConfig, SourceConfig
 from schemas.source import (
     ACTIVE_WORDS,
     CUSTOM_PREFIX,
