@@ -23,11 +23,13 @@ from flows.night import apply, confirm
 from flows.night import steps as nightly
 from flows.night.close import finish
 from flows.night.session import open_session, open_state
+from flows.operations.part import run_part
 from flows.parts import deal
 from flows.state.store import State
 from schemas.errors import SyncError
 from schemas.load_config import load_config
 from tests.chaos.process import start_process
+from transforms.guards.restriction import Restriction
 
 STEPS: dict[str, tuple[Any, str]] = {
     "take the lease": (State, "acquire_lease"),
@@ -76,6 +78,18 @@ def run_night(config: Path, as_of: datetime, *, seed: str = "", way: str = "sync
                     finish(session, error=error)
                     raise
                 return finish(session).exit_code
+        except SyncError as error:
+            return error.exit_code
+
+
+def run_chosen(config: Path, event: str, as_of: datetime) -> int:
+    """One event by itself; the exit code."""
+    with patch.object(
+        apply, "EssentryClient", functools.partial(EssentryClient, backoff_seconds=0.02)
+    ):
+        try:
+            only = Restriction(events=(event,))
+            return run_part(load_config(config), only, as_of=as_of).result.exit_code
         except SyncError as error:
             return error.exit_code
 

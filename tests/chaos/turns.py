@@ -1,5 +1,5 @@
 """Turns of a history's life: new keys, a changed setting, a pilot, a restored state, ids taken
-over, a value taken away.
+over, a value taken away, audits of what a quiet night left, one event by itself.
 
 Each is lived in nights of its own between two days, and has promises of its own, judged by what
 essentry and its mails show.
@@ -19,10 +19,12 @@ import httpx
 
 from flows.night.session import open_state
 from flows.operations.adopt import adopt_events
+from flows.operations.audit import Audited
+from flows.operations.audit import audit as run_audit
 from flows.operations.restored import find_restored, mark_restored
 from schemas.load_config import load_config
 from tests.chaos.company import HOST, LOCATIONS, Event
-from tests.chaos.night import approve_latest, run_night
+from tests.chaos.night import approve_latest, run_chosen, run_night
 
 if TYPE_CHECKING:
     from tests.chaos.history import History
@@ -50,7 +52,7 @@ class Turn:
 
     def __init__(self, history: History, rng: random.Random, as_of: datetime) -> None:
         self.history, self.company, self.rng, self.as_of = history, history.company, rng, as_of
-        self.mails_seen = 0
+        self.mails_seen = self.code = 0
 
     def night(self, *, faults: bool = False) -> int:
         """One night; its exit code."""
@@ -77,6 +79,7 @@ class Turn:
         code = self.night()
         if code == 4 and self.history.may_ask:
             code = self.approve()
+        self.code = code
         self.mails_seen = len(self.history.sandbox.mails())
         return code
 
@@ -316,6 +319,71 @@ def withdraw(turn: Turn) -> bool:
     return True
 
 
+def audit(turn: Turn) -> bool:
+    """What a quiet night left is in step, and an audit says so; an event that is lost by hand is
+    sent again whole, and no other.
+    """
+    sandbox, company = turn.history.sandbox, turn.company
+
+    def look() -> Audited:
+        before = sandbox.requests()["puts"], len(sandbox.mails())
+        config = load_config(turn.history.config)
+        with open_state(config) as state:
+            done = run_audit(config, state)
+        after = sandbox.requests()["puts"], len(sandbox.mails())
+        turn.require(before == after, "an audit has sent something")
+        return done
+
+    if turn.code != 0:
+        return False
+    for _ in range(2):
+        done = look()
+        turn.require(not done.told and not done.marked, f"told after a quiet night: {done.told}")
+    some = [event for event in turn.settled() if len(event.guests) > 1]
+    if not some:
+        return True
+    lost = turn.rng.choice(some)
+    sandbox.edit("lose", event=lost.id)
+    for number in lost.guests:
+        company.invitations[company.family(lost.id), number] += 1
+    look()
+    done = look()
+    turn.require(done.marked == [lost.id], f"{lost.id} is lost, and marked are {done.marked}")
+    for faults in (True, False):
+        code = turn.send(faults=faults)
+        turn.require(code in (0, 3, 6), f"a night after an audit ended with {code}")
+    turn.require(lost.id in sandbox.state()["events"], "a lost event is not sent again")
+    mailed = {mail["event"] for mail in turn.mails("invited", "cancelled")} - {lost.id}
+    turn.require(not mailed, f"an audit mailed for {sorted(mailed)}")
+    return True
+
+
+def choose_one(turn: Turn) -> bool:
+    """One event by itself on a busy day: no other is touched, and the night sends the rest."""
+    some = turn.settled()
+    if not some:
+        return False
+    chosen = turn.rng.choice(some)
+    turn.company.change(turn.rng.randint(2, 6))
+    if chosen.id not in turn.company.events or chosen.broken:
+        return False
+    chosen.told = "bring the badge"
+    turn.as_of += timedelta(minutes=20)
+    turn.company.write(turn.history.folder, {})
+    if turn.rng.random() < 0.5:
+        turn.history.add_faults()
+    code = run_chosen(turn.history.config, chosen.id, turn.as_of)
+    turn.history.sandbox.clear_faults()
+    turn.require(code in (0, 3, 6), f"a run of one event ended with {code}")
+    family = turn.company.family(chosen.id)
+    mails = turn.mails("invited", "cancelled", "updated")
+    others = {turn.company.family(mail["event"]) for mail in mails} - {family}
+    turn.require(not others, f"a run of {chosen.id} mailed for {sorted(others)}")
+    code = turn.send()
+    turn.require(code in (0, 3), f"the night after a run of one event ended with {code}")
+    return True
+
+
 TURNS: dict[str, Callable[[Turn], bool]] = {
     "new keys": rekey,
     "a changed setting": change_policy,
@@ -323,4 +391,6 @@ TURNS: dict[str, Callable[[Turn], bool]] = {
     "a restored state": restore,
     "ids taken over": adopt,
     "a value taken away": withdraw,
+    "audits": audit,
+    "one event by itself": choose_one,
 }
