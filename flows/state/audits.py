@@ -76,6 +76,12 @@ class Audits:
         c = t.audit_sightings.c
         return self._frame(sa.select(t.audit_sightings).order_by(c.source_id, c.kind, c.item))
 
+    def list_healed(self) -> set[str]:
+        """Events that an audit has had sent again, as far back as changes are kept."""
+        c = t.plan_changes.c
+        with self._begin() as connection:
+            return set(connection.scalars(sa.select(c.source_id).where(c.code == CODE).distinct()))
+
     def mark_missing(self, plan_id: str, touched: pd.DataFrame, *, now: datetime) -> None:
         """Have events count as unanswered, so that the next run sends them completely; plans that
         wait and name one of them are superseded.
