@@ -298,19 +298,24 @@ def _mark(
                 rows = mark_all(events[events["source_id"].isin(whole)], none, as_of=run.clock)
                 state.mark_missing(f"audit-{run.run_id}", rows, now=now)
             if guests:
-                state.take_out(_without(state, guests), now=now)
+                state.make_unknown(_as_unknown(state, guests), now=now)
             done.marked = sorted([*whole, *(row.item for row in guests)])
     except LeaseHeld as error:
         done.unhealed = f"nothing was marked: {error}"
 
 
-def _without(state: State, guests: Sequence[Finding]) -> dict[str, tuple[str, str, int]]:
+def _as_unknown(state: State, guests: Sequence[Finding]) -> dict[str, tuple[str, str, int]]:
+    """The contents of these events with nothing of these guests but their ids: the next run sends
+    them whole, or removes them if the source has by then, for who is not found may only be called
+    otherwise.
+    """
     contents = {}
     for source_id, text in state.read_payloads(sorted({row.source_id for row in guests})).items():
         payload = orjson.loads(text)
         items = {row.item for row in guests if row.source_id == source_id}
         payload["invitations"] = [
-            guest for guest in payload["invitations"] if guest["sourceId"] not in items
+            {"sourceId": guest["sourceId"]} if guest["sourceId"] in items else guest
+            for guest in payload["invitations"]
         ]
         new = dump_payload(payload)
         contents[source_id] = new, fingerprint(new), len(payload["invitations"])

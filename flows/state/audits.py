@@ -95,12 +95,12 @@ class Audits:
                 connection, plan_id, touched, code=CODE, words=_WORDS, now=before, states="unknown"
             )
 
-    def take_out(self, contents: Mapping[str, tuple[str, str, int]], *, now: datetime) -> None:
-        """Have guests count as not invited, so that the next run invites them; plans that wait and
-        name one of the events are superseded.
+    def make_unknown(self, contents: Mapping[str, tuple[str, str, int]], *, now: datetime) -> None:
+        """Have guests count as invited with unknown content, so that the next run sends them; plans
+        that wait and name one of the events are superseded.
 
-        contents: source_id → canonical JSON without them, its fingerprint, and how many guests
-        remain.
+        contents: source_id → canonical JSON with their ids alone, its fingerprint, and how many
+        guests it has.
         """
         table = t.snapshot_events
         with self._begin() as connection:

@@ -570,3 +570,48 @@ def test_s28_a_title_that_was_cut_off_within_a_character_stops_no_audit(
     cut_names(monkeypatch)
     done = look()
     assert (done.exit_code, done.fresh, done.audit.unknown) == (0, [], {11: 1})
+
+
+def call_otherwise(firm: Firm) -> None:
+    """Reception corrects a guest's name and address, so that nothing tells that it is the same."""
+    firm.sandbox.edit(
+        "rename_guest", guest="rooms-a-ann", firstName="N", lastName="O", email="n@in.example"
+    )
+
+
+def test_who_was_to_be_sent_again_and_leaves_the_meeting_before_is_not_forgotten(
+    firm: Firm, look: Look
+) -> None:
+    grow(firm)
+    call_otherwise(firm)
+    assert look("rooms-a-ann").marked == ["rooms-a-ann"]
+    del firm.meetings["rooms"]["a"]["guests"]["ann"]
+    assert firm.night().exit_code == 0
+    assert firm.held()["rooms-a"] == {"rooms-a-art"}
+
+
+def test_who_was_removed_by_hand_and_leaves_the_meeting_before_it_heals_is_not_mailed(
+    firm: Firm, look: Look
+) -> None:
+    grow(firm)
+    firm.sandbox.edit("remove_guest", event="rooms-a", guest="rooms-a-ann")
+    assert look("rooms-a-ann").marked == ["rooms-a-ann"]
+    del firm.meetings["rooms"]["a"]["guests"]["ann"]
+    firm.new_mails()
+    night = firm.night()
+    assert (night.exit_code, night.report["problems"]) == (0, [])
+    assert firm.held()["rooms-a"] == {"rooms-a-art"}
+    assert firm.new_mails() == []
+
+
+def test_a_guest_who_is_called_otherwise_is_sent_whole_when_chosen(firm: Firm, look: Look) -> None:
+    grow(firm)
+    call_otherwise(firm)
+    assert look("rooms-a-ann").marked == ["rooms-a-ann"]
+    firm.new_mails()
+    assert firm.night().exit_code == 0
+    assert {mail[1:] for mail in firm.new_mails()} == {
+        ("rooms-a", "rooms-a-ann", "ann@out.example")
+    }
+    assert look().fresh == []
+    assert firm.night().report["counts"].get("update", 0) == 0
