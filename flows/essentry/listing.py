@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -71,13 +72,21 @@ def get_page(
             raise EssentryUnauthorised(
                 f"essentry refused the token ({response.status_code}): put a valid one in its place"
             )
-        answer = response.raise_for_status().json()
+        answer = _read_json(response.raise_for_status().text)
         rows, total = answer[key], answer["pageInfo"]["totalCount"]
         if not isinstance(rows, list) or not isinstance(total, int) or isinstance(total, bool):
             raise ValueError("no list with its number")
         return rows, total
     except (httpx.HTTPError, _Busy, ValueError, KeyError, TypeError) as error:
         raise unreadable(url, what, error) from None
+
+
+def _read_json(text: str) -> Any:
+    """What the text holds, each half of a character (a name cut off within an emoji) as a question
+    mark: nothing can store or compare one.
+    """
+    whole = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace")
+    return json.loads(whole)
 
 
 def unreadable(url: str, what: str, error: Exception) -> EssentryError:

@@ -7,8 +7,9 @@ deleted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 import orjson
@@ -134,16 +135,47 @@ def _audit(config: Config, state: State, run: Run, heal: Collection[str]) -> Aud
             f"{unknown[0]!r} is not missing in essentry as the state knows it: nothing was marked; "
             "`essentry-sync audit` lists what is"
         )
+    findings = _without_removed(state, findings)
     times = state.note_sightings([asdict(row) for row in findings], now=run.started_at)
     done.told = [row for row in findings if times[row.key] >= config.audit.seen or row in asked]
     done.fresh = [row for row in findings if row not in done.told]
     lost = [row for row in done.told if row.kind == "missing event"]
-    of_itself = (
-        [row for row in lost if row.guests >= config.audit.heal_guests] if config.audit.heal else []
-    )
-    done.unhealed = _why_not(config, found, lost, of_itself)
-    _mark(config, state, run, done, confirmed.events, asked + ([] if done.unhealed else of_itself))
+    healed = state.list_healed() if config.audit.heal else set()
+    of_itself = [
+        row
+        for row in lost
+        if config.audit.heal
+        and row.guests >= config.audit.heal_guests
+        and row.source_id not in healed
+    ]
+    blind = _find_blind(confirmed, found)
+    done.unhealed = _why_not(config, of_itself, blind)
+    if len(of_itself) > config.audit.heal_events:
+        of_itself = []
+    chosen = asked + [row for row in of_itself if row.location_id not in blind]
+    _mark(config, state, run, done, confirmed.events, chosen)
     return done
+
+
+def _without_removed(state: State, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings; `guests` of a missing event without those who were missing before it was.
+
+    Whom somebody took off the list one by one is not lost with the event.
+    """
+    before = state.sightings()
+    single = before[before["kind"] == "missing invitation"]["source_id"].value_counts().to_dict()
+    whole = before[before["kind"] == "missing event"].set_index("source_id")["guests"].to_dict()
+    return [
+        replace(
+            row,
+            guests=min(
+                row.guests - single.get(row.source_id, 0), whole.get(row.source_id, row.guests)
+            ),
+        )
+        if row.kind == "missing event"
+        else row
+        for row in findings
+    ]
 
 
 def _read_confirmed(state: State, clock: pd.Timestamp) -> _Confirmed:
@@ -203,11 +235,26 @@ def _still_so(
     return [row for row in findings if row.source_id in kept]
 
 
-def _why_not(
-    config: Config, found: Audit, lost: Sequence[Finding], of_itself: Sequence[Finding]
-) -> str:
-    if not of_itself:
-        return ""
+def _find_blind(confirmed: _Confirmed, found: Audit) -> set[int]:
+    """Locations of several events of ours of which essentry lists none, or all locations when it
+    lists none anywhere.
+
+    Every audit counts by itself here: an event that was new since the last one is as invisible.
+    """
+    events = confirmed.events
+    compared = Counter(
+        events[~events["source_id"].isin(confirmed.skipped)]["location_id"].astype(int)
+    )
+    missing = Counter(row.location_id for row in found.findings if row.kind == "missing event")
+    if missing.total() == found.events > 1:
+        return set(missing)
+    return {place for place, count in missing.items() if count == compared[place] > 1}
+
+
+def _why_not(config: Config, of_itself: Sequence[Finding], blind: Collection[int]) -> str:
+    """Why some of these are not marked, or nothing. blind: locations of which nothing of ours is
+    listed.
+    """
     if len(of_itself) > config.audit.heal_events:
         return (
             f"{plural(len(of_itself), 'event')} missing whole are more than audit.heal_events "
@@ -215,9 +262,11 @@ def _why_not(
             "is it another account, or one without the right to read? If they are lost, "
             "`essentry-sync restored` has all sent again"
         )
-    if len(lost) == found.events > 1:
+    unseen = sorted({row.location_id for row in of_itself} & set(blind))
+    if unseen:
         return (
-            "essentry lists none of our events, so none is sent again by itself: "
+            "essentry lists none of our events at location "
+            f"{', '.join(map(str, unseen))}, so none there is sent again by itself: "
             "is it another account, or a token without the right to read? If they are lost, "
             "`essentry-sync audit --heal ID` for each, or `essentry-sync restored`, "
             "has them sent again"
@@ -249,19 +298,24 @@ def _mark(
                 rows = mark_all(events[events["source_id"].isin(whole)], none, as_of=run.clock)
                 state.mark_missing(f"audit-{run.run_id}", rows, now=now)
             if guests:
-                state.take_out(_without(state, guests), now=now)
+                state.make_unknown(_as_unknown(state, guests), now=now)
             done.marked = sorted([*whole, *(row.item for row in guests)])
     except LeaseHeld as error:
         done.unhealed = f"nothing was marked: {error}"
 
 
-def _without(state: State, guests: Sequence[Finding]) -> dict[str, tuple[str, str, int]]:
+def _as_unknown(state: State, guests: Sequence[Finding]) -> dict[str, tuple[str, str, int]]:
+    """The contents of these events with nothing of these guests but their ids: the next run sends
+    them whole, or removes them if the source has by then, for who is not found may only be called
+    otherwise.
+    """
     contents = {}
     for source_id, text in state.read_payloads(sorted({row.source_id for row in guests})).items():
         payload = orjson.loads(text)
         items = {row.item for row in guests if row.source_id == source_id}
         payload["invitations"] = [
-            guest for guest in payload["invitations"] if guest["sourceId"] not in items
+            {"sourceId": guest["sourceId"]} if guest["sourceId"] in items else guest
+            for guest in payload["invitations"]
         ]
         new = dump_payload(payload)
         contents[source_id] = new, fingerprint(new), len(payload["invitations"])

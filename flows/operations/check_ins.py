@@ -39,8 +39,8 @@ late.
 FIRST = timedelta(days=7)
 """So far back the first reading of a location goes."""
 ASK_AGAIN = timedelta(hours=12)
-"""So often a visit that has not ended is asked for since its arrival: its departure may have been
-entered for a time long read.
+"""So often a location is read again as far back as FIRST, and as the arrival of whoever has not
+left: a departure may have been entered for a time long read.
 """
 MOST_FAILED = 3
 """Locations that fail before the rest is not tried any more: essentry is not there."""
@@ -145,7 +145,7 @@ def _read_location(
 
 
 def _find_begin(reading: Reading, now: datetime, since: datetime | None) -> tuple[datetime, bool]:
-    """From where on a location is read, and whether open visits are asked for again."""
+    """From where on a location is read, and whether what was read long ago is asked for again."""
     mark = reading.read_until
     # of a clock that was ahead: how far was read is not known
     if mark is not None and mark > now + OVERLAP:
@@ -153,10 +153,14 @@ def _find_begin(reading: Reading, now: datetime, since: datetime | None) -> tupl
     begin = now - FIRST if mark is None else min(mark, now) - OVERLAP
     if since is not None and (reading.read_until is None or since < begin):
         begin = since
-    late = reading.open_asked_at is None or reading.open_asked_at < now - ASK_AGAIN
-    if reading.oldest_open is None or reading.oldest_open >= begin or not late:
+    asked_at = reading.open_asked_at
+    # an instant ahead is of a clock that was
+    late = asked_at is None or not now - ASK_AGAIN <= asked_at <= now
+    if mark is None or not late:
         return begin, False
-    return min(begin, max(reading.oldest_open, now - LONGEST_OPEN)), True
+    # of who is inside and not listed so, nothing is known until the departure is
+    oldest = max(reading.oldest_open or now, now - LONGEST_OPEN)
+    return min(begin, oldest, now - FIRST), True
 
 
 def _resolve(config: Config, state: State, done: Visits) -> None:

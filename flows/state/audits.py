@@ -76,6 +76,12 @@ class Audits:
         c = t.audit_sightings.c
         return self._frame(sa.select(t.audit_sightings).order_by(c.source_id, c.kind, c.item))
 
+    def list_healed(self) -> set[str]:
+        """Events that an audit has had sent again, as far back as changes are kept."""
+        c = t.plan_changes.c
+        with self._begin() as connection:
+            return set(connection.scalars(sa.select(c.source_id).where(c.code == CODE).distinct()))
+
     def mark_missing(self, plan_id: str, touched: pd.DataFrame, *, now: datetime) -> None:
         """Have events count as unanswered, so that the next run sends them completely; plans that
         wait and name one of them are superseded.
@@ -89,12 +95,12 @@ class Audits:
                 connection, plan_id, touched, code=CODE, words=_WORDS, now=before, states="unknown"
             )
 
-    def take_out(self, contents: Mapping[str, tuple[str, str, int]], *, now: datetime) -> None:
-        """Have guests count as not invited, so that the next run invites them; plans that wait and
-        name one of the events are superseded.
+    def make_unknown(self, contents: Mapping[str, tuple[str, str, int]], *, now: datetime) -> None:
+        """Have guests count as invited with unknown content, so that the next run sends them; plans
+        that wait and name one of the events are superseded.
 
-        contents: source_id → canonical JSON without them, its fingerprint, and how many guests
-        remain.
+        contents: source_id → canonical JSON with their ids alone, its fingerprint, and how many
+        guests it has.
         """
         table = t.snapshot_events
         with self._begin() as connection:

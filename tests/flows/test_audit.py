@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import flows.essentry.invitations as invitations
 from flows.night.lease import hold_lease
 from flows.night.run import new_run
 from flows.night.session import open_state
@@ -23,6 +24,7 @@ from flows.state.views import NAMES
 from schemas.errors import ConfigurationError, EssentryError, StateError
 from tests import command
 from tests.firm import START, Firm
+from tests.flows.wire import cut_names
 
 Look = Callable[..., Audited]
 
@@ -479,3 +481,137 @@ def test_upgrading_keeps_what_was_confirmed(firm: Firm, look: Look) -> None:
         old.execute("UPDATE alembic_version SET version_num = '0007'")
     old.close()
     assert look().exit_code == 0
+
+
+def make_blind(monkeypatch: pytest.MonkeyPatch, *places: int) -> None:
+    """essentry lists nothing of these locations: the token may not read them."""
+    get = invitations.get_page
+
+    def hidden(client: Any, url: str, *args: Any, **more: Any) -> Any:
+        if any(f"/locations/{place}/" in url for place in places):
+            return [], 0
+        return get(client, url, *args, **more)
+
+    monkeypatch.setattr(invitations, "get_page", hidden)
+
+
+def test_what_was_sent_again_and_is_missing_still_is_not_sent_night_after_night(
+    firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(firm)
+    make_blind(monkeypatch, 12)
+    look()
+    assert look().marked == ["rooms-e"]
+    assert firm.night().exit_code == 0
+    puts = firm.puts()
+    for _ in range(3):
+        done = look()
+        assert done.told or done.fresh or done.apart
+        assert done.marked == []
+        firm.night()
+    assert firm.puts() == puts
+    assert done.exit_code == 3
+    assert look("rooms-e").marked == ["rooms-e"]
+
+
+def test_a_location_of_which_nothing_is_listed_is_left_to_a_person(
+    firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(firm)
+    firm.book("f", "flo", "fin", site="2")
+    firm.night()
+    make_blind(monkeypatch, 12)
+    look()
+    done = look()
+    assert (len(done.told), done.marked) == (2, [])
+    assert "location 12" in done.unhealed
+
+
+def test_an_essentry_that_lists_nothing_heals_nothing_though_an_event_is_new(
+    firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(firm)
+    make_blind(monkeypatch, 11, 12)
+    look()
+    firm.book("new", "nat", "ned")
+    firm.night()
+    done = look()
+    assert (len(done.told), len(done.fresh), done.marked) == (5, 1, [])
+
+
+def test_guests_who_were_removed_one_by_one_are_no_lost_event_and_not_invited_again(
+    firm: Firm, look: Look
+) -> None:
+    grow(firm)
+    for guest in ("ann", "art"):
+        firm.sandbox.edit("remove_guest", event="rooms-a", guest=f"rooms-a-{guest}")
+        look()
+        done = look()
+    assert told(done) == {("missing event", "rooms-a", "")}
+    assert done.marked == []
+    firm.new_mails()
+    firm.night()
+    assert firm.new_mails() == []
+    assert look().marked == []
+
+
+def test_s28_a_title_that_was_cut_off_within_a_character_stops_no_audit(
+    firm: Firm, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(firm)
+    at = {
+        "startsAt": START.isoformat(),
+        "endsAt": (START + timedelta(hours=1)).isoformat(),
+        "locationId": 11,
+    }
+    firm.sandbox.edit(
+        "add", event="own", name="Own CUTNAME", guests=[{"email": "walk@in.example"}], **at
+    )
+    cut_names(monkeypatch)
+    done = look()
+    assert (done.exit_code, done.fresh, done.audit.unknown) == (0, [], {11: 1})
+
+
+def call_otherwise(firm: Firm) -> None:
+    """Reception corrects a guest's name and address, so that nothing tells that it is the same."""
+    firm.sandbox.edit(
+        "rename_guest", guest="rooms-a-ann", firstName="N", lastName="O", email="n@in.example"
+    )
+
+
+def test_who_was_to_be_sent_again_and_leaves_the_meeting_before_is_not_forgotten(
+    firm: Firm, look: Look
+) -> None:
+    grow(firm)
+    call_otherwise(firm)
+    assert look("rooms-a-ann").marked == ["rooms-a-ann"]
+    del firm.meetings["rooms"]["a"]["guests"]["ann"]
+    assert firm.night().exit_code == 0
+    assert firm.held()["rooms-a"] == {"rooms-a-art"}
+
+
+def test_who_was_removed_by_hand_and_leaves_the_meeting_before_it_heals_is_not_mailed(
+    firm: Firm, look: Look
+) -> None:
+    grow(firm)
+    firm.sandbox.edit("remove_guest", event="rooms-a", guest="rooms-a-ann")
+    assert look("rooms-a-ann").marked == ["rooms-a-ann"]
+    del firm.meetings["rooms"]["a"]["guests"]["ann"]
+    firm.new_mails()
+    night = firm.night()
+    assert (night.exit_code, night.report["problems"]) == (0, [])
+    assert firm.held()["rooms-a"] == {"rooms-a-art"}
+    assert firm.new_mails() == []
+
+
+def test_a_guest_who_is_called_otherwise_is_sent_whole_when_chosen(firm: Firm, look: Look) -> None:
+    grow(firm)
+    call_otherwise(firm)
+    assert look("rooms-a-ann").marked == ["rooms-a-ann"]
+    firm.new_mails()
+    assert firm.night().exit_code == 0
+    assert {mail[1:] for mail in firm.new_mails()} == {
+        ("rooms-a", "rooms-a-ann", "ann@out.example")
+    }
+    assert look().fresh == []
+    assert firm.night().report["counts"].get("update", 0) == 0

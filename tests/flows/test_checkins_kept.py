@@ -20,6 +20,7 @@ from schemas.errors import EssentryError, StateError
 from tests.command import run
 from tests.firm import NOW, Firm
 from tests.flows.test_checkins import VISITS, ask, come_and_go, read, write_file
+from tests.flows.wire import cut_names
 from transforms.operations.check_ins import read_check_ins
 
 # --- people ---
@@ -257,3 +258,46 @@ def test_the_state_of_another_essentry_is_refused(firm: Firm) -> None:
     firm.sections["essentry"] = {"base_url": "https://other.example/api/v2"}
     with pytest.raises(StateError, match="belongs to another essentry"):
         read(firm)
+
+
+# --- odd answers, and departures that were entered late ---
+
+
+def test_s28_a_name_that_was_cut_off_within_a_character_stops_no_reading(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name in ((11, "CUTNAME"), (12, "Walter")):
+        here = firm.sandbox.walk_in(place, at=NOW - timedelta(hours=2), firstName=name)
+        firm.sandbox.check_out(here, at=NOW - timedelta(hours=1))
+    firm.book("a")
+    firm.night()
+    cut_names(monkeypatch)
+    read(firm)
+    assert len(ask(firm, "SELECT 1 FROM v_visits")) == 2
+
+
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+02:00", "9999-12-31T23:59:59-02:00"]
+)
+def test_s28_a_placeholder_is_no_departure(at: str) -> None:
+    rows = [
+        {"id": 1, "state": "IN", "arrivedAt": "2026-11-24T09:00:00Z", "leftAt": at},
+        {"id": 2, "state": "IN", "arrivedAt": "2026-11-24T09:00:00Z"},
+    ]
+    frame, unreadable = read_check_ins(rows)
+    assert (len(frame), unreadable) == (2, 1)
+    assert frame["left_at"].isna().all()
+
+
+def test_a_departure_that_was_entered_late_is_found_where_nobody_inside_is_listed(
+    firm: Firm,
+) -> None:
+    firm.book("a", "x", start=NOW - timedelta(hours=30))
+    firm.now = NOW - timedelta(days=3)
+    firm.night()
+    here = firm.sandbox.check_in("rooms-a-x", at=NOW - timedelta(hours=30))
+    read(firm)
+    assert ask(firm, "SELECT left_at FROM v_visits") == []
+    firm.sandbox.check_out(here, at=NOW - timedelta(hours=28))
+    read(firm)
+    assert len(ask(firm, "SELECT left_at FROM v_visits")) == 1

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import orjson
+import pytest
 
 from flows.essentry.items import Item
 
@@ -75,3 +77,19 @@ async def raw_server(
 def http_answer(status: str, body: bytes, *headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def cut_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """essentry answers names that were cut off within a character."""
+    send = httpx.Client.get
+
+    def cut(self: httpx.Client, url: Any, **more: Any) -> httpx.Response:
+        answer = send(self, url, **more)
+        text = answer.text.replace("CUTNAME", "\\ud83d")
+        return httpx.Response(
+            answer.status_code,
+            request=answer.request,
+            content=text.encode(),
+        )
+
+    monkeypatch.setattr(httpx.Client, "get", cut)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -31,6 +31,10 @@ _FIELDS = {
     "companyName": "company_name", "arrivedAt": "arrived_at", "leftAt": "left_at",
 }  # fmt: skip
 _OF_INVITATION = {"sourceId": "invitation_id", "startsAt": "starts_at", "endsAt": "ends_at"}
+_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Outside lie the placeholders of systems (0001-01-01, 9999-12-31), which are no instants: a visit
+that left in the year 1 would be over, and pruned.
+"""
 _INSTANTS = ("arrived_at", "left_at", "starts_at", "ends_at")
 
 
@@ -89,9 +93,10 @@ def _read_instant(value: Any) -> tuple[datetime | None, bool]:
     if not isinstance(value, str) or not re.match(INSTANT_PATTERN, value):
         return None, False
     try:
-        return datetime.fromisoformat(value), True
-    except ValueError:
+        at = datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None, False
+    return (at, True) if _FIRST <= at < _LAST else (None, False)
 
 
 def _type(name: str, values: list[Any]) -> pd.Series:
