@@ -43,7 +43,7 @@ QUICK = {  # what a server does every minute, every few seconds
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")
 
-DEPLOYED = 12
+DEPLOYED = 24
 """Without --all, one in so many of the tests that send goes by a deployment, too."""
 _BY_DEPLOYMENT = re.compile(r"\[(.*-)?deployment(-.*)?\]$")
 

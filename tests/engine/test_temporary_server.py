@@ -183,6 +183,7 @@ def test_a_temporary_server_that_does_not_start_is_done_without(company, tmp_pat
     assert company.held() == {"1": ["ada@out.example"]}
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("file", "values"),
     [

@@ -171,7 +171,7 @@ def test_adopted_event_that_is_not_due_keeps_its_id_for_later(older: Firm) -> No
     assert (older.mails() - before)["invited"] == 1
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(4)
 @pytest.mark.parametrize(
     ("text", "words"),
     [

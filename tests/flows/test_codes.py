@@ -120,6 +120,7 @@ def test_whom_nobody_expects_gets_none_and_loses_the_one_of_before(
     }
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("asked", "why"),
     [

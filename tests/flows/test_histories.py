@@ -17,7 +17,7 @@ def sandbox(tmp_path_factory):
         yield server
 
 
-@pytest.mark.share(4)
+@pytest.mark.share(8)
 # among them: state on PostgreSQL (3, 8, …), processes killed on the way (1, 4, …), and seeds that
 # once found a defect (42, 60, 89, 105, 138)
 @pytest.mark.parametrize("seed", [*range(1000, 1010), 42, 60, 89, 105, 138])

@@ -48,7 +48,7 @@ def test_there_are_many_points(quiet):
     }
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(3)
 @pytest.mark.parametrize(("point", "nth"), POINTS, ids=lambda value: str(value).replace(" ", "-"))
 def test_killed_run_is_taken_up_where_it_died(point, nth, quiet, sandbox, tmp_path):
     kill_once(quiet, point, nth, tmp_path / "killed", sandbox)

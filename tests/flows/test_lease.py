@@ -82,6 +82,7 @@ def _race(url: str, name: str, rounds: int, gate: Any, answers: Any) -> None:
         answers.put((-1, name, state.salt()))
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("start", ["free", "expired"])
 def test_processes_that_race_for_the_lease_have_one_winner(url, start):
     """Turn 0 races for a store without tables or lease, or for a lease that has expired; later

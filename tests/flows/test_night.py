@@ -332,6 +332,7 @@ VANISHING = {
 }
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("system", VANISHING)
 @pytest.mark.parametrize("join", ["LEFT JOIN", "JOIN"])
 def test_rooms_of_a_location_that_vanish_from_the_source_cancel_nothing(

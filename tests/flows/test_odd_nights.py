@@ -39,7 +39,7 @@ def test_s28_a_text_of_mariadb_that_is_no_unicode_costs_its_row_alone(tmp_path):
     assert "\ufffd" in read[1]
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(6)
 # every engine with the state on SQLite (0, 1, 2) and on PostgreSQL (3, 4, 5); 7 once found a defect
 @pytest.mark.parametrize("seed", [*range(6), 7])
 def test_s28_odd_values_of_any_engine_cost_their_rows_alone(seed, sandbox, monkeypatch):

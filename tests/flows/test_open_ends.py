@@ -57,6 +57,7 @@ def test_rejected_event_is_told_every_night_also_while_it_waits(firm):
     assert set(firm.held()) == {"rooms-1", "rooms-2"}
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("how", ["row gone", "cancelled", "as it was"])
 def test_rejection_ends_when_there_is_nothing_left_to_send(firm, how):
     firm.book("1")

@@ -83,6 +83,7 @@ def undivided(after_night_1, tmp_path_factory):
         return plan_digest(after_night_1[0], patch, tmp_path_factory.mktemp("one"), partitions=1)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("partitions", "runner"), [(2, "threads"), (7, "threads"), (3, "processes")]
 )

@@ -59,6 +59,7 @@ def _visit(firm: Firm) -> dict[str, Any]:
     )["guests"]["a"]
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("reading", ["clears", "ignored", "refused"])
 def test_s22_a_door_and_an_address_that_are_taken_away_are_named_until_it_is_proven(
     found_firm: Callable[..., Firm], reading: str

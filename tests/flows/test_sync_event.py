@@ -67,6 +67,7 @@ def test_it_tells_each_step_and_the_others_wait(call: Call, firm: Firm) -> None:
     assert {event for _, event, _, _ in firm.new_mails()} == {"rooms-m001"}
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

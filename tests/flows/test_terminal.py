@@ -94,6 +94,7 @@ def on_a_terminal(*arguments: str, width: int, **environment: str) -> str:
     return printed.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 @pytest.mark.parametrize(
     "command", [("runs",), ("quarantine",), ("plan",), ("report",)], ids=lambda command: command[0]
@@ -127,6 +128,7 @@ def test_help_in_ascii(call):
     assert call("--help", PYTHONIOENCODING="ascii").returncode == 0
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("width", [20, 60, 100, 300])
 def test_no_key_is_cut_on_a_terminal(call, office, width):
     printed = on_a_terminal("quarantine", width=width, NO_COLOR="1")

@@ -287,6 +287,7 @@ def test_a_guest_is_found_in_the_source_and_in_essentry(office: Firm) -> None:
     assert "zoe@out.example" not in str(office.plan_of(found.result.report["plan"]["plan_id"])[0])
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [

@@ -89,7 +89,7 @@ def _past_without_room(firm: Firm) -> None:
     firm.meetings["rooms"]["9"]["status"] = "cancelled"
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(4)
 @pytest.mark.parametrize("first", ["hr", "rooms"])
 @pytest.mark.parametrize(
     "trouble",
@@ -388,6 +388,7 @@ def test_s23_a_record_that_is_back_at_the_second_look_keeps_its_guests(
     assert two.new_mails() == []
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("first", ["hr", "rooms"])
 @pytest.mark.parametrize("on_trip", ["stop", "hold-deletes"])
 def test_s21_an_unhealthy_guests_select_of_one_record_removes_nobody(

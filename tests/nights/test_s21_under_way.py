@@ -37,6 +37,7 @@ def _begin(firm: Firm) -> None:
     assert firm.night().exit_code == 0
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("change", [_gone, _cancelled, _empty, _without_ada])
 def test_nobody_is_cancelled_while_the_visit_is_under_way(
     firm: Firm, change: Callable[[Firm], None]
@@ -55,6 +56,7 @@ def test_nobody_is_cancelled_while_the_visit_is_under_way(
     assert firm.new_mails() == []
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("change", [_gone, _cancelled, _empty, _without_ada])
 def test_who_is_told_of_a_cancellation_may_be_settled_otherwise(
     firm: Firm, change: Callable[[Firm], None]

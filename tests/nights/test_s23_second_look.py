@@ -178,7 +178,7 @@ ODD_KEYS = [
 ]
 
 
-@pytest.mark.share(4)
+@pytest.mark.share(6)
 @pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: repr(key)[:12])
 @pytest.mark.parametrize("by", ["sync", "apply"])
 def test_s23_a_row_that_is_back_is_not_cancelled_and_one_that_is_gone_is(

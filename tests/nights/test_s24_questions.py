@@ -150,6 +150,7 @@ def change_database(firm: Firm) -> None:
     firm.source_settings["rooms"]["url"] = "sqlite:///copy.sqlite"
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("change", "key"),
     [

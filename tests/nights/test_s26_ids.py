@@ -157,6 +157,7 @@ UPGRADES = {
 }
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("policy", ["per-event", "shared"])
 @pytest.mark.parametrize("mailbox", ["one for all", "one a meeting"])
 def test_s26_a_state_with_numbers_of_an_older_release_mails_nobody_by_itself(

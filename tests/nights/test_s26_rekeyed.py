@@ -248,6 +248,7 @@ def test_a_rekeyed_meeting_is_the_same_in_a_night_of_many(
         assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("doubt", ["limit", "keyless row"])
 def test_an_id_is_given_back_only_where_the_row_is_surely_gone(firm: Firm, doubt: str) -> None:
     """Both rows are there, and a read does not show the one that has the id: it must not be invited
@@ -368,6 +369,7 @@ def test_s03_a_rekeyed_meeting_with_a_guest_who_cannot_be_read_is_the_same_meeti
     assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     "doubt",
     [
@@ -400,6 +402,7 @@ def test_s15_a_meeting_whose_row_under_another_key_waits_is_held(
     assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], before)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     "doubt", [{"status": "pending"}, {"host": "nobody"}], ids=["pending", "no host"]
 )

@@ -174,6 +174,7 @@ def test_deletes_that_alone_trip_it_wait_and_the_rest_goes(guarded: Firm) -> Non
     }
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("sql", "told"),
     [

@@ -85,6 +85,7 @@ def test_s26_a_registration_in_the_other_room_of_a_booking_changes_no_id(house) 
     assert list(house.held().values()) == [{"ann@out.example", "bob@out.example"}]
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("room", [10, 20])
 def test_s26_two_edits_of_one_rooms_entry_change_no_id(house, room) -> None:
     book(house, 1, "ann@out.example", room_id=11)
@@ -97,6 +98,7 @@ def test_s26_two_edits_of_one_rooms_entry_change_no_id(house, room) -> None:
     assert house.new_mails() == []
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("registers", [False, True])
 def test_s26_a_series_renamed_after_an_occurrence_was_moved_changes_no_id(house, registers) -> None:
     """The whole series is written anew with the first starts; the occurrence that was moved stays,

@@ -84,6 +84,7 @@ def as_text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("system", "kind", "version"), ENGINES)
 @pytest.mark.parametrize("night", [1, 2])
 @pytest.mark.parametrize("given", ["params", "defaults"])

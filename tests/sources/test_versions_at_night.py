@@ -16,7 +16,7 @@ from tests.sources.test_presets import ENGINES, SYSTEMS
 TODAY = datetime(2026, 11, 24, 1, tzinfo=UTC)
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(5)
 @pytest.mark.parametrize(("system", "kind", "version"), ENGINES)
 def test_a_night_on_each_version(system, kind, version, tmp_path, sandbox) -> None:  # noqa: F811
     module = SYSTEMS[system]

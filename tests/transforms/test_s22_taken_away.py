@@ -254,7 +254,7 @@ MODES = [
 ]
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(4)
 @pytest.mark.parametrize(("clearing", "text", "lists", "null"), MODES)
 def test_s22_after_any_night_what_is_held_is_what_is_wanted_or_stands_by_name(
     clearing: str, text: str, lists: str, null: str
