@@ -4,10 +4,12 @@ they find. Sends nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pandas as pd
 
 from flows.night.limits import read_earlier, unite_earlier
@@ -80,9 +82,7 @@ def judge_plan(
     unasked, released = (
         read_earlier(state, run, hours=config.guards.limit_hours) if len(diff.mails) else (None, {})
     )
-    precedents = Precedents(
-        partial(state.count_holding, of="host"), partial(state.count_holding, of="guest")
-    )
+    precedents = _find_precedents(state)
 
     def check(part: Diff, earlier: Diff | None, hosts: pd.DataFrame, **flags: Any) -> list[Finding]:
         churn = find_churn(
@@ -145,6 +145,43 @@ def judge_plan(
     beyond = f"; the approval of {standing.plan_id} does not cover it: {too_much[0]}"
     return Judged(
         [replace(finding, message=finding.message + beyond) for finding in findings], None, policy
+    )
+
+
+def judge_again(
+    config: Config,
+    state: State,
+    run: Run,
+    stored: Mapping[str, Any],
+    diff: Diff,
+    compared: Compared,
+) -> list[Finding]:
+    """What trips by now of a plan that is to be sent, and did not when it was made: other plans
+    were sent since, and the limits of a day count them together (S27).
+
+    diff: what is still to be sent of it, and its mails. compared: the sources by now. A plan that a
+    person released trips no more: they read just these changes.
+    """
+    name = stored["plan_id"]
+    read = stored["approved_at"] is not None and stored["approval_of"] in (None, name)
+    if read or diff.changes.empty or not state.is_overtaken(name, stored["created_at"]):
+        return []
+    earlier, _ = read_earlier(state, run, hours=config.guards.limit_hours)
+    snapshot, full = compared.known.snapshot, bool(stored["full"])
+    found = check_guards(diff, snapshot, config, as_of=run.clock, full=full, earlier=earlier)
+    # hosts are no matter of a day
+    hosts = compared.hosts.assign(changed=0)
+    found += find_strangers(diff, earlier, hosts, config, _find_precedents(state))
+    known = {
+        (record["guard"], record["scope"]): float(record["number"])
+        for record in orjson.loads(stored["findings_json"] or "[]")
+    }
+    return [row for row in found if row.number > known.get((row.guard, row.scope), -1)]
+
+
+def _find_precedents(state: State) -> Precedents:
+    return Precedents(
+        partial(state.count_holding, of="host"), partial(state.count_holding, of="guest")
     )
 
 

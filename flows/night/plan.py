@@ -102,7 +102,8 @@ def make_plan(
     if selected is not None:
         compared = narrow_decisions(compared, selected)
         rejects = rejects[rejects["source_id"].isin(list(selected.ids))].reset_index(drop=True)
-        failed = {} if night.only.by_id else failed
+        # who has a guest is not known of a source that was not read
+        failed = {} if night.only.events else failed
     desired, diff, sources = compared.desired, compared.diff, compared.sources
     release_memory()
     state.save_conditions(plan_id, diff.conditions)

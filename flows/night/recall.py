@@ -14,6 +14,7 @@ import pandas as pd
 
 from flows.night.apply import check_open, check_released
 from flows.night.compare import compare_sources
+from flows.night.judge import judge_again
 from flows.night.plan import Planned, gather_odd_times, gather_rejects
 from flows.night.restrict import Selected, narrow_decisions
 from flows.night.run import Night
@@ -78,6 +79,19 @@ def recall_plan(night: Night, plan_id: str) -> Planned:
         failed = {
             name: why for name, why in failed.items() if name in set(to_texts(changes["source"]))
         }
+    tripped = judge_again(
+        config,
+        state,
+        night.run,
+        stored,
+        replace(diff, changes=still[asked].reset_index(drop=True)),
+        compared,
+    )
+    if tripped:
+        findings = [*findings, *tripped]
+        state.hold_plan(
+            stored["plan_id"], orjson.dumps([finding.as_record() for finding in findings]).decode()
+        )
     return Planned(
         plan_id=stored["plan_id"],
         digest=stored["digest"],
@@ -91,7 +105,7 @@ def recall_plan(night: Night, plan_id: str) -> Planned:
         reads=compared.reads,
         full=night.full,
         odd_times=gather_odd_times(compared),
-        released=stored["approved_at"] is not None,
+        released=stored["approved_at"] is not None and not tripped,
         naming=compared.naming,
         stale=still.loc[~asked, "seq"].tolist(),
         selected=selected,

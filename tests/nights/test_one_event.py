@@ -324,6 +324,20 @@ def test_an_event_of_a_source_that_failed_is_refused_and_one_of_another_goes(fir
     assert (found.result.exit_code, mailed(firm)) == (0, {("updated", "rooms-a")})
 
 
+def test_a_guest_who_may_have_meetings_in_a_source_that_failed_is_told(firm: Firm) -> None:
+    firm.sections["on_source_failure"] = "others"
+    firm.meetings["hr"] = {}
+    firm.book("a", "ada")
+    firm.book("b", "bob", source="hr")
+    assert firm.night().exit_code == 0
+    firm.new_mails()
+    firm.broken.add("hr")
+    firm.meetings["rooms"]["a"]["name"] = "Another title"
+    found = send(firm, guests=["ada@out.example"]).result
+    assert (found.exit_code, mailed(firm)) == (3, {("updated", "rooms-a")})
+    assert set(found.report["failed_sources"]) == {"hr"}
+
+
 def test_nothing_can_be_chosen_before_the_first_run_or_of_a_new_source(firm: Firm) -> None:
     firm.book("a")
     with pytest.raises(ConfigurationError, match="nothing was ever sent"):

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from flows.night import steps as nightly
 from flows.operations.adopt import adopt_events
+from flows.operations.part import run_part
 from flows.sandbox.records import SandboxSettings
 from flows.sandbox.server import SandboxServer
+from schemas.errors import GuardTripped
 from tests.firm import Firm, guards_of
+from transforms.guards.restriction import read_restriction
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,51 @@ def test_s27_cancellations_hour_by_hour_trip_as_in_one_run(firm: Firm) -> None:
     firm.now += timedelta(hours=23)  # another day
     assert firm.night().exit_code == 0
     assert firm.mails()["cancelled"] == 21
+
+
+def plan_some(firm: Firm, first: int, last: int) -> str:
+    """`plan --event` for each of these; the plan's id. It trips nothing by itself."""
+    firm.write()
+    firm.now += timedelta(minutes=1)
+    only = read_restriction(events=[f"rooms-m{number:03}" for number in range(first, last)])
+    planned = run_part(firm.config, only, as_of=firm.now, send=False).result
+    assert (planned.exit_code, guards_of(planned)) == (0, set())
+    return str(planned.report["plan"]["plan_id"])
+
+
+def test_s27_plans_that_are_sent_one_after_another_count_together(firm: Firm) -> None:
+    firm.book_many(60)
+    firm.sections["guards"] |= {"max_deletes": 5, "max_delete_share": 1.0}
+    firm.night()
+    cancel_some(firm, 9)
+    one, other = plan_some(firm, 0, 5), plan_some(firm, 5, 9)
+    assert firm.apply(one).exit_code == 0
+    held = firm.apply(other)
+    assert (held.exit_code, guards_of(held), firm.mails()["cancelled"]) == (4, {"max_deletes"}, 5)
+    assert "5 of them in the 24 hours before" in held.report["guards"][0]["message"]
+    with pytest.raises(GuardTripped, match="waits for approval"):
+        firm.apply(other)
+    assert firm.approve(other)
+    assert firm.apply(other).exit_code == 0
+    assert firm.mails()["cancelled"] == 9
+
+
+def test_s27_what_is_sent_beside_a_nights_plan_counts_when_that_goes(firm: Firm) -> None:
+    firm.book_many(60)
+    firm.sections["guards"] |= {"max_deletes": 5, "max_delete_share": 1.0}
+    firm.night()
+    cancel_some(firm, 5)
+    firm.write()
+    firm.now += timedelta(hours=1)
+    plan = nightly.run_plan(firm.config, as_of=firm.now)
+    assert plan.exit_code == 0
+    firm.cancel("m030")
+    assert firm.apply(plan_some(firm, 30, 31)).exit_code == 0
+    held = firm.apply(plan.report["plan"]["plan_id"])
+    assert (held.exit_code, guards_of(held), firm.mails()["cancelled"]) == (4, {"max_deletes"}, 1)
+    assert firm.approve(plan.report["plan"]["plan_id"])
+    assert firm.apply(plan.report["plan"]["plan_id"]).exit_code == 0
+    assert firm.mails()["cancelled"] == 6
 
 
 def test_s27_what_a_person_released_does_not_count_against_the_day(firm: Firm) -> None:
