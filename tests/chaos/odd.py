@@ -59,6 +59,7 @@ max_mails_per_guest = 100000
 max_deletes = 0
 max_guest_removals = 0
 max_quarantine_share = 1.0
+max_host_domain_guests = 100000  # an odd host may be of the guests' domain
 [report]
 directory = "runs"
 """
