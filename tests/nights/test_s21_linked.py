@@ -257,6 +257,31 @@ def test_s21_a_source_whose_meetings_carry_ids_of_another_may_be_renamed(two: Fi
     assert two.new_mails() == []
 
 
+@pytest.mark.parametrize("first", ["hr", "rooms"])
+def test_s21_a_renamed_source_that_leaves_is_retired_by_what_its_ids_begin_with(
+    two: Firm, first: str
+) -> None:
+    source_id = _unite(two, first)
+    two.meetings["spaces"] = two.meetings.pop("rooms")
+    two.source_settings["spaces"] = {"id_prefix": "rooms"}
+    two.sections["guards"] |= {"approve_policy_change": False}
+    with open_state(two.config) as state:
+        check_rename(two.config, state, "rooms", "spaces")
+        state.rename_source("rooms", "spaces")
+    assert two.night().exit_code == 0
+    del two.meetings["spaces"]
+    with open_state(two.config) as state:
+        state.retire_source("spaces")
+    result = two.night()  # it is told, and not held in silence
+    assert (result.exit_code, "retire rooms" in result.report["verdict"]) == (2, True)
+    with open_state(two.config) as state:
+        assert state.retire_source("rooms") == 1
+    two.meetings["hr"]["5"]["name"] = "Another title"
+    assert two.night().exit_code == 0
+    assert two.held(source_id)[source_id] == ALL
+    assert not [mail for mail in two.new_mails() if mail[0] != "updated"]
+
+
 def test_s21_a_private_meeting_takes_no_words_from_a_linked_record(two: Firm) -> None:
     _unite(two, "hr")
     two.meetings["rooms"]["9"] |= {"description": "Dismissal talk", "name": "Room booking"}
