@@ -25,6 +25,7 @@ from transforms.diff.balance import build_balance
 from transforms.diff.changes import Diff
 from transforms.guards.approval import key_changes
 from transforms.guards.findings import Finding
+from transforms.guards.restriction import is_of_guests
 
 STORED = (
     "seq",
@@ -76,9 +77,9 @@ def recall_plan(night: Night, plan_id: str) -> Planned:
     if selected is not None:
         diff = narrow_decisions(replace(compared, diff=diff), selected).diff
         rejects = rejects[rejects["source_id"].isin(list(selected.ids))].reset_index(drop=True)
-        failed = {
-            name: why for name, why in failed.items() if name in set(to_texts(changes["source"]))
-        }
+        if not is_of_guests(selected.words):
+            involved = set(to_texts(changes["source"]))
+            failed = {name: why for name, why in failed.items() if name in involved}
     tripped = judge_again(
         config,
         state,

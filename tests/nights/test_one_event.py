@@ -324,7 +324,10 @@ def test_an_event_of_a_source_that_failed_is_refused_and_one_of_another_goes(fir
     assert (found.result.exit_code, mailed(firm)) == (0, {("updated", "rooms-a")})
 
 
-def test_a_guest_who_may_have_meetings_in_a_source_that_failed_is_told(firm: Firm) -> None:
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_guest_who_may_have_meetings_in_a_source_that_failed_is_told(
+    firm: Firm, planned: bool
+) -> None:
     firm.sections["on_source_failure"] = "others"
     firm.meetings["hr"] = {}
     firm.book("a", "ada")
@@ -333,7 +336,10 @@ def test_a_guest_who_may_have_meetings_in_a_source_that_failed_is_told(firm: Fir
     firm.new_mails()
     firm.broken.add("hr")
     firm.meetings["rooms"]["a"]["name"] = "Another title"
-    found = send(firm, guests=["ada@out.example"]).result
+    found = send(firm, guests=["ada@out.example"], dry=planned).result
+    if planned:
+        assert mailed(firm) == set()
+        found = firm.apply(found.report["plan"]["plan_id"])
     assert (found.exit_code, mailed(firm)) == (3, {("updated", "rooms-a")})
     assert set(found.report["failed_sources"]) == {"hr"}
 

@@ -62,6 +62,13 @@ class Restriction:
         )
 
 
+def is_of_guests(words: str) -> bool:
+    """Whether a restriction, as it is kept, names guests alone: they may have meetings in any
+    source.
+    """
+    return words.startswith("guest ")
+
+
 def read_restriction(
     *,
     events: Iterable[str] | None = None,
