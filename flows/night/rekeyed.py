@@ -106,19 +106,7 @@ def keep_confirmed_ids(
     Unions of several records, ids that were taken over, and what an unresolved link protects stay a
     matter for the guards.
     """
-    snapshot = known.snapshot
-    place = find_positions(
-        pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]
-    )
-    gone = _list_gone(
-        night,
-        known,
-        desired,
-        health,
-        place,
-        rekeyed=set(night.state.rekeyed().values()),
-        naming=naming,
-    )
+    gone, place = _list_gone(night, known, built, desired, health, naming)
     new = np.split(place < 0, np.cumsum([len(part.ids) for part in built])[:-1])
     wanted = join_places(gone) if len(gone) else np.array([], dtype="int64")
     near = [
@@ -168,18 +156,7 @@ def find_elsewhere(
     waiting = pick_rows(desired.waiting, unknown)
     if waiting.empty:
         return set()
-    place = find_positions(
-        pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]
-    )
-    gone = _list_gone(
-        night,
-        known,
-        desired,
-        health,
-        place,
-        rekeyed=set(night.state.rekeyed().values()),
-        naming=naming,
-    )
+    gone, _ = _list_gone(night, known, built, desired, health, naming)
     united = (
         (snapshot["state"] == "active")
         & (snapshot["ends_at"] > night.run.clock)
@@ -202,17 +179,18 @@ def _count_unread(desired: Desired) -> dict[str, int]:
 def _list_gone(
     night: Night,
     known: Known,
+    built: list[BuiltPart],
     desired: Desired,
     health: Mapping[str, SourceHealth],
-    place: np.ndarray,
-    *,
-    rekeyed: set[str],
     naming: Naming,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, np.ndarray]:
     """GONE_COLUMNS of confirmed events to come that no part builds, of sources whose reads prove
-    that.
+    that; and where in the snapshot every id of the parts is, or -1.
     """
     snapshot = known.snapshot
+    place = find_positions(
+        pd.concat([part.ids for part in built], ignore_index=True), snapshot["source_id"]
+    )
     whole = [
         name
         for name, h in health.items()
@@ -227,13 +205,14 @@ def _list_gone(
     left[place[place >= 0]] = False
     rows = pick_rows(snapshot[GONE_COLUMNS], left)
     if rows.empty:
-        return rows
-    taken_over = set(naming.events.values()) - rekeyed
-    return pick_rows(
+        return rows, place
+    taken_over = set(naming.events.values()) - set(night.state.rekeyed().values())
+    gone = pick_rows(
         rows,
         is_among(rows["source"], whole)
         & ~is_among(rows["source_id"], list(taken_over | desired.held_targets)),
-    ).reset_index(drop=True)
+    )
+    return gone.reset_index(drop=True), place
 
 
 def _has(part: BuiltPart, kept: Mapping[str, str]) -> bool:

@@ -27,6 +27,8 @@ class Audits:
 
         def _begin(self) -> AbstractContextManager[sa.Connection]: ...
 
+        def _read(self) -> AbstractContextManager[sa.Connection]: ...
+
         def _check_lease(self, connection: sa.Connection) -> None: ...
 
         def _frame(self, query: sa.Select[Any]) -> pd.DataFrame: ...
@@ -79,7 +81,7 @@ class Audits:
     def list_healed(self) -> set[str]:
         """Events that an audit has had sent again, as far back as changes are kept."""
         c = t.plan_changes.c
-        with self._begin() as connection:
+        with self._read() as connection:
             return set(connection.scalars(sa.select(c.source_id).where(c.code == CODE).distinct()))
 
     def mark_missing(self, plan_id: str, touched: pd.DataFrame, *, now: datetime) -> None:
