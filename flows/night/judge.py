@@ -156,19 +156,22 @@ def judge_again(
     diff: Diff,
     compared: Compared,
 ) -> list[Finding]:
-    """What trips by now of a plan that is to be sent, and did not when it was made: other plans
-    were sent since, and the limits of a day count them together (S27).
+    """What trips now of a plan that is to be sent, and did not when it was made: other plans were
+    sent since, which the limits of a day count with it (S27), or a limit was lowered.
 
     diff: what is still to be sent of it, and its mails. compared: the sources by now. A plan that a
-    person released trips no more: they read just these changes.
+    person released trips no more: they read just these changes. Guards of one's own are settings:
+    under others the plan is refused.
     """
     name = stored["plan_id"]
-    read = stored["approved_at"] is not None and stored["approval_of"] in (None, name)
-    if read or diff.changes.empty or not state.is_overtaken(name, stored["created_at"]):
+    released = stored["approved_at"] is not None and stored["approval_of"] in (None, name)
+    if released or diff.changes.empty:
         return []
     earlier, _ = read_earlier(state, run, hours=config.guards.limit_hours)
+    # shares are of what was to come when it was made: as time goes by, less is
+    as_of = pd.Timestamp(stored["as_of"])
     snapshot, full = compared.known.snapshot, bool(stored["full"])
-    found = check_guards(diff, snapshot, config, as_of=run.clock, full=full, earlier=earlier)
+    found = check_guards(diff, snapshot, config, as_of=as_of, full=full, earlier=earlier)
     # hosts are no matter of a day
     hosts = compared.hosts.assign(changed=0)
     found += find_strangers(diff, earlier, hosts, config, _find_precedents(state))

@@ -62,12 +62,6 @@ class Approvals:
                 connection.execute(seen.values(events_healthy=True, guests_healthy=True))
         return bool(released)
 
-    def is_overtaken(self, plan_id: str, since: datetime) -> bool:
-        """Whether anything of another plan was sent since then."""
-        c = t.plan_changes.c
-        sent = sa.select(sa.literal(1)).where(c.plan_id != plan_id, c.sent_at > since).limit(1)
-        return bool(self._one(sent))
-
     def hold_plan(self, plan_id: str, findings_json: str) -> None:
         """Have a plan wait for a person: this trips by now, and no approval of another plan answers
         it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from flows.operations.part import run_part
 from flows.sandbox.records import SandboxSettings
 from flows.sandbox.server import SandboxServer
 from schemas.errors import GuardTripped
-from tests.firm import Firm, guards_of
+from tests.firm import START, Firm, guards_of
 from transforms.guards.restriction import read_restriction
 
 
@@ -101,6 +102,47 @@ def test_s27_what_is_sent_beside_a_nights_plan_counts_when_that_goes(firm: Firm)
     held = firm.apply(plan.report["plan"]["plan_id"])
     assert (held.exit_code, guards_of(held), firm.mails()["cancelled"]) == (4, {"max_deletes"}, 1)
     assert firm.approve(plan.report["plan"]["plan_id"])
+    assert firm.apply(plan.report["plan"]["plan_id"]).exit_code == 0
+    assert firm.mails()["cancelled"] == 6
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        {"max_deletes": 4},
+        {"max_delete_share": 0.05, "min_count": 1},
+        {"max_people_mailed": 4},
+    ],
+    ids=lambda guard: next(iter(guard)),
+)
+def test_a_limit_that_was_lowered_after_the_plan_holds_it(
+    firm: Firm, guard: dict[str, Any]
+) -> None:
+    firm.book_many(60)
+    firm.sections["guards"] |= {"max_deletes": 5, "max_delete_share": 1.0}
+    firm.night()
+    cancel_some(firm, 5)
+    firm.write()
+    firm.now += timedelta(hours=1)
+    plan = nightly.run_plan(firm.config, as_of=firm.now).report["plan"]["plan_id"]
+    firm.sections["guards"] |= guard
+    held = firm.apply(plan)
+    assert (held.exit_code, len(guards_of(held)), firm.mails()["cancelled"]) == (4, 1, 0)
+    assert firm.approve(plan)
+    assert firm.apply(plan).exit_code == 0
+    assert firm.mails()["cancelled"] == 5
+
+
+def test_a_plan_is_held_by_no_limit_for_the_time_that_goes_by(firm: Firm) -> None:
+    firm.book_many(60)  # an hour apart
+    firm.sections["guards"] |= {"max_deletes": 6, "max_delete_share": 0.1}
+    firm.night()
+    firm.cancel(*list(firm.meetings["rooms"])[-6:])
+    firm.write()
+    firm.now += timedelta(hours=1)
+    plan = nightly.run_plan(firm.config, as_of=firm.now)
+    assert plan.exit_code == 0
+    firm.now = START + timedelta(hours=12)  # many of the sixty are over
     assert firm.apply(plan.report["plan"]["plan_id"]).exit_code == 0
     assert firm.mails()["cancelled"] == 6
 
