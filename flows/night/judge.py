@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pandas as pd
 
+from flows.night.known import were_sent
 from flows.night.limits import read_earlier, unite_earlier
 from flows.night.own_guards import find_own, find_own_beyond, read_views
 from flows.state.store import State
@@ -66,9 +67,7 @@ def judge_plan(
     whole: the night's, when this plan is a selection of it.
     """
     diff, snapshot = compared.diff, compared.known.snapshot
-    sent = ((snapshot["fingerprint_version"] > 0) | snapshot["dirty"]).to_numpy(
-        dtype=bool, na_value=False
-    )
+    sent = were_sent(snapshot)
     first = not sent.any()  # events that were taken over were never sent
     new_sources = sorted(set(config.sources) - set(snapshot.loc[sent, "source"]))
     saved = state.policy_digest(), state.policy_json()
@@ -174,7 +173,8 @@ def judge_again(
     found = check_guards(diff, snapshot, config, as_of=as_of, full=full, earlier=earlier)
     # hosts are no matter of a day
     hosts = compared.hosts.assign(changed=0)
-    found += find_strangers(diff, earlier, hosts, config, _find_precedents(state))
+    precedents, first = _find_precedents(state), not were_sent(snapshot).any()
+    found += find_strangers(diff, earlier, hosts, config, precedents, first_run=first)
     known = {
         (record["guard"], record["scope"]): float(record["number"])
         for record in orjson.loads(stored["findings_json"] or "[]")

@@ -13,7 +13,7 @@ from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import ConfigurationError
 from schemas.load_config import read_secret
-from transforms.arrow.columns import find_positions, is_among
+from transforms.arrow.columns import Mask, find_positions, is_among
 from transforms.arrow.rows import pick_rows
 from transforms.desired.payload import list_guests
 from transforms.diff.changes import Known
@@ -99,6 +99,15 @@ def check_sources(config: Config, snapshot: pd.DataFrame, naming: Naming | None 
             "(the ids stay, nobody is mailed), "
             f"or `essentry-sync retire {name}` (its events stay in essentry as they are)"
         )
+
+
+def were_sent(snapshot: pd.DataFrame) -> Mask:
+    """True for the events of the snapshot that were ever sent: those that were taken over were
+    not.
+    """
+    return ((snapshot["fingerprint_version"] > 0) | snapshot["dirty"]).to_numpy(
+        dtype=bool, na_value=False
+    )
 
 
 def load_known(state: State) -> Known:

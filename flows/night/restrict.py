@@ -15,6 +15,7 @@ import orjson
 import pandas as pd
 
 from flows.night.compare import Compared
+from flows.night.known import were_sent
 from flows.night.pages import Pages
 from flows.night.run import Night
 from flows.night.watch import Watch, list_names
@@ -47,11 +48,7 @@ def restrict(
     ConfigurationError with the remedy.
     """
     only, diff, snapshot = night.only, compared.diff, compared.known.snapshot
-    sent = snapshot[
-        ((snapshot["fingerprint_version"] > 0) | snapshot["dirty"]).to_numpy(
-            dtype=bool, na_value=False
-        )
-    ]
+    sent = snapshot[were_sent(snapshot)]
     if sent.empty:
         raise ConfigurationError(
             "nothing was ever sent: the first run is a whole one, so that somebody sees all of it; "

@@ -299,3 +299,14 @@ def test_s18_a_pilot_by_site_compares_sites(firm: Firm) -> None:
     result = firm.night()
     assert set(firm.held()) == {"rooms-in", "rooms-out", "rooms-hall"}
     assert result.report["held_by_reason"] == {"pilot": 2}
+
+
+def test_s27_a_first_run_in_two_commands_trips_what_it_does_in_one(firm: Firm) -> None:
+    firm.book_many(60)  # all guests of one domain that was never invited
+    firm.sections["guards"] |= {"max_new_domain_guests": 5}
+    firm.write()
+    firm.now += timedelta(hours=1)
+    plan = nightly.run_plan(firm.config, as_of=firm.now)
+    assert (plan.exit_code, guards_of(plan)) == (0, set())
+    assert firm.apply(plan.report["plan"]["plan_id"]).exit_code == 0
+    assert firm.mails()["invited"] == 60
