@@ -118,6 +118,44 @@ class AuditConfig(Section):
     )
 
 
+class CheckInsConfig(Section):
+    """`[checkins]`: a table of your own that `checkins` keeps equal to the visits in the state
+    store. Without a URL there is none.
+    """
+
+    url: str | None = Field(
+        None,
+        description=(
+            "SQLAlchemy URL of a database that may be written to, with an account of its own; "
+            "a file's path starts from the folder of the configuration"
+        ),
+    )
+    url_env: str | None = Field(
+        None, description="environment variable with the URL, instead of url"
+    )
+    url_block: str | None = Field(
+        None,
+        description="Prefect SQLAlchemy Connector or Secret block with the URL, instead of url",
+    )
+    table: str = Field(
+        "essentry_visits",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$",
+        description="the table, or schema.table; it is made when it is not there",
+    )
+
+    @model_validator(mode="after")
+    def _one_address(self) -> CheckInsConfig:
+        given = [name for name in ("url", "url_env", "url_block") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are one thing said twice: keep one of them")
+        return self
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is such a table."""
+        return bool(self.url or self.url_env or self.url_block)
+
+
 class ReportConfig(Section):
     """`[report]`: where reports go and what they show."""
 
@@ -232,6 +270,7 @@ class Config(BaseSettings):
     guards: GuardsConfig = Field(default_factory=GuardsConfig)
     pilot: PilotConfig = Field(default_factory=PilotConfig)
     audit: AuditConfig = Field(default_factory=AuditConfig)
+    checkins: CheckInsConfig = Field(default_factory=CheckInsConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
     scale: ScaleConfig = Field(default_factory=ScaleConfig)
 

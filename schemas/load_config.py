@@ -78,6 +78,7 @@ def check_environment(config: Config, names: Iterable[str]) -> None:
     is no setting, and fine.
     """
     secrets = {config.essentry.token_env, config.essentry.agent_token_env, config.state.url_env}
+    secrets.add(config.checkins.url_env)
     secrets |= {entry.url_env for entry in config.sources.values()}
     known = [PREFIX + name for name in (*_list_settings(Config), *OTHER_VARIABLES)]
     of_sources = [

@@ -13,6 +13,7 @@ from flows.commands.main import app
 from flows.sources.presets import complete_source
 from schemas.config import (
     AuditConfig,
+    CheckInsConfig,
     Config,
     ReportConfig,
     ScaleConfig,
@@ -42,6 +43,7 @@ SECTIONS = {
     "### A limit by kind of mail": PeopleLimit,
     "### `[pilot]`": PilotConfig,
     "### `[audit]`": AuditConfig,
+    "### `[checkins]`": CheckInsConfig,
     "### `[report]`": ReportConfig,
     "### `[scale]`": ScaleConfig,
 }

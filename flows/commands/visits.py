@@ -87,6 +87,11 @@ def checkins(
         f"{done.resolved:,} joined to their events, {done.unresolved:,} of no event that is known "
         "here"
     )
+    if settings.checkins.wanted:
+        say(
+            f"{settings.checkins.table}: {plural(done.copied.written, 'visit')} written, "
+            f"{done.copied.removed:,} taken out"
+        )
     if done.unreadable:
         say(
             f"{plural(done.unreadable, 'check-in')} could not be read whole: "

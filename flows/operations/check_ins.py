@@ -17,6 +17,7 @@ import pandas as pd
 
 from flows.connections.secrets import hash_token, read_tokens
 from flows.essentry.check_ins import CheckInReader, open_reader
+from flows.operations.visits_table import Copied, copy_visits
 from flows.state.check_ins import Reading
 from flows.state.store import State
 from schemas.check_ins import NO_INVITATION, SEVERAL_EVENTS, UNKNOWN_INVITATION
@@ -51,7 +52,7 @@ LONGEST_OPEN = timedelta(days=30)
 @dataclass
 class Visits:
     """What a reading did. `pages`, `check_ins`: as answered, with those that were stored before.
-    `resolved`: now with their event.
+    `resolved`: now with their event. `copied`: into the table of `[checkins]`.
     """
 
     pages: int = 0
@@ -60,6 +61,7 @@ class Visits:
     resolved: int = 0
     unresolved: int = 0
     locations: list[int] = field(default_factory=list)
+    copied: Copied = field(default_factory=Copied)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def read_visits(
                         break
     finally:  # what was stored before a failure has its events, too
         _resolve(config, state, done)
+    done.copied = copy_visits(config, state)
     if failed:
         raise failed[0]
     return done

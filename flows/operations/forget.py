@@ -13,6 +13,7 @@ from flows.night.lease import hold_lease
 from flows.night.run import new_run
 from flows.report.files import remove_drafts
 from flows.report.rewrite import _mentions, _read, _rewrite, _without
+from flows.operations.visits_table import copy_visits
 from flows.state.people import Forgotten
 from flows.state.store import State
 from schemas.config import Config
@@ -27,7 +28,8 @@ def forget_person(config: Config, state: State, text: str) -> Forgotten:
     """Take one guest out of the state store and every report; see `flows.state.people` for what is
     never touched.
 
-    Raises ConfigurationError when `text` is no e-mail address, LeaseHeld while a run is at work.
+    The table of `[checkins]` follows. Raises ConfigurationError when `text` is no e-mail address,
+    or that table cannot be written once the rest is done, LeaseHeld while a run is at work.
     """
     cleaned = clean_addresses(pd.Series([text], dtype="str"))
     if cleaned.isna().any() or not are_addresses(cleaned).all() or "@" not in cleaned.iloc[0]:
@@ -55,4 +57,5 @@ def forget_person(config: Config, state: State, text: str) -> Forgotten:
                     words=lambda text: forget_words(text, address, names),
                 )
                 found.reports += 1
+    copy_visits(config, state)
     return found

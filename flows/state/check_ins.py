@@ -241,6 +241,50 @@ class CheckIns:
             )
         )
 
+    def iterate_visits(self: Store, rows: int) -> Iterator[list[dict[str, Any]]]:
+        """Every check-in with its event beside it, as VISIT_COLUMNS of
+        transforms.operations.check_ins; so many at a time, in the order of their ids.
+        """
+        c, e = t.checkins.c, t.snapshot_events.c
+        query = sa.select(
+            c.checkin_id,
+            e.source,
+            c.event_id.label("source_id"),
+            c.invitation_id,
+            c.location_id,
+            sa.func.coalesce(e.starts_at, c.starts_at, type_=t.Instant).label("starts_at"),
+            sa.func.coalesce(e.ends_at, c.ends_at, type_=t.Instant).label("ends_at"),
+            e.state.label("event_state"),
+            c.state.label("visit_state"),
+            c.first_name,
+            c.last_name,
+            c.email,
+            c.company_name,
+            c.arrived_at,
+            c.left_at,
+            c.reason,
+        )
+        joined = t.checkins.outerjoin(t.snapshot_events, e.source_id == c.event_id)
+        query = query.select_from(joined).order_by(c.checkin_id).limit(rows)
+        last = ""
+        while True:
+            with self._read() as connection:
+                found = [
+                    {str(name): value for name, value in row.items()}
+                    for row in connection.execute(query.where(c.checkin_id > last)).mappings()
+                ]
+            if found:
+                yield found
+            if len(found) < rows:
+                return
+            last = found[-1]["checkin_id"]
+
+    def find_check_ins(self: Store, checkin_ids: Sequence[str]) -> set[str]:
+        """Those of these ids of which there is a check-in."""
+        c = t.checkins.c.checkin_id
+        with self._read() as connection:
+            return set(connection.scalars(sa.select(c).where(c.in_(checkin_ids))))
+
     def list_attendance(self: Store, begin: datetime, end: datetime) -> pd.DataFrame:
         """location_id, state, guests, ends_at and `arrived` (different invitations) of each event
         that starts in [begin, end).

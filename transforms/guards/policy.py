@@ -27,7 +27,8 @@ from transforms.naming.naming import Naming
 
 NOT_POLICY = frozenset(
     {
-        "root", "file", "on_source_failure", "state", "report", "scale", "audit", "pilot.paused",
+        "root", "file", "on_source_failure", "state", "report", "scale", "audit", "checkins",
+        "pilot.paused",
         # who we are (S13), and how requests travel
         "essentry.base_url", "essentry.token_env", "essentry.agent_token_env",
         "essentry.token_block", "essentry.agent_token_block",

@@ -17,6 +17,7 @@ from schemas.check_ins import CheckIns
 from schemas.essentry import INSTANT_PATTERN
 from schemas.frames import INSTANT
 from transforms.desired.payload import list_guests
+from transforms.masking import mask_name, mask_person
 from transforms.naming.ids import parse_invitation_id
 from transforms.naming.naming import Naming
 
@@ -117,6 +118,31 @@ def _text(value: Any, *, lower: bool = False) -> str | None:
         return None
     text = str(value).strip()
     return (text.casefold() if lower else text) or None
+
+
+VISIT_COLUMNS = (
+    "checkin_id", "source", "source_id", "invitation_id", "location_id", "starts_at", "ends_at",
+    "event_state", "visit_state", "first_name", "last_name", "email", "company_name", "arrived_at",
+    "left_at", "reason",
+)  # fmt: skip
+"""Of a visit beside its event, as a table of the user's own has it."""
+
+
+def mask_visit(visit: Mapping[str, Any]) -> dict[str, Any]:
+    """A visit, VISIT_COLUMNS, with shortened names and address, and no id that holds one."""
+    spelled = {
+        "firstName": "first_name", "lastName": "last_name", "email": "email",
+        "sourceId": "invitation_id",
+    }  # fmt: skip
+    person = mask_person(
+        {key: visit[name] for key, name in spelled.items() if visit[name] is not None}
+    )
+    company = visit["company_name"]
+    return {
+        **visit,
+        **{spelled[key]: value for key, value in person.items()},
+        "company_name": company and mask_name(company),
+    }
 
 
 def read_guest_ids(payload: str | None) -> set[str]:
