@@ -17,6 +17,11 @@ from flows.engine.server import check_server, server_url
 from schemas.errors import ConfigurationError
 
 FLOW = {"prefect.resource.role": "flow", "prefect.resource.name": "essentry-sync"}
+FLOWS: dict[str, str | list[str]] = {
+    "prefect.resource.role": "flow",
+    "prefect.resource.name": ["essentry-sync", "essentry-audit", "essentry-checkins"],
+}
+"""Those whose failure is told. Of a night alone it is told that there was none."""
 RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 TOLD = "{{ flow_run.name }} ended as {{ flow_run.state.name }}: {{ flow_run.state.message }}"
 
@@ -28,7 +33,7 @@ def build_automations(block_document_id: UUID, *, max_age: timedelta) -> list[Au
         return EventTrigger(
             expect={f"prefect.flow-run.{state}" for state in states},
             match=RUN,
-            match_related=FLOW,
+            match_related=FLOWS,
             posture=Posture.Reactive,
         )
 

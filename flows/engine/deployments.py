@@ -13,6 +13,7 @@ from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.schedules import Cron
 
 from flows.engine.server import check_server, server_url
+from flows.read_back import audit, checkins
 from flows.sync import sync
 from schemas.errors import ConfigurationError
 from schemas.load_config import load_config
@@ -21,10 +22,17 @@ _PLACES = (
     Path(__file__).parents[2] / "prefect.yaml",
     Path(__file__).parents[1] / "_data" / "prefect.yaml",
 )
+_FLOWS = {
+    "flows/sync.py:sync": sync,
+    "flows/read_back.py:audit": audit,
+    "flows/read_back.py:checkins": checkins,
+}
 
 
 def read_deployments() -> list[dict[str, Any]]:
-    """The deployments of prefect.yaml: name, description, tags, parameters, schedules."""
+    """The deployments of prefect.yaml: name, description, entrypoint, tags, parameters,
+    schedules.
+    """
     path = next((place for place in _PLACES if place.exists()), _PLACES[0])
     return list(yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"])
 
@@ -32,7 +40,7 @@ def read_deployments() -> list[dict[str, Any]]:
 def build_deployments(
     config: Path, *, cron: dict[str, str], timezone: str | None
 ) -> list[RunnerDeployment]:
-    """Deployments of the flow for one configuration file.
+    """Deployments of the flows for one configuration file.
 
     cron: name → cron, or "" for none, instead of prefect.yaml's; timezone: instead of its zones.
     Raises ConfigurationError.
@@ -56,7 +64,7 @@ def _build(
         schedules = [{"cron": cron, "timezone": zone}] if cron else []
     try:
         return RunnerDeployment.from_flow(
-            sync,
+            _FLOWS[entry["entrypoint"]],
             entry["name"],
             description=entry["description"],
             tags=entry["tags"],

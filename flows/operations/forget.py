@@ -11,9 +11,9 @@ import pandas as pd
 
 from flows.night.lease import hold_lease
 from flows.night.run import new_run
+from flows.operations.visits_table import copy_visits
 from flows.report.files import remove_drafts
 from flows.report.rewrite import _mentions, _read, _rewrite, _without
-from flows.operations.visits_table import copy_visits
 from flows.state.people import Forgotten
 from flows.state.store import State
 from schemas.config import Config

@@ -88,7 +88,7 @@ def test_schedules_parameters_and_collisions_are_what_prefect_yaml_says(company)
     }
     assert (
         set(built)
-        == {"nightly", "hourly", "weekly-full", "plan-only"}
+        == {"nightly", "hourly", "weekly-full", "plan-only", "audit", "checkins"}
         == {entry["name"] for entry in read_deployments()}
     )
     nightly = built["nightly"]
@@ -100,7 +100,11 @@ def test_schedules_parameters_and_collisions_are_what_prefect_yaml_says(company)
     # runs apart
     assert all((d.concurrency_limit, d.concurrency_options) == (None, None) for d in built.values())
     assert built["hourly"].schedules == []
-    assert [s.active for s in built["weekly-full"].schedules] == [False]
+    for name in ("weekly-full", "audit", "checkins"):
+        assert [s.active for s in built[name].schedules] == [False]
+    assert {d.flow_name for d in built.values()} == {
+        "essentry-sync", "essentry-audit", "essentry-checkins",
+    }  # fmt: skip
     form = nightly._parameter_openapi_schema.model_dump()["properties"]
     assert form["what"]["enum"] == ["sync", "plan", "full"]
     assert "sends nothing" in form["what"]["description"]
@@ -194,5 +198,17 @@ def test_a_worker_runs_what_prefect_deploy_makes_of_prefect_yaml(company):
             ).state.name
             for name in ("plan-only", "nightly")
         ]
+        company.sandbox.edit("change", event="rooms-1", name="Another title")
+        reads = [
+            run_deployment(
+                f"essentry-{name}/{name}",
+                parameters={"config": str(company.path)},
+                timeout=120,
+                poll_interval=1,
+                as_subflow=False,
+            ).state.name
+            for name in ("audit", "audit", "checkins")
+        ]
     assert states == ["Planned", "Completed"], (company.folder / "process.log").read_text()
+    assert reads == ["Completed", "Incomplete", "Completed"]  # told when it was seen twice
     assert company.held() == MEETINGS
