@@ -271,6 +271,56 @@ class Uncleared(TypedDict):
     meaning: str
 
 
+@with_config(_STRICT)
+class AuditFinding(TypedDict):
+    """What essentry did not hold as it was confirmed, seen by so many audits in a row."""
+
+    kind: Literal["missing event", "missing invitation", "different"]
+    source_id: str
+    invitation_id: Annotated[
+        str | None, Field(description="of a missing invitation, or of the guest that differs")
+    ]
+    location_id: int
+    starts_at: str
+    differs: Annotated[str, Field(description="what differs, in words")]
+    audits: int
+
+
+@with_config(_STRICT)
+class LastAudit(TypedDict):
+    """The last audit before this run."""
+
+    run_id: str
+    at: str
+    verdict: str
+    findings_total: Annotated[int, Field(description="what it told: seen often enough")]
+    findings: Annotated[list[AuditFinding], Field(description="the first 100")]
+    unknown: Annotated[
+        dict[str, int], Field(description="location id → invitations that are not ours")
+    ]
+
+
+@with_config(_STRICT)
+class LocationAttendance(TypedDict):
+    """Guests of a location on a day."""
+
+    location_id: int
+    expected: int
+    arrived: int
+    no_shows: Annotated[int, Field(description="of events that were over")]
+    walk_ins: Annotated[int, Field(description="came without an invitation")]
+    others: Annotated[int, Field(description="came by an invitation of no event here")]
+
+
+@with_config(_STRICT)
+class Attendance(TypedDict):
+    """Who came on the day before this run, as far as check-ins were read back."""
+
+    day: str
+    read_until: Annotated[str, Field(description="up to here every location was read")]
+    locations: list[LocationAttendance]
+
+
 class Listing(TypedDict):
     """How many of the changes are listed one by one."""
 
@@ -351,6 +401,8 @@ class Report(TypedDict):
     history: Annotated[list[PastRun], Field(description="up to 30 runs, this one last")]
     visits: Annotated[list[DayVisits], Field(description="the coming 28 days")]
     listing: Listing
+    audit: NotRequired[LastAudit]
+    attendance: NotRequired[Attendance]
     explained: NotRequired[
         Annotated[
             list[dict[str, str]],

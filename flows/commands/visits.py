@@ -19,8 +19,8 @@ from flows.commands.app import (
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigurationError
 
 if TYPE_CHECKING:
-    from flows.operations.check_ins import Attendance
     from schemas.config import Config
+    from transforms.operations.check_ins import Attendance
 
 
 @app.command(rich_help_panel="Look back")
@@ -54,8 +54,9 @@ def checkins(
     from flows.commands.output import write_json
     from flows.commands.terminal import say
     from flows.commands.waiting import waiting
+    from flows.night.readings import count_attendance
     from flows.night.session import open_state
-    from flows.operations.check_ins import count_attendance, read_visits
+    from flows.operations.check_ins import read_visits
     from transforms.words import plural
 
     settings, begin, now = (

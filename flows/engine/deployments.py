@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prefect import serve
+from prefect import Flow, serve
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.schedules import Cron
 
@@ -22,7 +22,7 @@ _PLACES = (
     Path(__file__).parents[2] / "prefect.yaml",
     Path(__file__).parents[1] / "_data" / "prefect.yaml",
 )
-_FLOWS = {
+_FLOWS: dict[str, Flow[..., Any]] = {
     "flows/sync.py:sync": sync,
     "flows/read_back.py:audit": audit,
     "flows/read_back.py:checkins": checkins,

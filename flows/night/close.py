@@ -12,6 +12,7 @@ import orjson
 import pandas as pd
 
 from flows.night.plan import Planned
+from flows.night.readings import tell_readings
 from flows.night.restrict import Selected
 from flows.night.retention import forget_after
 from flows.night.run import PART, report_folder
@@ -365,8 +366,8 @@ def _wording(session: Session) -> Wording:
 
 
 def _surroundings(session: Session) -> dict[str, Any]:
-    """What a report says beside its own run: names, earlier runs, and the visits that essentry
-    expects.
+    """What a report says beside its own run: names, earlier runs, the visits that essentry expects,
+    and what was read back of it.
     """
     return {
         "wording": _wording(session),
@@ -376,4 +377,7 @@ def _surroundings(session: Session) -> dict[str, Any]:
         "visits": session.state.count_visits(
             session.run.as_of, session.run.as_of + timedelta(days=VISIT_DAYS)
         ),
+        "readings": {}
+        if _is_part(session)
+        else tell_readings(session.config, session.state, now=session.run.as_of),
     }

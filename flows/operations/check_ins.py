@@ -10,8 +10,7 @@ it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, timedelta
 
 import pandas as pd
 
@@ -20,7 +19,7 @@ from flows.essentry.check_ins import CheckInReader, open_reader
 from flows.operations.visits_table import Copied, copy_visits
 from flows.state.check_ins import Reading
 from flows.state.store import State
-from schemas.check_ins import NO_INVITATION, SEVERAL_EVENTS, UNKNOWN_INVITATION
+from schemas.check_ins import SEVERAL_EVENTS, UNKNOWN_INVITATION
 from schemas.config import Config
 from schemas.errors import EssentryError, EssentryUnauthorised
 from transforms.naming.naming import name_by
@@ -62,20 +61,6 @@ class Visits:
     unresolved: int = 0
     locations: list[int] = field(default_factory=list)
     copied: Copied = field(default_factory=Copied)
-
-
-@dataclass(frozen=True)
-class Attendance:
-    """One location on one day. `no_shows`: of events that are over. `others`: came by an invitation
-    that belongs to no event here.
-    """
-
-    location_id: int
-    expected: int
-    arrived: int
-    no_shows: int
-    walk_ins: int
-    others: int
 
 
 def read_visits(
@@ -224,40 +209,3 @@ def _look_around(state: State, visits: pd.DataFrame, found: dict[str, list[Candi
                 found[key].append(
                     Candidate(row["source_id"], row["state"] == "active", True, row["starts_at"])
                 )
-
-
-def count_attendance(config: Config, state: State, day: date, *, now: datetime) -> list[Attendance]:
-    """Every location on a day of the reports' zone: whom its events expected, and who came."""
-    zone = ZoneInfo(config.report.timezone)
-    begin, end = (
-        datetime.combine(day + timedelta(days=n), time(), zone).astimezone(UTC) for n in (0, 1)
-    )
-    events = state.list_attendance(begin, end)
-    events = events[events["location_id"].notna()]
-    due = events["state"].isin(["active", "expired"])
-    guests = events["guests"].fillna(0).where(due, 0)
-    over = (events["ends_at"] <= pd.Timestamp(now)).fillna(False)
-    missing = (guests - events["arrived"]).clip(lower=0).where(over, 0)
-    table = pd.DataFrame(
-        {
-            "location_id": events["location_id"],
-            "expected": guests,
-            "arrived": events["arrived"],
-            "no_shows": missing,
-        }
-    )
-    counts: dict[int, dict[str, int]] = {
-        int(str(place)): {str(name): int(value) for name, value in row.items()}
-        for place, row in table.groupby("location_id").sum().to_dict("index").items()
-    }
-    empty = {"expected": 0, "arrived": 0, "no_shows": 0}
-    others: dict[int, dict[str, int]] = {}
-    for place, reason, count in state.count_others(begin, end):
-        kind = "walk_ins" if reason == NO_INVITATION else "others"
-        mine = others.setdefault(place, {"walk_ins": 0, "others": 0})
-        mine[kind] += count
-    none = {"walk_ins": 0, "others": 0}
-    return [
-        Attendance(place, **counts.get(place, empty), **others.get(place, none))
-        for place in sorted({*counts, *others})
-    ]

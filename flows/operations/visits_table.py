@@ -58,7 +58,7 @@ def describe_table(name: str) -> sa.Table:
         mysql.VARCHAR(255, collation="utf8mb4_bin"), "mysql", "mariadb"
     )
     instant = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-    kinds = {"location_id": sa.BigInteger(), **dict.fromkeys(_INSTANTS, instant)}
+    kinds: dict[str, Any] = {"location_id": sa.BigInteger(), **dict.fromkeys(_INSTANTS, instant)}
     return sa.Table(
         table,
         sa.MetaData(),

@@ -74,6 +74,15 @@ class CheckIns:
             ).scalar()
         return Reading(row.get("read_until"), row.get("open_asked_at"), oldest)
 
+    def read_until(self: Store) -> datetime | None:
+        """The instant that every location which was ever read is read up to; None before the
+        first reading.
+        """
+        query = sa.select(sa.func.min(t.checkin_reads.c.read_until, type_=t.Instant))
+        with self._read() as connection:
+            until: datetime | None = connection.execute(query).scalar()
+        return until
+
     def save_check_ins(
         self: Store,
         location_id: int,

@@ -22,8 +22,9 @@ import orjson
 import pytest
 
 from flows.essentry import check_ins as edge
+from flows.night.readings import count_attendance
 from flows.night.session import open_state
-from flows.operations.check_ins import count_attendance, read_visits
+from flows.operations.check_ins import read_visits
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
 from flows.state.store import State

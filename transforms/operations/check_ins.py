@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pandas as pd
 
-from schemas.check_ins import CheckIns
+from schemas.check_ins import NO_INVITATION, CheckIns
 from schemas.essentry import INSTANT_PATTERN
 from schemas.frames import INSTANT
 from transforms.desired.payload import list_guests
@@ -197,3 +197,54 @@ def choose_event(found: Iterable[Candidate], starts_at: datetime | None) -> tupl
         best = [c for c in best if rank(c)] or best
     names = {c.source_id for c in best}
     return (names.pop() if len(names) == 1 else None), bool(best)
+
+
+@dataclass(frozen=True)
+class Attendance:
+    """One location on one day. `no_shows`: of events that are over. `others`: came by an invitation
+    that belongs to no event here.
+    """
+
+    location_id: int
+    expected: int
+    arrived: int
+    no_shows: int
+    walk_ins: int
+    others: int
+
+
+def sum_attendance(
+    events: pd.DataFrame, others: Iterable[tuple[int, str, int]], *, now: datetime
+) -> list[Attendance]:
+    """Every location: whom its events expected, and who came.
+
+    events: location_id, state, guests, ends_at, arrived (different invitations); others: location,
+    reason and number of the visits without an event.
+    """
+    events = events[events["location_id"].notna()]
+    due = events["state"].isin(["active", "expired"])
+    guests = events["guests"].fillna(0).where(due, 0)
+    over = (events["ends_at"] <= pd.Timestamp(now)).fillna(False)
+    missing = (guests - events["arrived"]).clip(lower=0).where(over, 0)
+    table = pd.DataFrame(
+        {
+            "location_id": events["location_id"],
+            "expected": guests,
+            "arrived": events["arrived"],
+            "no_shows": missing,
+        }
+    )
+    counts: dict[int, dict[str, int]] = {
+        int(str(place)): {str(name): int(value) for name, value in row.items()}
+        for place, row in table.groupby("location_id").sum().to_dict("index").items()
+    }
+    empty = {"expected": 0, "arrived": 0, "no_shows": 0}
+    beside: dict[int, dict[str, int]] = {}
+    for place, reason, count in others:
+        kind = "walk_ins" if reason == NO_INVITATION else "others"
+        beside.setdefault(place, {"walk_ins": 0, "others": 0})[kind] += count
+    none = {"walk_ins": 0, "others": 0}
+    return [
+        Attendance(place, **counts.get(place, empty), **beside.get(place, none))
+        for place in sorted({*counts, *beside})
+    ]

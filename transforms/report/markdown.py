@@ -35,6 +35,7 @@ def render_markdown(report: Mapping[str, Any], wording: Wording | None = None) -
         _attention(report),
         _list_changes(report, wording),
         _changes(report),
+        _attendance(report),
         _balance(report),
     ]
     return "\n".join([*title, *(line for part in parts for line in part)])
@@ -180,7 +181,42 @@ def _attention(report: Mapping[str, Any]) -> list[str]:
     lines += [
         f"- source {name} failed: {_plain(text)}" for name, text in report["failed_sources"].items()
     ]
-    return lines
+    return lines + _audit(report)
+
+
+def _audit(report: Mapping[str, Any]) -> list[str]:
+    found = report.get("audit")
+    if not found:
+        return []
+    at = found["at"][:16].replace("T", " ")
+    lines = [f"## The audit of {at} UTC", "", f"{_plain(found['verdict'])}.", ""]
+    lines += [
+        f"- {row['kind']} `{_cell(row['invitation_id'] or row['source_id'])}`"
+        + (f": {_cell(row['differs'])}" if row["differs"] else "")
+        for row in found["findings"][:SAMPLE]
+    ]
+    more = found["findings_total"] - SAMPLE
+    lines += [f"- {more:,} more"] if more > 0 else []
+    return [*lines, *([""] if found["findings"] else [])]
+
+
+def _attendance(report: Mapping[str, Any]) -> list[str]:
+    came = report.get("attendance")
+    if not came:
+        return []
+    lines = [
+        f"## Who came on {came['day']}",
+        "",
+        "| location | expected | arrived | no-shows | walk-ins | by other invitations |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in came["locations"][:SAMPLE]:
+        key = str(row["location_id"])
+        name = report["places"].get(key)
+        numbers = [row[name] for name in ("expected", "arrived", "no_shows", "walk_ins", "others")]
+        place = f"{_cell(name)} ({key})" if name else key
+        lines += [f"| {place} | {' | '.join(f'{number:,}' for number in numbers)} |"]
+    return [*lines, *(["| nobody | | | | | |"] if not came["locations"] else []), ""]
 
 
 def _problems(report: Mapping[str, Any]) -> list[str]:

@@ -47,6 +47,7 @@ def build_report(
     visits: pd.DataFrame | None = None,
     problems: pd.DataFrame | None = None,
     uncleared: Sequence[tuple[str, str | None, str]] = (),
+    readings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report of one run, without its changes one by one
     (`transforms.report_changes.list_changes`).
@@ -55,7 +56,8 @@ def build_report(
     changes, full, status, approval. mails: a row a guest and event that is mailed when all is sent.
     history: earlier runs, oldest first (`list_history`). visits: starts_at (UTC), events, guests of
     what essentry holds. problems: source_id, action, state, code, message and, where known, tries
-    and next_at of what essentry rejected or did not answer; default: those of `changes`.
+    and next_at of what essentry rejected or did not answer; default: those of `changes`. readings:
+    `audit` and `attendance` as the report has them, where essentry was read back.
     """
     wording = wording or Wording()
     sent = changes[changes["action"] != "expire"] if len(changes) else changes
@@ -121,6 +123,7 @@ def build_report(
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "visits": _list_visits(visits, wording.timezone),
         "listing": count_listed(changes, choose_listed(changes)),
+        **(readings or {}),
     }
     report["history"] = [*history, _this_run(report)]
     report["usual"] = compare_usual(report["history"])
