@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.app import DEFAULT_CONFIG, ConfigFile, Json, app, load_settings
+from flows.commands.app import DEFAULT_CONFIG, ConfigFile, Json, app, load_settings, show_life
 
 if TYPE_CHECKING:
     from flows.operations.audit import Audited
@@ -38,17 +38,22 @@ def audit(
 
     Exit 3 when something is missing or different that was seen often enough (audit.seen), else 0.
     """
+    show_life(quiet=as_json)
+    from flows.commands.waiting import waiting
     from flows.night.session import open_state
     from flows.operations.audit import audit as read_back
 
     settings = load_settings(config)
+    waiting.begins("read back")
     with open_state(settings) as state:
         done = read_back(settings, state, heal=heal or ())
-    _print_json(done) if as_json else _print(done)
+    waiting.end()
+    _print_json(done) if as_json else print_audited(done)
     raise typer.Exit(done.exit_code)
 
 
-def _print(done: Audited) -> None:
+def print_audited(done: Audited) -> None:
+    """What an audit found, for a person."""
     import pandas as pd
 
     from flows.commands.terminal import print_frame, say

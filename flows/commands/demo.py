@@ -1,4 +1,6 @@
-"""The demo: a sandbox of essentry, a fictional company, and its nights through the real flow."""
+"""The demo: a sandbox of essentry, a fictional company, its nights through the real flow, and what
+is read back of them.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +10,26 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from flows.commands.summary import print_result
-from flows.commands.terminal import Progress, say
+from flows.commands.terminal import Progress, console, say
+from flows.commands.waiting import waiting
 from flows.demo.databases import build_demo
 from flows.sandbox.app import SandboxSettings
 from flows.sandbox.server import SandboxServer
+from schemas.config import Config
 from schemas.config_values import is_loopback
 from schemas.errors import ConfigurationError
 from schemas.load_config import load_config
 from transforms.words import plural
 
 HOME = Path(__file__).resolve().parents[2] / "data" / "demo"
+QUERY = (
+    "SELECT source_id, invitation_id, starts_at, arrived_at, left_at FROM v_visits "
+    "WHERE source_id IS NOT NULL ORDER BY starts_at, arrived_at"
+)
+"""Who came to which event; flows/OPERATING.md has it, too."""
 STATE = Path("state", "essentry-sync.sqlite")
 STATE_FILES = (STATE, *(STATE.with_name(STATE.name + end) for end in ("-wal", "-shm")))
 DATABASES = ("rooms.sqlite", "hr.sqlite")
@@ -67,11 +77,44 @@ def run_demo(folder: Path | None, *, nights: int = 3) -> int:
             code = result.exit_code
             if code not in (0, 3):
                 return code
+        if nights == len(_TOLD):
+            show_readings(load_config(home / source.name), sandbox)
     say(
         f"\nThe reports are under {home / 'runs'}; open the last one: "
         f"{result.folder / 'report.html'}"
     )
     return code
+
+
+def show_readings(config: Config, sandbox: SandboxServer) -> None:
+    """A day at the gate, read back and joined, and an audit of what hands changed."""
+    from flows.commands.audit import print_audited
+    from flows.commands.tables import print_table
+    from flows.commands.visits import print_visits
+    from flows.demo.gate import spend_day
+    from flows.night.readings import count_attendance
+    from flows.night.session import open_state
+    from flows.operations.audit import audit
+    from flows.operations.check_ins import read_visits
+
+    waiting.begins("read back")
+    with open_state(config) as state:
+        day = spend_day(sandbox, state)
+        mails = len(sandbox.mails())
+        date = day.ends_at.astimezone(ZoneInfo(config.report.timezone)).date()
+        say(
+            f"\nAt the gate on {date}, as if it were over: a candidate and others come by their code"
+        )
+        done = read_visits(config, state, now=day.ends_at + timedelta(hours=1))
+        print_visits(config, done, date, count_attendance(config, state, date, now=day.ends_at))
+        say(f"In SQL, on the state store: {QUERY}")
+        with closing(sqlite3.connect(config.root / STATE)) as connection:
+            cursor = connection.execute(QUERY)
+            columns = [name for name, *_ in cursor.description]
+            print_table(console, columns, [list(map(str, row)) for row in cursor])
+        say("\nA hand changed three things in essentry meanwhile; `essentry-sync audit` finds them")
+        print_audited(audit(config, state))
+    say(f"Reading back mailed {plural(len(sandbox.mails()) - mails, 'person', 'people')}")
 
 
 def check_folder(home: Path, *, shipped: Path) -> None:

@@ -19,6 +19,7 @@ from flows.commands.app import (
 from schemas.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigurationError
 
 if TYPE_CHECKING:
+    from flows.operations.check_ins import Visits
     from schemas.config import Config
     from transforms.operations.check_ins import Attendance
 
@@ -52,12 +53,10 @@ def checkins(
     import orjson
 
     from flows.commands.output import write_json
-    from flows.commands.terminal import say
     from flows.commands.waiting import waiting
     from flows.night.readings import count_attendance
     from flows.night.session import open_state
     from flows.operations.check_ins import read_visits
-    from transforms.words import plural
 
     settings, begin, now = (
         load_settings(config),
@@ -71,6 +70,7 @@ def checkins(
         if day is not None
         else now.astimezone(ZoneInfo(settings.report.timezone)).date()
     )
+    waiting.begins("read back")
     with open_state(settings, migrate=False) as state:
         done = read_visits(settings, state, now=now, since=begin)
         rows = count_attendance(settings, state, chosen, now=now)
@@ -83,6 +83,15 @@ def checkins(
         }
         write_json(orjson.dumps(told, option=orjson.OPT_INDENT_2))
         raise typer.Exit(code)
+    print_visits(settings, done, chosen, rows)
+    raise typer.Exit(code)
+
+
+def print_visits(settings: Config, done: Visits, day: date, rows: list[Attendance]) -> None:
+    """What a reading did, and who came on a day, for a person."""
+    from flows.commands.terminal import say
+    from transforms.words import plural
+
     say(
         f"{plural(done.check_ins, 'check-in')} read of {plural(len(done.locations), 'location')}; "
         f"{done.resolved:,} joined to their events, {done.unresolved:,} of no event that is known "
@@ -99,8 +108,7 @@ def checkins(
             "without an id they are left out, without a readable time kept so; "
             "ask essentry what they are"
         )
-    _print_attendance(settings, chosen, rows)
-    raise typer.Exit(code)
+    _print_attendance(settings, day, rows)
 
 
 def _read_day(text: str) -> date:

@@ -17,6 +17,7 @@ STEPS = {
     "report": "writing the report",
     "engine": "waiting for the Prefect server",
     "approval": "waiting for an approval",
+    "read back": "reading back what essentry holds",
 }
 SOON_SECONDS = 1.0
 """On a terminal a step that takes longer is told at once."""
