@@ -102,9 +102,7 @@ def show_readings(config: Config, sandbox: SandboxServer) -> None:
         day = spend_day(sandbox, state)
         mails = len(sandbox.mails())
         date = day.ends_at.astimezone(ZoneInfo(config.report.timezone)).date()
-        say(
-            f"\nAt the gate on {date}, as if it were over: a candidate and others come by their code"
-        )
+        say(f"\nAt the gate on {date}, as if it were over: a candidate and others come by code")
         done = read_visits(config, state, now=day.ends_at + timedelta(hours=1))
         print_visits(config, done, date, count_attendance(config, state, date, now=day.ends_at))
         say(f"In SQL, on the state store: {QUERY}")
