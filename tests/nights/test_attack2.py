@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+import flows.essentry.invitations as invitations
 from flows.night.session import open_state
 from flows.operations.adopt import adopt_events
+from flows.operations.audit import audit
+from flows.operations.check_ins import read_visits
 from flows.operations.forget import forget_person
+from flows.operations.leftovers import list_left_over
 from flows.operations.rename import check_rename
+from flows.state import tables as t
 from schemas.errors import ConfigurationError
-from tests.firm import Firm
+from tests.firm import NOW, Firm
+from tests.flows.test_forget import on_postgresql
 from tests.flows.test_restored_nights import copy_state, restore, tell_restored
+from tests.flows.wire import cut_names
+from tests.sources.databases import database
 
 HEAD = "source,source_event_id,event_id,guest,invitation_id\n"
 
@@ -123,3 +135,65 @@ def test_s18_what_was_taken_over_after_the_copy_is_taken_over_again(firm: Firm) 
     firm.night()
     assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
     assert firm.held() == held
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[dict], None]) -> None:
+    """essentry lists its first invitation otherwise."""
+    get = invitations.get_page
+
+    def spoiled(*args: Any, **more: Any) -> Any:
+        rows, total = get(*args, **more)
+        for row in rows[:1]:
+            change(row)
+        return rows, total
+
+    monkeypatch.setattr(invitations, "get_page", spoiled)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row["event"].pop("locationId"),
+        lambda row: row["event"].update(endsAt="soon"),
+        lambda row: row["event"].update(endsAt="2026-12-01T09:00:00"),
+        lambda row: row.update(contact="Ada"),
+        lambda row: row["contact"].update(email=7),
+    ],
+    ids=["no location", "end", "end without a zone", "contact", "address"],
+)
+def test_s28_a_listed_invitation_that_cannot_be_read_is_told_and_nothing_heals(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict], None]
+) -> None:
+    firm.sections["audit"] = {"seen": 1}
+    firm.book("a", "ada", "bob")
+    firm.book("b", "ben", "bea")
+    firm.book("c", "cat", "col")
+    firm.night()
+    firm.sandbox.edit("lose", event="rooms-b")
+    spoil(monkeypatch, change)
+    with open_state(firm.config) as state:
+        done = audit(firm.config, state)
+        assert done.exit_code == 3
+        assert done.audit.unreadable >= 1
+        assert "unreadable" in done.verdict
+        assert {row.source_id for row in done.told} == {"rooms-b"}
+        assert (done.marked, "cannot be read" in done.unhealed) == ([], True)
+        assert "cannot be read" in {row["guest"] for row in list_left_over(firm.config, state)}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_s28_a_nul_in_a_visitors_name_is_kept_as_a_question_mark(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    here = firm.sandbox.walk_in(11, at=NOW - timedelta(hours=2), firstName="CUTNAME\\")
+    firm.sandbox.check_out(here, at=NOW - timedelta(hours=1))
+    with database(kind, tmp_path) as engine:
+        monkeypatch.setenv("STATE_URL", engine.url.render_as_string(hide_password=False))
+        monkeypatch.setattr(Firm, "config", property(on_postgresql))
+        firm.book("a")
+        firm.night()
+        cut_names(monkeypatch, "\\u0000")
+        with open_state(firm.config) as state:
+            read_visits(firm.config, state, now=datetime.now(UTC))
+            found = state._frame(sa.select(t.checkins.c.first_name))
+    assert found["first_name"].tolist() == ["?\\"]
