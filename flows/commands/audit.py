@@ -36,7 +36,8 @@ def audit(
 
     A lost event goes with the next run, through the guards.
 
-    Exit 3 when something is missing or different that was seen often enough (audit.seen), else 0.
+    Exit 3 when something is missing or different that was seen often enough (audit.seen), or what
+    essentry lists cannot be read, else 0.
     """
     show_life(quiet=as_json)
     from flows.commands.waiting import waiting
@@ -91,6 +92,11 @@ def print_audited(done: Audited) -> None:
             f"ambiguous, so neither told nor healed: {events}, {invitations} that cannot be told "
             "apart by place, time, title and guests"
         )
+    if found.unreadable:
+        say(
+            f"{plural(found.unreadable, 'listed invitation')} unreadable: without a location, or "
+            "with an end or a guest that is none; what starts at the same time is ambiguous"
+        )
     for place, count in sorted(found.unknown.items()):
         say(
             f"location {place}: {plural(count, 'invitation')} unknown to us (reception's own, "
@@ -127,6 +133,7 @@ def _print_json(done: Audited) -> None:
         "unknown": {str(place): count for place, count in sorted(found.unknown.items())},
         "not_compared": done.apart, "unhealed": done.unhealed,
         "ambiguous": {"events": found.ambiguous_events, "invitations": found.ambiguous_invitations},
+        "unreadable": found.unreadable,
         "cannot_be_audited": f"{NOT_LISTED}; {NOT_COMPARED}",
     }  # fmt: skip
     write_json(orjson.dumps(told, option=orjson.OPT_INDENT_2))

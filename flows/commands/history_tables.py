@@ -140,9 +140,10 @@ def print_forgotten(found: Forgotten, keep_inactive_days: int) -> int:
     )
     if found.upcoming:
         shown = ", ".join(found.upcoming[:3]) + (", …" if len(found.upcoming) > 3 else "")
+        until = f", the last until {found.until:%Y-%m-%d}" if found.until else ""
         say(
             f"waits: {plural(len(found.upcoming), 'meeting')} still to come invite this guest "
-            f"({shown}), the last until {found.until:%Y-%m-%d}. Take the guest out in the source "
+            f"({shown}){until}. Take the guest out in the source "
             "first (the next night cancels the invitation), or run this again when they are over"
         )
     if found.waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -82,11 +83,12 @@ def get_page(
 
 
 def _read_json(text: str) -> Any:
-    """What the text holds, each half of a character (a name cut off within an emoji) as a question
-    mark: nothing can store or compare one.
+    """What the text holds, each half of a character (a name cut off within an emoji) and each NUL
+    as a question mark: not every store keeps one, and nothing can compare a half.
     """
     whole = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace")
-    return json.loads(whole)
+    # a backslash of a value is two here, so that what follows one is no NUL
+    return json.loads(re.sub(rb"(\\\\)|\\u0000", lambda found: found[1] or b"?", whole))
 
 
 def unreadable(url: str, what: str, error: Exception) -> EssentryError:

@@ -81,6 +81,7 @@ def adopt_events(config: Config, file: Path, *, write: bool) -> list[str]:
                 snapshot,
                 shared=shared,
                 records=records,
+                asked=set(state.list_unanswered()["source_id"]),
             )
         except AdoptError as error:
             raise ConfigurationError(

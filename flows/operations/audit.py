@@ -50,8 +50,8 @@ class Audited:
 
     @property
     def exit_code(self) -> int:
-        """3 when something is told that is missing or different, else 0."""
-        return EXIT_INCOMPLETE if self.told else EXIT_DONE
+        """3 when something is told that is missing or different, or could not be read, else 0."""
+        return EXIT_INCOMPLETE if self.told or self.audit.unreadable else EXIT_DONE
 
     @property
     def verdict(self) -> str:
@@ -66,6 +66,8 @@ class Audited:
             f"{different:,} different",
             f"{plural(self.audit.unknown.total(), 'invitation')} unknown to us",
         ]
+        if self.audit.unreadable:
+            words.append(f"{plural(self.audit.unreadable, 'listed invitation')} unreadable")
         return f"{plural(self.audit.events, 'event')} compared: {', '.join(words)}"
 
 
@@ -149,8 +151,8 @@ def _audit(config: Config, state: State, run: Run, heal: Collection[str]) -> Aud
         and row.source_id not in healed
     ]
     blind = _find_blind(confirmed, found)
-    done.unhealed = _why_not(config, of_itself, blind)
-    if len(of_itself) > config.audit.heal_events:
+    done.unhealed = _why_not(config, of_itself, blind, unreadable=found.unreadable)
+    if len(of_itself) > config.audit.heal_events or found.unreadable:
         of_itself = []
     chosen = asked + [row for row in of_itself if row.location_id not in blind]
     _mark(config, state, run, done, confirmed.events, chosen)
@@ -251,10 +253,18 @@ def _find_blind(confirmed: _Confirmed, found: Audit) -> set[int]:
     return {place for place, count in missing.items() if count == compared[place] > 1}
 
 
-def _why_not(config: Config, of_itself: Sequence[Finding], blind: Collection[int]) -> str:
+def _why_not(
+    config: Config, of_itself: Sequence[Finding], blind: Collection[int], *, unreadable: int
+) -> str:
     """Why some of these are not marked, or nothing. blind: locations of which nothing of ours is
-    listed.
+    listed; unreadable: listed invitations that may be of any event.
     """
+    if of_itself and unreadable:
+        return (
+            f"essentry lists {plural(unreadable, 'invitation')} that cannot be read, and any of "
+            "these may be there, so none is sent again by itself: "
+            "`essentry-sync audit --heal ID` has one sent again"
+        )
     if len(of_itself) > config.audit.heal_events:
         return (
             f"{plural(len(of_itself), 'event')} missing whole are more than audit.heal_events "

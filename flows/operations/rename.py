@@ -33,18 +33,17 @@ def check_rename(config: Config, state: State, old: str, new: str) -> None:
             f"the state holds events of {new!r} already: two sources do not become one, "
             "their ids would meet"
         )
-    adopted = set(state.adopted()["event"].values())
+    # an id that was taken over, or kept under another key, says nothing of those that are built
+    built_of = {kept: own for own, kept in state.adopted()["event"].items()}
     prefixes = set()
     others = {entry.id_prefix or name for name, entry in config.sources.items() if name != new}
-    rows = known.loc[
-        ((known["source"] == old) & ~known["source_id"].isin(adopted))
-        | known["source_id"].isin(united)
-    ]
+    rows = known.loc[(known["source"] == old) | known["source_id"].isin(united)]
     for source_id, members in rows[["source_id", "members_json"]].itertuples(
         index=False, name=None
     ):
         # the beginning of a shortened id is whole; a united meeting may carry another source's id
-        found = {record.partition("-")[0] for record in (source_id, *read_members(members))}
+        records = (source_id, *read_members(members))
+        found = {built_of.get(record, record).partition("-")[0] for record in records}
         prefixes |= found - others if isinstance(members, str) else found
     built = config.sources[new].id_prefix or new
     if (prefixes or {old}) != {built}:

@@ -73,10 +73,12 @@ class PersonalData:
                     new = forget_in_texts(
                         {"payload": row.payload, "name": row.name}, address, names[row.source_id]
                     )
-                    if row.state == "active" and row.ends_at > now:
+                    # of a row that was taken over and could not be read no end is known
+                    if row.state == "active" and (row.ends_at is None or row.ends_at > now):
                         if "payload" in new and address in row.payload:
                             found.upcoming.append(row.source_id)
-                            found.until = max(found.until or row.ends_at, row.ends_at)
+                            ends = [at for at in (found.until, row.ends_at) if at is not None]
+                            found.until = max(ends, default=None)
                     elif new:
                         connection.execute(
                             snapshot.update()

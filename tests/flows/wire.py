@@ -79,13 +79,13 @@ def http_answer(status: str, body: bytes, *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def cut_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """essentry answers names that were cut off within a character."""
+def cut_names(monkeypatch: pytest.MonkeyPatch, odd: str = "\\ud83d") -> None:
+    """essentry answers names that were cut off within a character, or hold another odd one."""
     send = httpx.Client.get
 
     def cut(self: httpx.Client, url: Any, **more: Any) -> httpx.Response:
         answer = send(self, url, **more)
-        text = answer.text.replace("CUTNAME", "\\ud83d")
+        text = answer.text.replace("CUTNAME", odd)
         return httpx.Response(
             answer.status_code,
             request=answer.request,

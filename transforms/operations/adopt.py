@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from schemas.config import Config
 from schemas.frames import MAX_TEXT
 from transforms.desired.build import Desired, _records
+from transforms.diff.unions import read_members
 from transforms.naming.ids import escape_part
 from transforms.naming.naming import Naming
 from transforms.validate.source import Validated
@@ -65,19 +66,23 @@ def match_adoption(
     *,
     shared: bool,
     records: pd.DataFrame | None = None,
+    asked: Collection[str] = (),
 ) -> Adoption:
     """Match the lines (ADOPT_COLUMNS and `line`) with what the sources show. Raises AdoptError for
     the first line that does not fit.
 
     desired, guests: built with `naming`, without any id taken over. adopted: kind → built id → id
     taken over before. snapshot: what essentry-sync holds confirmed. records: RECORD_COLUMNS of
-    every event of the sources, due or not (`list_records`).
+    every event of the sources, due or not (`list_records`). asked: ids of requests without an
+    answer.
     """
     fate = dict(
         zip(desired.dispositions["own_id"], desired.dispositions["disposition"], strict=True)
     )
     people = _list_people(guests)
     active = set(snapshot.loc[snapshot["state"] == "active", "source_id"])
+    united = _list_united(snapshot)
+    remembered = dict(zip(snapshot["source_id"], snapshot["state"], strict=True))
     taken = {kind: {new: own for own, new in adopted[kind].items()} for kind in ("event", "guest")}
     new: dict[str, dict[str, str]] = {"event": {}, "guest": {}}
     sources: dict[str, str] = {}
@@ -111,9 +116,25 @@ def match_adoption(
             raise AdoptError(
                 line, f"essentry-sync has created this event itself, as {own}: leave the line out"
             )
+        if own in asked or own in united:
+            raise AdoptError(
+                line,
+                (
+                    f"essentry-sync has sent this event itself, as {united.get(own, own)}: "
+                    "leave the line out"
+                ),
+            )
         if event in fate and event != own:
             raise AdoptError(
                 line, f"event_id {event!r} is the id of another record of {source}: correct it"
+            )
+        if event in remembered and adopted["event"].get(own) != event:
+            raise AdoptError(
+                line,
+                (
+                    f"event_id {event!r} is an event of essentry-sync itself "
+                    f"({remembered[event]}): correct it, or leave the line out"
+                ),
             )
         before = adopted["event"].get(own) or new["event"].get(own)
         if before is not None and before != event:
@@ -201,6 +222,16 @@ def list_records(sources: Sequence[Validated], config: Config, naming: Naming) -
     """RECORD_COLUMNS of every event that could be read, whatever its state."""
     frames = [_records(v, config.sources[v.source], naming)[RECORD_COLUMNS] for v in sources]
     return pd.concat(frames, ignore_index=True).drop_duplicates("own_id", ignore_index=True)
+
+
+def _list_united(snapshot: pd.DataFrame) -> dict[str, str]:
+    """Record → the meeting of several records that it is part of, as essentry has it."""
+    there = snapshot[(snapshot["state"] == "active") & snapshot["members_json"].notna()]
+    return {
+        record: source_id
+        for source_id, text in zip(there["source_id"], there["members_json"], strict=True)
+        for record in read_members(text)
+    }
 
 
 def _check_id(row: Mapping[str, str], key: str) -> str:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Literal
 
+from transforms.operations.listed import is_whole
+
 Kind = Literal["missing event", "missing invitation", "different"]
 COMPARED = "title, start, end, location, and each guest's address and name"
 NOT_LISTED = "host, creator, entrance, custom fields, door access and the ids of both"
@@ -87,7 +89,7 @@ class Audit:
     """Feed it every window with `compare`, then `settle`.
 
     unknown: invitations by location that nothing of ours explains. ambiguous: of ours that cannot
-    be told apart.
+    be told apart. unreadable: listed ones; what of ours starts with one is ambiguous, too.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -96,6 +98,7 @@ class Audit:
     invitations: int = 0
     ambiguous_events: int = 0
     ambiguous_invitations: int = 0
+    unreadable: int = 0
     _lost: list[_Event] = field(default_factory=list)
     _traces: list[_Trace] = field(default_factory=list)
 
@@ -119,10 +122,16 @@ class Audit:
             ours[event.start].append(event)
             self.events += 1
             self.invitations += len(event.guests)
-        for event in _group(listed):
+        rows = list(listed)
+        odd = [_read_start(row) for row in rows if not is_whole(row)]
+        self.unreadable += len(odd)
+        for event in _group(row for row in rows if is_whole(row)):
             theirs[event.start].append(event)
         hidden = Counter(opaque)
         for start in sorted({*ours, *theirs}):
+            if start in odd:
+                self.ambiguous_events += len(ours[start])
+                continue
             pairs, lost, rest, unclear = _pair_events(ours[start], theirs[start])
             self.ambiguous_events += unclear
             self._lost += lost
@@ -318,14 +327,16 @@ def _group(listed: Iterable[Mapping[str, Any]]) -> list[_Event]:
         )
     found = []
     for name, (event, guests) in groups.items():
-        start, end = _instant(event["startsAt"]), _instant(event.get("endsAt"))
-        assert start is not None  # noqa: S101  the reader has seen it
-        found.append(
-            _Event(
-                name, int(event["locationId"]), start, end, _plain(event.get("name")), tuple(guests)
-            )
-        )
+        end, title = _instant(event.get("endsAt")), _plain(event.get("name"))
+        start, place = _read_start({"event": event}), int(event["locationId"])
+        found.append(_Event(name, place, start, end, title, tuple(guests)))
     return found
+
+
+def _read_start(row: Mapping[str, Any]) -> datetime:
+    start = _instant(row["event"]["startsAt"])
+    assert start is not None  # noqa: S101  the reader has seen it
+    return start
 
 
 def _trace(event: _Event) -> _Trace:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from transforms.masking import mask_address, mask_name
+from transforms.operations.listed import is_whole
 
 Key = tuple[int, datetime, str]
 
@@ -44,6 +45,9 @@ def find_left_over(
             explained[_key(location, start, guest)] += 1
     left: list[dict[str, Any]] = []
     for invitation in listed:
+        if not is_whole(invitation):
+            left.append(_tell_unreadable(invitation))
+            continue
         event, contact = invitation["event"], invitation.get("contact") or {}
         key = _key(event["locationId"], event["startsAt"], contact)
         unnamed = (key[0], key[1], "")
@@ -59,10 +63,24 @@ def find_left_over(
                 "starts_at": key[1].isoformat(),
                 "event": event.get("name"),
                 "guest": guest,
-                "invitation": invitation["id"],
+                "invitation": invitation.get("id"),
             }
         )
-    return sorted(left, key=lambda row: (row["location_id"], row["starts_at"], row["invitation"]))
+    return sorted(
+        left, key=lambda row: (row["location_id"] or 0, row["starts_at"], str(row["invitation"]))
+    )
+
+
+def _tell_unreadable(invitation: Mapping[str, Any]) -> dict[str, Any]:
+    """One that may be anybody's."""
+    at = datetime.fromisoformat(invitation["event"]["startsAt"]).astimezone(UTC)
+    return {
+        "location_id": None,
+        "starts_at": at.isoformat(),
+        "event": None,
+        "guest": "cannot be read",
+        "invitation": invitation.get("id"),
+    }
 
 
 def _key(location: int, start: str | datetime, guest: Mapping[str, Any]) -> Key:

@@ -1,0 +1,199 @@
+"""Rare commands between nights: nobody is mailed because of one, and none ends in a wrong word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import flows.essentry.invitations as invitations
+from flows.night.session import open_state
+from flows.operations.adopt import adopt_events
+from flows.operations.audit import audit
+from flows.operations.check_ins import read_visits
+from flows.operations.forget import forget_person
+from flows.operations.leftovers import list_left_over
+from flows.operations.rename import check_rename
+from flows.state import tables as t
+from schemas.errors import ConfigurationError
+from tests.firm import NOW, Firm
+from tests.flows.test_forget import on_postgresql
+from tests.flows.test_restored_nights import copy_state, restore, tell_restored
+from tests.flows.wire import cut_names
+from tests.sources.databases import database
+
+HEAD = "source,source_event_id,event_id,guest,invitation_id\n"
+
+
+@pytest.fixture(autouse=True)
+def _few_meetings(firm: Firm) -> None:
+    firm.sections["guards"] |= {"max_deletes": 100, "max_delete_share": 1.0}
+
+
+def adopt(firm: Firm, lines: str) -> list[str]:
+    firm.write()
+    path = firm.folder / "ids.csv"
+    path.write_text(HEAD + lines)
+    return adopt_events(firm.config, path, write=True)
+
+
+def rename(firm: Firm, old: str, new: str) -> int:
+    with open_state(firm.config) as state:
+        check_rename(firm.config, state, old, new)
+        return state.rename_source(old, new)
+
+
+def test_s18_a_guest_of_an_event_whose_end_is_not_known_is_forgotten_later(firm: Firm) -> None:
+    """Its row could not be read when it was taken over; a plan that waits names the guest."""
+    firm.book("m", "ada", host="nobody")
+    firm.book("z", "zoe")
+    adopt(firm, "rooms,m,old-m,,\n")
+    firm.night()
+    firm.meetings["rooms"]["m"]["host"] = "host@corp.example"
+    firm.night(kind="plan")
+    with open_state(firm.config) as state:
+        found = forget_person(firm.config, state, "ada@out.example")
+    assert (found.waiting, found.upcoming, found.until) == (1, [], None)
+
+
+@pytest.mark.parametrize("how", ["taken over", "rekeyed"])
+def test_s15_a_source_with_no_id_of_its_own_making_is_renamed(firm: Firm, how: str) -> None:
+    firm.source_settings["rooms"] = {"id_prefix": "x"}
+    firm.book("a", "ada", "bob")
+    if how == "taken over":
+        adopt(firm, "rooms,a,old-1,ada,inv-1\n")
+    else:
+        firm.night()
+        firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("a")
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    firm.meetings["places"] = firm.meetings.pop("rooms")
+    settings = {"id_prefix": "rooms", "url": "sqlite:///rooms.sqlite"}
+    firm.source_settings["places"] = settings
+    with pytest.raises(ConfigurationError, match='write id_prefix = "x"'):
+        rename(firm, "rooms", "places")
+    firm.source_settings["places"] = settings | {"id_prefix": "x"}
+    assert rename(firm, "rooms", "places") == 1
+    assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], held)
+
+
+def test_s18_adopt_refuses_a_record_of_a_united_meeting(firm: Firm) -> None:
+    firm.meetings["hr"] = {}
+    start = firm.book("a", "ada", "bob")["start"]
+    firm.book("h", "hal", source="hr", start=start, linked_source="rooms", linked_event_id="a")
+    firm.night()
+    with pytest.raises(ConfigurationError, match="has sent this event itself, as hr-h"):
+        adopt(firm, "rooms,a,old-1,ada,inv-1\n")
+
+
+def test_s18_adopt_refuses_an_event_whose_creation_was_not_answered(firm: Firm) -> None:
+    """essentry may have it under its own id: its guests would be called off there."""
+    firm.book("z", "zoe")
+    firm.night()
+    firm.book("a", "ada", "bob")
+    firm.sandbox.add_faults([{"kind": "drop_after", "times": 50}])
+    firm.night()
+    firm.sandbox.clear_faults()
+    firm.new_mails()
+    with pytest.raises(ConfigurationError, match="has sent this event itself, as rooms-a"):
+        adopt(firm, "rooms,a,old-1,ada,inv-1\n")
+    assert (firm.night().exit_code, firm.new_mails()) == (0, [])
+
+
+@pytest.mark.parametrize("state", ["active", "deleted"])
+def test_s18_adopt_refuses_an_id_that_the_state_has_of_a_row_that_is_gone(
+    firm: Firm, state: str
+) -> None:
+    meeting = firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    firm.cancel("a")
+    if state == "deleted":
+        firm.night()
+    firm.book("u", **meeting | {"start": meeting["start"] + timedelta(days=1)})
+    with pytest.raises(ConfigurationError, match=rf"event of essentry-sync itself \({state}\)"):
+        adopt(firm, "rooms,u,rooms-a,,\n")
+
+
+def test_s18_what_was_taken_over_after_the_copy_is_taken_over_again(firm: Firm) -> None:
+    """As `restored` says."""
+    firm.book("a", "ada")
+    firm.book("z", "zoe")
+    firm.night()
+    copy = copy_state(firm)
+    firm.book("c", "cat")
+    adopt(firm, "rooms,c,old-c,cat,inv-c\n")
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    restore(firm, copy)
+    tell_restored(firm)
+    adopt(firm, "rooms,c,old-c,cat,inv-c\n")
+    firm.night()
+    assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
+    assert firm.held() == held
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[dict], None]) -> None:
+    """essentry lists its first invitation otherwise."""
+    get = invitations.get_page
+
+    def spoiled(*args: Any, **more: Any) -> Any:
+        rows, total = get(*args, **more)
+        for row in rows[:1]:
+            change(row)
+        return rows, total
+
+    monkeypatch.setattr(invitations, "get_page", spoiled)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row["event"].pop("locationId"),
+        lambda row: row["event"].update(endsAt="soon"),
+        lambda row: row["event"].update(endsAt="2026-12-01T09:00:00"),
+        lambda row: row.update(contact="Ada"),
+        lambda row: row["contact"].update(email=7),
+    ],
+    ids=["no location", "end", "end without a zone", "contact", "address"],
+)
+def test_s28_a_listed_invitation_that_cannot_be_read_is_told_and_nothing_heals(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict], None]
+) -> None:
+    firm.sections["audit"] = {"seen": 1}
+    firm.book("a", "ada", "bob")
+    firm.book("b", "ben", "bea")
+    firm.book("c", "cat", "col")
+    firm.night()
+    firm.sandbox.edit("lose", event="rooms-b")
+    spoil(monkeypatch, change)
+    with open_state(firm.config) as state:
+        done = audit(firm.config, state)
+        assert done.exit_code == 3
+        assert done.audit.unreadable >= 1
+        assert "unreadable" in done.verdict
+        assert {row.source_id for row in done.told} == {"rooms-b"}
+        assert (done.marked, "cannot be read" in done.unhealed) == ([], True)
+        assert "cannot be read" in {row["guest"] for row in list_left_over(firm.config, state)}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_s28_a_nul_in_a_visitors_name_is_kept_as_a_question_mark(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    here = firm.sandbox.walk_in(11, at=NOW - timedelta(hours=2), firstName="CUTNAME\\")
+    firm.sandbox.check_out(here, at=NOW - timedelta(hours=1))
+    with database(kind, tmp_path) as engine:
+        monkeypatch.setenv("STATE_URL", engine.url.render_as_string(hide_password=False))
+        monkeypatch.setattr(Firm, "config", property(on_postgresql))
+        firm.book("a")
+        firm.night()
+        cut_names(monkeypatch, "\\u0000")
+        with open_state(firm.config) as state:
+            read_visits(firm.config, state, now=datetime.now(UTC))
+            found = state._frame(sa.select(t.checkins.c.first_name))
+    assert found["first_name"].tolist() == ["?\\"]
