@@ -38,6 +38,10 @@ chaos count="500" first="0" *options:
 bench *arguments:
     uv run --group bench python -W ignore -m tests.bench {{arguments}}
 
+# seconds and peak memory of bringing visits back, for more and more of them
+bench-checkins *counts:
+    uv run python -W ignore -m tests.bench.checkins {{counts}}
+
 # demos in a row with every core busy: none is silent for more than 10 seconds
 demos count="20":
     uv run python -W ignore -m tests.chaos.demos {{count}}

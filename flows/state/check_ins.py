@@ -314,17 +314,11 @@ class CheckIns:
         end).
         """
         c = t.checkins.c
-        query = sa.select(
-            c.location_id,
-            sa.func.coalesce(c.reason, UNKNOWN_INVITATION).label("reason"),
-            sa.func.count(),
-        )
+        query = sa.select(c.location_id, c.reason, sa.func.count())
         query = query.where(c.event_id.is_(None), c.arrived_at >= begin, c.arrived_at < end)
         with self._read() as connection:
-            rows = connection.execute(
-                query.group_by(c.location_id, sa.func.coalesce(c.reason, UNKNOWN_INVITATION))
-            ).all()
-        return [(int(row[0]), str(row[1]), int(row[2])) for row in rows]
+            rows = connection.execute(query.group_by(c.location_id, c.reason)).all()
+        return [(int(row[0]), str(row[1] or UNKNOWN_INVITATION), int(row[2])) for row in rows]
 
 
 def forget_visitor(connection: sa.Connection, address: str, names: Mapping[str, set[str]]) -> int:

@@ -23,6 +23,7 @@ from flows.night import apply, confirm
 from flows.night import steps as nightly
 from flows.night.close import finish
 from flows.night.session import open_session, open_state
+from flows.operations.check_ins import read_visits
 from flows.operations.part import run_part
 from flows.parts import deal
 from flows.state.store import State
@@ -184,6 +185,28 @@ def kill_night(
     code when it never came there.
     """
     return _run_process(_die_on_the_way, config, as_of, seed, point, nth, way)
+
+
+def _die_while_reading(config: Path, now: datetime, nth: int) -> None:
+    left = nth
+
+    def seen(when: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    watch(DefaultDialect, "do_commit", seen)
+    with open_state(load_config(config)) as state:
+        read_visits(load_config(config), state, now=now)
+    os._exit(0)
+
+
+def kill_reading(config: Path, now: datetime, nth: int) -> int:
+    """A reading of check-ins in a process that dies of SIGKILL at the nth beginning or end of a
+    commit; -9, or 0 when it never came there.
+    """
+    return _run_process(_die_while_reading, config, now, nth)
 
 
 def let_lease_run_out(config: Path) -> None:

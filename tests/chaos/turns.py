@@ -1,5 +1,5 @@
 """Turns of a history's life: new keys, a changed setting, a pilot, a restored state, ids taken
-over, a value taken away, audits of what a quiet night left, one event by itself.
+over, a value taken away, audits of what a quiet night left, one event by itself, visits.
 
 Each is lived in nights of its own between two days, and has promises of its own, judged by what
 essentry and its mails show.
@@ -21,16 +21,20 @@ from flows.night.session import open_state
 from flows.operations.adopt import adopt_events
 from flows.operations.audit import Audited
 from flows.operations.audit import audit as run_audit
+from flows.operations.check_ins import read_visits
 from flows.operations.restored import find_restored, mark_restored
+from schemas.check_ins import SEVERAL_EVENTS
 from schemas.load_config import load_config
 from tests.chaos.company import HOST, LOCATIONS, Event
-from tests.chaos.night import approve_latest, run_chosen, run_night
+from tests.chaos.night import approve_latest, kill_reading, run_chosen, run_night
 
 if TYPE_CHECKING:
     from tests.chaos.history import History
 
 SHARE = 0.5
 """So many of the days end with a turn."""
+VISITED = 0.5
+"""So many of these with visits."""
 
 
 def take_turn(history: History, day: int) -> None:
@@ -44,6 +48,10 @@ def take_turn(history: History, day: int) -> None:
         return
     if TURNS[name](turn):
         history.seen[f"turn: {name}"] += 1
+    # drawn apart, so that what else a seed does stays as it was
+    turn.rng = random.Random(f"visits {history.seed}-{day}")
+    if turn.rng.random() < VISITED and bring_back(turn):
+        history.seen["turn: visits brought back"] += 1
     history.check_all()
 
 
@@ -381,6 +389,43 @@ def choose_one(turn: Turn) -> bool:
     turn.require(not others, f"a run of {chosen.id} mailed for {sorted(others)}")
     code = turn.send()
     turn.require(code in (0, 3), f"the night after a run of one event ended with {code}")
+    return True
+
+
+def bring_back(turn: Turn) -> bool:
+    """Guests come and leave, and the reading of it is killed on the way: read again, every visit is
+    there once, with its event, and nobody is mailed.
+    """
+    sandbox, config = turn.history.sandbox, turn.history.config
+    held = sandbox.state()["events"]
+    some = [event.id for event in turn.settled()]
+    if not some:
+        return False
+    turn.as_of += timedelta(hours=3)
+    expected = {}
+    for event in turn.rng.sample(some, turn.rng.randint(1, min(3, len(some)))):
+        for invitation in held[event]["guests"]:
+            here = sandbox.check_in(invitation, at=turn.as_of - timedelta(hours=2))
+            sandbox.check_out(here, at=turn.as_of - timedelta(minutes=turn.rng.randint(10, 100)))
+            expected[str(here)] = event, invitation
+    before = sandbox.requests()["puts"], len(sandbox.mails())
+    kill_reading(config, turn.as_of, turn.rng.randint(1, 6))
+    with open_state(load_config(config)) as state:
+        done = read_visits(load_config(config), state, now=turn.as_of)
+        found = {row["checkin_id"]: row for part in state.iterate_visits(500) for row in part}
+    turn.require(done.unreadable == 0, "a check-in could not be read")
+    turn.require(set(expected) <= set(found), f"not read: {sorted(set(expected) - set(found))}")
+    shared = turn.history.settings["invitation_ids"] == "shared"
+    for key, (event, invitation) in expected.items():
+        row = found[key]
+        turn.require(row["invitation_id"] == invitation, f"check-in {key} has another invitation")
+        theirs = {name for name, other in held.items() if invitation in other["guests"]}
+        joined = {row["source_id"]} <= (theirs if shared else {event})
+        unsure = shared and row["reason"] == SEVERAL_EVENTS
+        turn.require(joined or unsure, f"check-in {key} is of {row['source_id']}, not {event}")
+    turn.require(
+        before == (sandbox.requests()["puts"], len(sandbox.mails())), "a reading sent something"
+    )
     return True
 
 

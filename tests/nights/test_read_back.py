@@ -13,6 +13,7 @@ from flows.operations.check_ins import read_visits
 from schemas.report import parse_report
 from tests.firm import NOW, Firm
 from tests.flows.test_checkins import come_and_go
+from tests.sources.databases import database
 
 
 @pytest.fixture
@@ -101,3 +102,15 @@ def test_an_address_in_an_id_is_not_told(firm: Firm) -> None:
         told = (night.folder / name).read_text().lower()
         assert "x~40out" not in told
         assert "x@out.example" not in told
+
+
+def test_a_state_on_postgresql_tells_the_same(read_back: Firm) -> None:
+    """Nights, visits of all kinds and an audit, with the state on a real server."""
+    with database("postgresql", read_back.folder) as engine:
+        url = engine.url.render_as_string(hide_password=False)
+        read_back.sections["state"] = {"url": url}
+        look(read_back, audits=0)
+        report = read_back.night().report
+    # the state is new: what essentry holds is not ours, but who came is counted
+    (place,) = report["attendance"]["locations"]
+    assert (place["walk_ins"], place["others"]) == (1, 1)
