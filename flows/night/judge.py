@@ -79,7 +79,9 @@ def judge_plan(
     )
     asked = choose_asked(questions, shown, config, saved[1])
     unasked, released = (
-        read_earlier(state, run, hours=config.guards.limit_hours) if len(diff.mails) else (None, {})
+        read_earlier(state, run, hours=config.guards.limit_hours, again=diff.changes["source_id"])
+        if len(diff.mails)
+        else (None, {})
     )
     precedents = _find_precedents(state)
 
@@ -166,7 +168,9 @@ def judge_again(
     released = stored["approved_at"] is not None and stored["approval_of"] in (None, name)
     if released or diff.changes.empty:
         return []
-    earlier, _ = read_earlier(state, run, hours=config.guards.limit_hours)
+    earlier, _ = read_earlier(
+        state, run, hours=config.guards.limit_hours, again=diff.changes["source_id"]
+    )
     # shares are of what was to come when it was made: as time goes by, less is
     as_of = pd.Timestamp(stored["as_of"])
     snapshot, full = compared.known.snapshot, bool(stored["full"])

@@ -1,0 +1,117 @@
+"""What goes by several ways on one day, or by a part, is judged and told as one whole night is."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from flows.night import steps as nightly
+from flows.night.part import approve_part
+from flows.night.session import Result, open_state
+from flows.operations.audit import audit
+from flows.operations.part import PartResult, run_part
+from schemas.errors import SyncError
+from tests.firm import Firm, guards_of
+from transforms.guards.restriction import read_restriction
+from transforms.guards.selection import read_choice
+from transforms.report.check import judge_runs
+
+
+class Killed(BaseException):
+    """Where a process dies."""
+
+
+def send(
+    firm: Firm, *events: str, full: bool = False, dry: bool = False, **chosen: Any
+) -> PartResult:
+    firm.write()
+    firm.now += timedelta(minutes=1)
+    only = read_restriction(events=events, **chosen)
+    return run_part(firm.config, only, as_of=firm.now, full=full, send=not dry)
+
+
+def plan(firm: Firm) -> str:
+    firm.write()
+    firm.now += timedelta(hours=1)
+    return name_plan(nightly.run_plan(firm.config, as_of=firm.now))
+
+
+def name_plan(result: Result) -> str:
+    return str(result.report["plan"]["plan_id"])
+
+
+def leave_out(firm: Firm, *but: str) -> None:
+    with open_state(firm.config) as state:
+        now = datetime.now(UTC)
+        choice = read_choice((), but)
+        approve_part(firm.config, state, "latest", choice, by="anna", reason="read", now=now)
+
+
+def cancel_some(firm: Firm, count: int) -> list[str]:
+    keys = list(firm.meetings["rooms"])[:count]
+    firm.cancel(*keys)
+    return [f"rooms-{key}" for key in keys]
+
+
+def mailed(firm: Firm) -> set[tuple[str, str, str]]:
+    return {(kind, event, address) for kind, event, _, address in firm.new_mails()}
+
+
+@pytest.fixture
+def many(firm: Firm) -> Firm:
+    """Sixty meetings that essentry holds; five may be cancelled a day."""
+    firm.book_many(60)
+    firm.sections["guards"] |= {"max_deletes": 5, "max_delete_share": 1.0, "max_shrink_share": 1.0}
+    assert firm.night().exit_code == 0
+    firm.new_mails()
+    return firm
+
+
+@pytest.fixture
+def two(firm: Firm) -> Firm:
+    """Two sources and two locations, all in step."""
+    firm.meetings["hr"] = {}
+    firm.sections["on_source_failure"] = "others"
+    firm.book("a", "ann", "art")
+    firm.book("b", "bob", site="2")
+    firm.book("h", "hal", source="hr")
+    firm.book_many(3)
+    assert firm.night().exit_code == 0
+    firm.new_mails()
+    return firm
+
+
+def test_s12_cancellations_without_an_answer_count_in_the_day(many: Firm) -> None:
+    """essentry did them; what a selection sends beside them is over the limit with them."""
+    cancel_some(many, 5)
+    many.sandbox.add_faults([{"kind": "drop_after", "times": 50}])
+    assert many.night().exit_code == 6
+    many.sandbox.clear_faults()
+    held = send(many, *cancel_some(many, 5)).result
+    assert (held.exit_code, guards_of(held), many.mails()["cancelled"]) == (4, {"max_deletes"}, 5)
+
+
+def test_s12_a_night_that_repeats_what_had_no_answer_counts_it_once(many: Firm) -> None:
+    cancel_some(many, 5)
+    many.sandbox.add_faults([{"kind": "drop_after", "times": 50}])
+    for _ in range(3):
+        assert many.night().exit_code == 6
+    many.sandbox.clear_faults()
+    assert many.night().exit_code == 0
+    assert many.mails()["cancelled"] == 5
+
+
+def test_s27_what_a_restored_state_does_not_know_counts_in_the_day(many: Firm) -> None:
+    state = many.folder / "state.sqlite"
+    shutil.copy(state, many.folder / "copy.sqlite")
+    cancel_some(many, 5)
+    assert many.night().exit_code == 0
+    for file in many.folder.glob("state.sqlite*"):
+        file.unlink()
+    shutil.copy(many.folder / "copy.sqlite", state)
+    cancel_some(many, 5)
+    night = many.night()
+    assert (night.exit_code, guards_of(night), many.mails()["cancelled"]) == (4, {"max_deletes"}, 5)
