@@ -60,6 +60,8 @@ def recall(session: Session, plan_id: str) -> Planned:
     with session.timed("plan"):
         night = Night(session.config, session.state, session.run, shelf=session.shelf)
         session.planned = recall_plan(night, plan_id)
+        # known from now on: what a run that is killed sent of an older plan counts in the day (S27)
+        session.state.finish_run(session.run.run_id, plan_id=session.planned.plan_id)
         if session.planned.selected is not None:  # no night, from here on
             session.state.finish_run(session.run.run_id, kind=PART)
     return session.planned

@@ -115,3 +115,24 @@ def test_s27_what_a_restored_state_does_not_know_counts_in_the_day(many: Firm) -
     cancel_some(many, 5)
     night = many.night()
     assert (night.exit_code, guards_of(night), many.mails()["cancelled"]) == (4, {"max_deletes"}, 5)
+
+
+def test_s27_a_killed_apply_of_an_older_plan_counts_in_the_day(
+    many: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan is from before the hours that limits look back on; what was sent of it is not."""
+    many.sections["guards"] |= {"limit_hours": 4}
+    cancel_some(many, 5)
+    older = plan(many)
+    many.now += timedelta(hours=6)
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nightly, "finish", die)
+        with pytest.raises(Killed):
+            many.apply(older)
+    cancel_some(many, 5)
+    night = many.night()
+    assert (night.exit_code, guards_of(night), many.mails()["cancelled"]) == (4, {"max_deletes"}, 5)
