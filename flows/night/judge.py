@@ -158,7 +158,8 @@ def judge_again(
     compared: Compared,
 ) -> list[Finding]:
     """What trips now of a plan that is to be sent, and did not when it was made: other plans were
-    sent since, which the limits of a day count with it (S27), or a limit was lowered.
+    sent since, which the limits of a day count with it (S27), a limit was lowered, or an approval
+    of another plan left its changes out.
 
     diff: what is still to be sent of it, and its mails. compared: the sources by now. A plan that a
     person released trips no more: they read just these changes. Guards of one's own are settings:
@@ -179,6 +180,7 @@ def judge_again(
     hosts = compared.hosts.assign(changed=0)
     precedents, first = _find_precedents(state), not were_sent(snapshot).any()
     found += find_strangers(diff, earlier, hosts, config, precedents, first_run=first)
+    found += find_left_out(state.list_left_out(), diff.changes)
     known = {
         (record["guard"], record["scope"]): float(record["number"])
         for record in orjson.loads(stored["findings_json"] or "[]")

@@ -136,3 +136,17 @@ def test_s27_a_killed_apply_of_an_older_plan_counts_in_the_day(
     cancel_some(many, 5)
     night = many.night()
     assert (night.exit_code, guards_of(night), many.mails()["cancelled"]) == (4, {"max_deletes"}, 5)
+
+
+def test_what_was_left_out_is_not_sent_by_a_selection_from_before(many: Firm) -> None:
+    """`plan --event`, then a no to that event in the night's plan, then `apply` of the first."""
+    cancel_some(many, 8)
+    assert many.night().exit_code == 4
+    older = send(many, "rooms-m000", dry=True).result
+    assert older.exit_code == 0
+    leave_out(many, "event=rooms-m000")
+    held = many.apply(name_plan(older))
+    assert (held.exit_code, guards_of(held), mailed(many)) == (4, {"left_out"}, set())
+    assert many.approve(name_plan(older))
+    assert many.apply(name_plan(older)).exit_code == 0
+    assert mailed(many) == {("cancelled", "rooms-m000", "gm000@out.example")}
