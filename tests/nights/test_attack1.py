@@ -150,3 +150,14 @@ def test_what_was_left_out_is_not_sent_by_a_selection_from_before(many: Firm) ->
     assert many.approve(name_plan(older))
     assert many.apply(name_plan(older)).exit_code == 0
     assert mailed(many) == {("cancelled", "rooms-m000", "gm000@out.example")}
+
+
+def test_s27_full_re_sends_of_parts_count_together(firm: Firm) -> None:
+    firm.book_many(6)
+    firm.night()
+    firm.sections["guards"] |= {"max_full_resend": 2}
+    codes = [send(firm, f"rooms-m{number:03}", full=True).result.exit_code for number in range(4)]
+    assert codes == [0, 0, 4, 4]
+    assert send(firm, "rooms-m000", full=True).result.exit_code == 0  # the same person
+    firm.now += timedelta(hours=24)
+    assert send(firm, "rooms-m003", full=True).result.exit_code == 0  # another day

@@ -137,6 +137,19 @@ class _Day:
         before = _without_deletes(self.earlier) if but_deletes else self.earlier.mails
         return unite_frames([_coded(before), _coded(mails)])
 
+    def add_resent(self, mails: pd.DataFrame) -> pd.DataFrame:
+        """This plan's mails and the earlier ones of events that were sent again though nothing had
+        changed.
+        """
+        if self.earlier is None or self.earlier.mails.empty:
+            return mails
+        changes = self.earlier.changes
+        again = changes.loc[(to_texts(changes["reason"]) == "full").to_numpy(dtype=bool)]
+        before = pick_rows(
+            self.earlier.mails, is_among(self.earlier.mails["source_id"], again["source_id"])
+        )
+        return unite_frames([_coded(before), _coded(mails)]) if len(before) else mails
+
     def tell(self, count: int) -> str:
         """How many of a number were sent already."""
         return f", {count:,} of them in the {self.hours:g} hours before" if count else ""
@@ -362,15 +375,17 @@ def _check_people(day: _Day, guards: GuardsConfig, *, full: bool) -> list[Findin
             ],
             about_deletes=int(left.iloc[0] if len(left) else 0) <= most,
         )
-    if full:
-        text = "people may be mailed by a full re-send"
+    if full and people:
+        again = day.add_resent(now)
+        count = again["identity"].nunique()
+        text = f"people may be mailed by a full re-send{day.tell(count - people)}"
         findings += find_over(
             "max_full_resend",
             "run",
-            people,
+            count,
             guards.max_full_resend,
             text,
-            causes=lambda: count_largest(now["source"], "mail"),
+            causes=lambda: count_largest(again["source"], "mail"),
         )
     return findings
 
