@@ -161,3 +161,40 @@ def test_s27_full_re_sends_of_parts_count_together(firm: Firm) -> None:
     assert send(firm, "rooms-m000", full=True).result.exit_code == 0  # the same person
     firm.now += timedelta(hours=24)
     assert send(firm, "rooms-m003", full=True).result.exit_code == 0  # another day
+
+
+@pytest.mark.parametrize("then", ["applied", "waits", "selection"])
+def test_a_refused_apply_does_not_hide_a_source_that_failed(two: Firm, then: str) -> None:
+    """`check` of monitoring tells the source, whatever a person tried since."""
+    two.broken = {"hr"}
+    two.sections["guards"] |= {"max_deletes": 0}
+    plan_id = "latest"
+    if then == "waits":
+        two.cancel("b")
+    else:
+        two.meetings["rooms"]["a"]["name"] = "Another title"
+    assert two.night().exit_code == (4 if then == "waits" else 3)
+    if then == "selection":
+        two.cancel("b")
+        plan_id = name_plan(send(two, "rooms-b").result)
+    with pytest.raises(SyncError):
+        two.apply(plan_id)
+    with open_state(two.config) as state:
+        code, word, text = judge_runs(
+            state.runs(), now=datetime.now(UTC), max_age=timedelta(hours=26)
+        )
+    assert code == (4 if then == "waits" else 3)
+    assert word != "OK"
+    assert "the source hr could not be read" in text
+
+
+def test_s19_a_row_is_new_once_whatever_apply_was_refused(two: Firm) -> None:
+    two.book("odd", host="nobody")
+    assert [two.night().exit_code for _ in range(2)] == [3, 0]
+    two.sections["guards"] |= {"max_deletes": 0}
+    meeting = two.meetings["rooms"].pop("b")
+    assert two.night().exit_code == 4
+    with pytest.raises(SyncError):
+        two.apply()
+    two.meetings["rooms"]["b"] = meeting
+    assert two.night().exit_code == 0
