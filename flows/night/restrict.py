@@ -27,6 +27,7 @@ from transforms.diff.unions import read_members
 from transforms.guards.restriction import Restriction, find_near, find_part, list_involved
 from transforms.guards.selection import find_parted
 from transforms.masking import mask_text
+from transforms.report.holds import NOT_DONE
 from transforms.words import plural
 
 
@@ -65,6 +66,7 @@ def restrict(
             snapshot["state"] == "active"
         ).to_numpy(dtype=bool, na_value=False)
         ids = {*diff.changes.loc[chosen, "source_id"], *snapshot.loc[held, "source_id"]}
+        ids |= _find_waiting(night, compared)
         ids -= set(diff.changes.loc[~chosen, "source_id"])  # moved out of the part
     names = to_texts(diff.changes["source_id"]).tolist()
     along = sorted(
@@ -98,6 +100,20 @@ def restrict(
         findings=[finding for finding in compared.findings if finding.scope.split()[1] in sources],
     )
     return compared, Selected(str(only), frozenset({*ids, *along}), tuple(along))
+
+
+def _find_waiting(night: Night, compared: Compared) -> set[str]:
+    """The events of a part that essentry does not hold and that are not sent tonight: held, and of
+    whole sources those whose rows cannot be read. They are told (S19).
+    """
+    only, decisions = night.only, compared.diff.decisions
+    held = decisions.loc[to_texts(decisions["action"]).isin(NOT_DONE), "source_id"]
+    found = (night.watch.due if night.watch else set()) & set(to_texts(held))
+    if only.locations or only.first or only.last:  # of what cannot be read, no place is known
+        return found
+    rows = compared.desired.dispositions
+    mine = (rows["disposition"] == "quarantined") & rows["source"].isin(list(only.sources))
+    return found | set(rows.loc[mine, "source_id"])
 
 
 def narrow_decisions(compared: Compared, selected: Selected) -> Compared:

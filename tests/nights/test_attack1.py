@@ -198,3 +198,46 @@ def test_s19_a_row_is_new_once_whatever_apply_was_refused(two: Firm) -> None:
         two.apply()
     two.meetings["rooms"]["b"] = meeting
     assert two.night().exit_code == 0
+
+
+PARTS = pytest.mark.parametrize(
+    "chosen",
+    [{"sources": ["rooms"]}, {"locations": [12]}, {"events": ["rooms-b"]}],
+    ids=lambda chosen: next(iter(chosen)),
+)
+
+
+def told(firm: Firm, chosen: dict[str, Any]) -> tuple[int, list[tuple[str, str]]]:
+    some = dict(chosen)
+    result = send(firm, *some.pop("events", []), **some).result
+    problems = [(problem["source_id"], problem["state"]) for problem in result.report["problems"]]
+    return result.exit_code, problems
+
+
+@PARTS
+def test_s19_a_part_tells_a_meeting_that_reappeared(two: Firm, chosen: dict[str, Any]) -> None:
+    meeting = two.meetings["rooms"].pop("b")
+    assert two.night().exit_code == 0
+    two.meetings["rooms"]["b"] = meeting
+    assert told(two, chosen) == (3, [("rooms-b", "held")])
+
+
+@PARTS
+def test_s19_a_part_tells_each_time_what_essentry_refused(
+    two: Firm, chosen: dict[str, Any]
+) -> None:
+    two.cancel("b")
+    assert two.night().exit_code == 0
+    two.book("b2", site="2")
+    two.sandbox.add_faults(
+        [{"kind": "reject_event", "source_id": "rooms-b2", "code": "ERROR_TRY_LATER", "times": 9}]
+    )
+    chosen = {"events": ["rooms-b2"]} if "events" in chosen else chosen
+    for _ in range(4):
+        assert told(two, chosen) == (3, [("rooms-b2", "rejected")])
+
+
+def test_s19_a_part_by_source_tells_its_rows_that_cannot_be_read(two: Firm) -> None:
+    two.book("odd", host="nobody")
+    assert told(two, {"sources": ["rooms"]}) == (3, [("rooms-odd", "quarantined")])
+    assert told(two, {"sources": ["hr"]}) == (0, [])
