@@ -87,7 +87,10 @@ def judge_plan(
 
     def check(part: Diff, earlier: Diff | None, hosts: pd.DataFrame, **flags: Any) -> list[Finding]:
         churn = find_churn(
-            part if whole is None else whole, compared.candidates, snapshot, compared.known.payloads
+            part if whole is None else whole,
+            compared.candidates,
+            snapshot,
+            compared.known.read_people,
         )
         # an id that has changed is seen in both events, of which one may be left out
         if whole is not None:

@@ -515,14 +515,13 @@ class State(
 
     def read_sent(self, source_id: str) -> list[str]:
         """Canonical JSON of every create and update of an event that was sent, and not refused; as
-        far back as the ledger goes.
+        far back as the ledger goes, the oldest first.
         """
         c = t.plan_changes.c
         sent = c.state.in_(["sending", "unknown", "confirmed", "superseded"]) & c.after.is_not(None)
         with self._read() as connection:
-            return list(
-                connection.scalars(sa.select(c.after).where(c.source_id == source_id, sent))
-            )
+            query = sa.select(c.after).where(c.source_id == source_id, sent)
+            return list(connection.scalars(query.order_by(c.sent_at, c.seq)))
 
     def read_uncleared(self) -> dict[str, str]:
         """The canonical JSON of active events of which something may still stand in essentry; see
