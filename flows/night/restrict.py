@@ -30,6 +30,9 @@ from transforms.masking import mask_text
 from transforms.report.holds import NOT_DONE
 from transforms.words import plural
 
+TOLD = "told"
+"""The kind of condition of an event that a selection's plan tells, and does not change."""
+
 
 @dataclass(frozen=True)
 class Selected:
@@ -134,6 +137,16 @@ def narrow_decisions(compared: Compared, selected: Selected) -> Compared:
             rejoined={},
         ),
     )
+
+
+def list_told(compared: Compared, rejects: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Conditions of a selection's plan that name its events without a change that ask a person, so
+    that the run that applies it tells them as one command does (S20). rejects: of the selection.
+    """
+    decisions = compared.diff.decisions
+    held = decisions.loc[to_texts(decisions["action"]).isin(NOT_DONE), "source_id"]
+    ids = {*to_texts(held), *rejects["source_id"].dropna()}
+    return [(source_id, TOLD, "") for source_id in sorted(ids)]
 
 
 def _check_part(night: Night, compared: Compared, failed: Mapping[str, str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +15,7 @@ from flows.night.part import approve_part
 from flows.night.session import Result, open_state
 from flows.operations.audit import audit
 from flows.operations.part import PartResult, run_part
-from schemas.errors import SyncError
+from schemas.errors import ConfigurationError, StalePlanError, SyncError
 from tests.firm import Firm, guards_of
 from transforms.guards.restriction import read_restriction
 from transforms.guards.selection import read_choice
@@ -287,3 +289,17 @@ def test_s18_a_pilot_by_domain_knows_a_healed_guest(two: Firm) -> None:
     two.cancel("a")
     two.night()
     assert mailed(two) == {("cancelled", "rooms-a", "ann@out.example")}
+
+
+def test_s20_a_selection_by_plan_and_apply_tells_what_one_command_tells(two: Firm) -> None:
+    meeting = two.meetings["rooms"].pop("b")
+    assert two.night().exit_code == 0
+    two.meetings["rooms"]["b"] = meeting
+    two.meetings["rooms"]["a"]["name"] = "Another title"
+    two.book("odd", host="nobody")
+    planned = send(two, "rooms-a", "rooms-b", "odd", dry=True).result
+    two.new_mails()
+    applied = two.apply(name_plan(planned))
+    assert {event for _, event, _ in mailed(two)} == {"rooms-a"}
+    problems = {problem["source_id"] for problem in applied.report["problems"]}
+    assert (applied.exit_code, problems) == (3, {"rooms-b", "rooms-odd"})
