@@ -303,3 +303,18 @@ def test_s20_a_selection_by_plan_and_apply_tells_what_one_command_tells(two: Fir
     assert {event for _, event, _ in mailed(two)} == {"rooms-a"}
     problems = {problem["source_id"] for problem in applied.report["problems"]}
     assert (applied.exit_code, problems) == (3, {"rooms-b", "rooms-odd"})
+
+
+def test_s17_an_approval_ends_for_the_plans_made_under_it_too(many: Firm) -> None:
+    """Approved at noon, planned anew next morning under that, applied in the evening."""
+    cancel_some(many, 9)
+    assert many.night().exit_code == 4
+    assert many.approve()
+    under = plan(many)
+    with closing(sqlite3.connect(many.folder / "state.sqlite")) as state, state:
+        state.execute("UPDATE plans SET approved_at = approved_at - 30 * 3600000000")
+    with pytest.raises(StalePlanError, match="approval of .* is 30 hours old"):
+        many.apply(under)
+    assert mailed(many) == set()
+    night = many.night()
+    assert (night.exit_code, guards_of(night), mailed(many)) == (4, {"max_deletes"}, set())
