@@ -318,3 +318,12 @@ def test_s17_an_approval_ends_for_the_plans_made_under_it_too(many: Firm) -> Non
     assert mailed(many) == set()
     night = many.night()
     assert (night.exit_code, guards_of(night), mailed(many)) == (4, {"max_deletes"}, set())
+
+
+def test_a_hosts_address_is_no_guest(two: Firm) -> None:
+    two.meetings["rooms"]["a"]["name"] = "Another title"
+    with pytest.raises(ConfigurationError, match="no event to come has this guest"):
+        send(two, guests=["host@corp.example"])
+    assert mailed(two) == set()
+    assert send(two, guests=["ANN@out.example"]).selected == {"rooms-a"}
+    assert send(two, guests=["rooms-a-ann"]).selected == {"rooms-a"}
