@@ -327,3 +327,19 @@ def test_a_hosts_address_is_no_guest(two: Firm) -> None:
     assert mailed(two) == set()
     assert send(two, guests=["ANN@out.example"]).selected == {"rooms-a"}
     assert send(two, guests=["rooms-a-ann"]).selected == {"rooms-a"}
+
+
+def test_s24_every_changed_setting_is_shown(firm: Firm) -> None:
+    firm.book_many(3)
+    firm.night()
+    sites = {str(number): {"location_id": 11} for number in range(1, 16)}
+    firm.source_settings["rooms"] = {"sites": sites, "internal_domains": ["corp.example"]}
+    firm.sections["guards"] |= {"max_host_domain_guests": 99}
+    firm.book("new")
+    night = firm.night()
+    (finding,) = (row for row in night.report["guards"] if row["guard"] == "approve_policy_change")
+    assert night.exit_code == 4
+    assert {f"sources.rooms.sites.{number}.location_id: – → 11" for number in range(3, 16)} <= {
+        *finding["causes"]
+    }
+    assert any("internal_domains" in cause for cause in finding["causes"])

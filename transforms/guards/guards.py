@@ -109,7 +109,7 @@ def check_guards(
             f"{'follows' if len(diff.changes) == 1 else 'follow'}"
         )
         text = f"settings that decide who is invited have changed since the last run; {follow}"
-        causes = tuple(policy_changes)[:CAUSES]
+        causes = tuple(policy_changes)  # all: an approval answers what it showed (S24)
         findings.append(
             Finding("approve_policy_change", "run", len(diff.changes), 0, text, causes=causes)
         )
