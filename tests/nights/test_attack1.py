@@ -313,7 +313,7 @@ def test_s17_an_approval_ends_for_the_plans_made_under_it_too(many: Firm) -> Non
     under = plan(many)
     with closing(sqlite3.connect(many.folder / "state.sqlite")) as state, state:
         state.execute("UPDATE plans SET approved_at = approved_at - 30 * 3600000000")
-    with pytest.raises(StalePlanError, match="approval of .* is 30 hours old"):
+    with pytest.raises(StalePlanError, match=r"approval of .* is 30 hours old"):
         many.apply(under)
     assert mailed(many) == set()
     night = many.night()
