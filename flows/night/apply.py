@@ -135,7 +135,9 @@ def check_open(plan: dict[str, Any], config: Config, *, now: datetime) -> None:
 
 
 def check_age(plan: dict[str, Any], config: Config, *, now: datetime) -> None:
-    """S17: raise StalePlanError for a plan that is too old, or from the future."""
+    """S17: raise StalePlanError for a plan, or an approval, that is too old, and for a plan from
+    the future.
+    """
     name, age = plan["plan_id"], (now - plan["created_at"]).total_seconds() / 3600
     if age < -CLOCK_HOURS:
         raise StalePlanError(
@@ -146,6 +148,16 @@ def check_age(plan: dict[str, Any], config: Config, *, now: datetime) -> None:
         raise StalePlanError(
             f"the plan {name} is {age:.0f} hours old, over plan_max_age_hours = "
             f"{config.guards.plan_max_age_hours:g}: make a new one"
+        )
+    if plan["approved_at"] is None:
+        return
+    # a plan that was made under the approval of an older one goes as long as that one would
+    age = (now - plan["approved_at"]).total_seconds() / 3600
+    if age > config.guards.plan_max_age_hours:
+        raise StalePlanError(
+            f"the approval of {plan['approval_of'] or name}, under which the plan {name} goes, is "
+            f"{age:.0f} hours old, over plan_max_age_hours = {config.guards.plan_max_age_hours:g}: "
+            "make a new plan"
         )
 
 

@@ -237,6 +237,7 @@ def _find_unread(session: Session, planned: Planned) -> pd.DataFrame:
     runs = session.state.runs()
     told = runs[
         runs["kind"].isin(["sync", "apply"])
+        & runs["plan_id"].notna()  # else it ended before it had read anything
         & runs["exit_code"].isin([EXIT_DONE, EXIT_INCOMPLETE, GuardTripped.exit_code])
     ]
     last = told.loc[told["run_id"] != session.run.run_id, "run_id"]

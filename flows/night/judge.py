@@ -79,13 +79,18 @@ def judge_plan(
     )
     asked = choose_asked(questions, shown, config, saved[1])
     unasked, released = (
-        read_earlier(state, run, hours=config.guards.limit_hours) if len(diff.mails) else (None, {})
+        read_earlier(state, run, hours=config.guards.limit_hours, again=diff.changes["source_id"])
+        if len(diff.mails)
+        else (None, {})
     )
     precedents = _find_precedents(state)
 
     def check(part: Diff, earlier: Diff | None, hosts: pd.DataFrame, **flags: Any) -> list[Finding]:
         churn = find_churn(
-            part if whole is None else whole, compared.candidates, snapshot, compared.known.payloads
+            part if whole is None else whole,
+            compared.candidates,
+            snapshot,
+            compared.known.read_people,
         )
         # an id that has changed is seen in both events, of which one may be left out
         if whole is not None:
@@ -156,7 +161,8 @@ def judge_again(
     compared: Compared,
 ) -> list[Finding]:
     """What trips now of a plan that is to be sent, and did not when it was made: other plans were
-    sent since, which the limits of a day count with it (S27), or a limit was lowered.
+    sent since, which the limits of a day count with it (S27), a limit was lowered, or an approval
+    of another plan left its changes out.
 
     diff: what is still to be sent of it, and its mails. compared: the sources by now. A plan that a
     person released trips no more: they read just these changes. Guards of one's own are settings:
@@ -166,7 +172,9 @@ def judge_again(
     released = stored["approved_at"] is not None and stored["approval_of"] in (None, name)
     if released or diff.changes.empty:
         return []
-    earlier, _ = read_earlier(state, run, hours=config.guards.limit_hours)
+    earlier, _ = read_earlier(
+        state, run, hours=config.guards.limit_hours, again=diff.changes["source_id"]
+    )
     # shares are of what was to come when it was made: as time goes by, less is
     as_of = pd.Timestamp(stored["as_of"])
     snapshot, full = compared.known.snapshot, bool(stored["full"])
@@ -175,6 +183,7 @@ def judge_again(
     hosts = compared.hosts.assign(changed=0)
     precedents, first = _find_precedents(state), not were_sent(snapshot).any()
     found += find_strangers(diff, earlier, hosts, config, precedents, first_run=first)
+    found += find_left_out(state.list_left_out(), diff.changes)
     known = {
         (record["guard"], record["scope"]): float(record["number"])
         for record in orjson.loads(stored["findings_json"] or "[]")

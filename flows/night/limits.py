@@ -4,6 +4,7 @@ a run (S27).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 
 from flows.night.run import Run
 from flows.state.store import State
-from transforms.arrow.codes import unite_frames
+from transforms.arrow.codes import to_texts, unite_frames
 from transforms.arrow.columns import is_among
 from transforms.arrow.rows import pick_rows
 from transforms.diff.changes import Diff, code_mails
@@ -27,17 +28,21 @@ MAIL_ROWS = 10_000
 _COLUMNS = ["source_id", "source", "location_id", "action", "reason", "guests"]
 
 
-def read_earlier(state: State, run: Run, *, hours: float) -> tuple[Diff, dict[str, Diff]]:
-    """What earlier runs sent and essentry confirmed: without a person's word, and, by the plan that
-    was approved, with it.
+def read_earlier(
+    state: State, run: Run, *, hours: float, again: pd.Series
+) -> tuple[Diff, dict[str, Diff]]:
+    """What earlier runs sent and essentry confirmed, or may have done: without a person's word,
+    and, by the plan that was approved, with it.
 
     The clock is that of the runs. A change that an approval of another plan let pass, and that was
-    no part of that plan, is without a word.
+    no part of that plan, is without a word. again: the events of this plan: a request without an
+    answer that it repeats is counted in it alone.
     """
     since = run.as_of - timedelta(hours=max(hours - SLACK_HOURS, hours / 2))
     unasked: list[tuple[str, pd.DataFrame]] = []
     released: dict[str, list[tuple[str, pd.DataFrame]]] = {}
-    for plan, changes in state.read_recent(since=since, besides=run.run_id):
+    recent = list(state.read_recent(since=since, besides=run.run_id))
+    for plan, changes in _leave_repeated(recent, again):
         asked = _are_asked(state, plan, changes)
         if asked.any():
             name = str(plan["approval_of"] or plan["plan_id"])
@@ -47,6 +52,21 @@ def read_earlier(state: State, run: Run, *, hours: float) -> tuple[Diff, dict[st
     return _read_diff(state, unasked), {
         name: _read_diff(state, sent) for name, sent in released.items()
     }
+
+
+def _leave_repeated(
+    recent: list[tuple[dict[str, Any], pd.DataFrame]], again: pd.Series
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The plans, newest first, without the requests that were repeated since: of each event the
+    last one whose answer is not known counts (S12).
+    """
+    repeated = set(to_texts(again))
+    for plan, changes in reversed(recent):
+        open_ones = (changes["state"] != "confirmed").to_numpy(dtype=bool)
+        left_out = open_ones & is_among(changes["source_id"], list(repeated))
+        repeated.update(changes.loc[open_ones, "source_id"])
+        if not left_out.all():
+            yield plan, pick_rows(changes, ~left_out)
 
 
 def _are_asked(state: State, plan: dict[str, Any], changes: pd.DataFrame) -> Any:

@@ -172,7 +172,7 @@ def _count_again(
     whole = {(finding.guard, finding.scope): finding for finding in findings}
     run = Run(stored["plan_id"], stored["as_of"], stored["created_at"])
     diff: Diff = read_stored(state, stored["plan_id"], some)
-    unasked, _ = read_earlier(state, run, hours=config.guards.limit_hours)
+    unasked, _ = read_earlier(state, run, hours=config.guards.limit_hours, again=some["source_id"])
     asked = {finding.guard: finding for finding in findings}
     scopes = [
         finding.scope.removeprefix("source ")

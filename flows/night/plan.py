@@ -17,7 +17,7 @@ import pandas as pd
 from flows.night.compare import Compared, compare_sources
 from flows.night.judge import judge_plan
 from flows.night.pages import PlanDigest, merge_pages, seal
-from flows.night.restrict import Selected, narrow_decisions, restrict
+from flows.night.restrict import Selected, list_told, narrow_decisions, restrict
 from flows.night.run import Night
 from flows.parts.shelf import release_memory
 from schemas.config import Config
@@ -104,6 +104,7 @@ def make_plan(
         rejects = rejects[rejects["source_id"].isin(list(selected.ids))].reset_index(drop=True)
         # who has a guest is not known of a source that was not read
         failed = {} if night.only.events else failed
+        state.save_conditions(plan_id, list_told(compared, rejects))
     desired, diff, sources = compared.desired, compared.diff, compared.sources
     release_memory()
     state.save_conditions(plan_id, diff.conditions)

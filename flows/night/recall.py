@@ -16,13 +16,14 @@ from flows.night.apply import check_open, check_released
 from flows.night.compare import compare_sources
 from flows.night.judge import judge_again
 from flows.night.plan import Planned, gather_odd_times, gather_rejects
-from flows.night.restrict import Selected, narrow_decisions
+from flows.night.restrict import TOLD, Selected, narrow_decisions
 from flows.night.run import Night
 from flows.parts.deal import read_night
 from transforms.arrow.codes import to_texts, unite_frames
 from transforms.arrow.columns import is_among
 from transforms.diff.balance import build_balance
 from transforms.diff.changes import Diff
+from transforms.diff.moves import list_others
 from transforms.guards.approval import key_changes
 from transforms.guards.findings import Finding
 from transforms.guards.restriction import is_of_guests
@@ -66,7 +67,11 @@ def recall_plan(night: Night, plan_id: str) -> Planned:
     state.save_quarantine(night.run.run_id, rejects)
     asked = is_among(key_changes(still), key_changes(compared.diff.changes))
     selected = (
-        Selected(stored["selection"], frozenset(changes["source_id"]))
+        Selected(
+            stored["selection"],
+            frozenset(changes["source_id"])
+            | list_others(state.read_conditions(stored["plan_id"]), TOLD).keys(),
+        )
         if stored["selection"]
         else None
     )

@@ -125,7 +125,9 @@ def keep_confirmed_ids(
             came_by_part.append(list_new(content.events, content.invitations, set(ids) - refused))
     del content
     came = pd.concat(came_by_part, ignore_index=True)
-    kept = find_rekeyed(came, gone, known.payloads, sent=known.sent, unread=_count_unread(desired))
+    kept = find_rekeyed(
+        came, gone, known.read_people, sent=known.sent, unread=_count_unread(desired)
+    )
     if not kept:
         return built, desired, naming
     sources = dict(zip(came["source_id"], came["source"], strict=True))
@@ -164,9 +166,9 @@ def find_elsewhere(
     )
     parts = pick_rows(snapshot[GONE_COLUMNS], united.to_numpy(dtype=bool, na_value=False))
     found = find_perhaps_rekeyed(
-        waiting, gone, known.payloads, sent=known.sent, unread=_count_unread(desired)
+        waiting, gone, known.read_people, sent=known.sent, unread=_count_unread(desired)
     )
-    return found | find_perhaps_parted(waiting, parts, known.payloads, sent=known.sent)
+    return found | find_perhaps_parted(waiting, parts, known.read_people, sent=known.sent)
 
 
 def _count_unread(desired: Desired) -> dict[str, int]:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from flows.night.journal import Missing, find_missing
 from flows.night.run import Run, report_folder
+from flows.state.restore import LOST_RUNS
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import StateError
@@ -102,7 +103,7 @@ def write_restored(
         }
         for entry in evidence.missing.entries
     ]  # fmt: skip
-    return state.mark_restored(f"restored-{run.run_id}", touched, lost, now=now)
+    return state.mark_restored(f"{LOST_RUNS}{run.run_id}", touched, lost, now=now)
 
 
 def _read_report(folder: Path) -> pd.DataFrame | None:

@@ -27,7 +27,11 @@ from transforms.diff.unions import read_members
 from transforms.guards.restriction import Restriction, find_near, find_part, list_involved
 from transforms.guards.selection import find_parted
 from transforms.masking import mask_text
+from transforms.report.holds import NOT_DONE
 from transforms.words import plural
+
+TOLD = "told"
+"""The kind of condition of an event that a selection's plan tells, and does not change."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ def restrict(
             snapshot["state"] == "active"
         ).to_numpy(dtype=bool, na_value=False)
         ids = {*diff.changes.loc[chosen, "source_id"], *snapshot.loc[held, "source_id"]}
+        ids |= _find_waiting(night, compared)
         ids -= set(diff.changes.loc[~chosen, "source_id"])  # moved out of the part
     names = to_texts(diff.changes["source_id"]).tolist()
     along = sorted(
@@ -100,6 +105,20 @@ def restrict(
     return compared, Selected(str(only), frozenset({*ids, *along}), tuple(along))
 
 
+def _find_waiting(night: Night, compared: Compared) -> set[str]:
+    """The events of a part that essentry does not hold and that are not sent tonight: held, and of
+    whole sources those whose rows cannot be read. They are told (S19).
+    """
+    only, decisions = night.only, compared.diff.decisions
+    held = decisions.loc[to_texts(decisions["action"]).isin(NOT_DONE), "source_id"]
+    found = (night.watch.due if night.watch else set()) & set(to_texts(held))
+    if only.locations or only.first or only.last:  # of what cannot be read, no place is known
+        return found
+    rows = compared.desired.dispositions
+    mine = (rows["disposition"] == "quarantined") & rows["source"].isin(list(only.sources))
+    return found | set(rows.loc[mine, "source_id"])
+
+
 def narrow_decisions(compared: Compared, selected: Selected) -> Compared:
     """What is told of a restricted run: the decisions about the chosen events, and nothing to
     settle of any other.
@@ -118,6 +137,16 @@ def narrow_decisions(compared: Compared, selected: Selected) -> Compared:
             rejoined={},
         ),
     )
+
+
+def list_told(compared: Compared, rejects: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Conditions of a selection's plan that name its events without a change that ask a person, so
+    that the run that applies it tells them as one command does (S20). rejects: of the selection.
+    """
+    decisions = compared.diff.decisions
+    held = decisions.loc[to_texts(decisions["action"]).isin(NOT_DONE), "source_id"]
+    ids = {*to_texts(held), *rejects["source_id"].dropna()}
+    return [(source_id, TOLD, "") for source_id in sorted(ids)]
 
 
 def _check_part(night: Night, compared: Compared, failed: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ from flows.parts.work import Built
 from flows.sources.read import Extracted
 from transforms.arrow.columns import is_among
 from transforms.arrow.rows import pick_rows
-from transforms.guards.restriction import Restriction
+from transforms.guards.restriction import Restriction, find_part
 from transforms.naming.naming import Naming
 from transforms.validate.people import clean_key, normalise_key
 
@@ -26,13 +26,17 @@ MOST_ROWS = 1_000_000
 class Watch:
     """`read`: source → events and guests as they were read, without those of a night that is
     divided. `records`: own_id → id of the meeting, its source and disposition, of the events asked
-    for. `invited`: text asked for → ids of the meetings whose guest it names.
+    for. `invited`: text asked for → ids of the meetings whose guest it names. `due`: ids of the
+    events of a part by source, location and day that are due, sent or not; days are those of
+    `timezone`.
     """
 
     only: Restriction
     read: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = field(default_factory=dict)
     records: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     invited: dict[str, set[str]] = field(default_factory=dict)
+    due: set[str] = field(default_factory=set)
+    timezone: str = "UTC"
 
     def see_read(self, extracted: Mapping[str, Any]) -> None:
         """Keep the rows of the sources; of a divided night they lie in files, and are not kept."""
@@ -54,6 +58,10 @@ class Watch:
             ["own_id", "source_id", "source", "disposition"]
         ].itertuples(index=False, name=None):
             self.records[own] = target, source, said
+        if not self.only.by_id:
+            events = built.events.rename(columns={"members": "members_json"})
+            mine = find_part(events, self.only, naming, self.timezone)
+            self.due.update(events.loc[mine, "source_id"])
         if self.only.guests:
             emails, ids = built.invitations["email"].str.lower(), built.invitations["invitation_id"]
         for text in self.only.guests:

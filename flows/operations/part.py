@@ -50,7 +50,7 @@ def run_part(
     """
     with open_session(config, kind=PART if send else "plan", as_of=as_of) as session:
         session.watch(progress)
-        watch = Watch(only)
+        watch = Watch(only, timezone=config.report.timezone)
         try:
             planned = nightly.plan(session, *nightly.extract(session), full=full, watch=watch)
             if send:

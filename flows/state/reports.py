@@ -11,6 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from flows.state import tables as t
+from flows.state.restore import LOST_RUNS
 
 CHUNK = 500
 TOLD_ROWS = 50_000
@@ -30,6 +31,7 @@ RECENT_FACTS = (
     "fields_json",
     "guests_json",
     "guests",
+    "state",
     "sent_at",
 )
 _QUARTER = 900 * 1_000_000
@@ -102,8 +104,9 @@ class ReportReads:
     def read_recent(
         self: Store, *, since: datetime, besides: str
     ) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-        """Each plan that runs after `since` sent something of, by their clock, and what essentry
-        confirmed of it then.
+        """Each plan that runs after `since` sent something of, by their clock, and what of it
+        essentry confirmed then or may hold (`state`: no answer is known); oldest first. Of runs
+        that a restored state does not know, what their reports tell.
         """
         c, plans = t.plan_changes.c, t.plans.c
         with self._read() as connection:
@@ -112,7 +115,10 @@ class ReportReads:
                     t.runs.c.as_of > since, t.runs.c.run_id != besides
                 )
             ).all()
-            recent = [row.run_id for row in runs]  # of a day
+            lost = sa.select(plans.run_id).where(
+                plans.run_id.startswith(LOST_RUNS), plans.as_of > since
+            )
+            recent = [row.run_id for row in runs] + list(connection.scalars(lost))  # of a day
             query = sa.select(t.plans).where(
                 plans.plan_id.in_([row.plan_id for row in runs if row.plan_id])
                 | plans.run_id.in_(recent)
@@ -127,7 +133,7 @@ class ReportReads:
             mine = (
                 (c.plan_id == plan["plan_id"])
                 & c.run_id.in_(recent)
-                & (c.state == "confirmed")
+                & c.state.in_(["confirmed", "sending", "unknown"])
                 & c.action.in_(SENT)
             )
             changes = self._read_rows(

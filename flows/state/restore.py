@@ -18,6 +18,8 @@ from flows.state.bulk import append_rows
 
 CHUNK = 500
 CODE = "RESTORED"
+LOST_RUNS = "restored-"
+"""How the plan begins that tells what runs did which a restored state does not know."""
 _WORDS = (
     "the state store was restored from an older copy: what essentry holds of this event is not "
     "known"

@@ -515,14 +515,13 @@ class State(
 
     def read_sent(self, source_id: str) -> list[str]:
         """Canonical JSON of every create and update of an event that was sent, and not refused; as
-        far back as the ledger goes.
+        far back as the ledger goes, the oldest first.
         """
         c = t.plan_changes.c
         sent = c.state.in_(["sending", "unknown", "confirmed", "superseded"]) & c.after.is_not(None)
         with self._read() as connection:
-            return list(
-                connection.scalars(sa.select(c.after).where(c.source_id == source_id, sent))
-            )
+            query = sa.select(c.after).where(c.source_id == source_id, sent)
+            return list(connection.scalars(query.order_by(c.sent_at, c.seq)))
 
     def read_uncleared(self) -> dict[str, str]:
         """The canonical JSON of active events of which something may still stand in essentry; see
@@ -582,17 +581,22 @@ class State(
             )
 
     def find_held_with(self, text: str) -> list[str]:
-        """Active events whose content has this text as a value: an address, or the id of an
-        invitation. Without regard to capitals.
+        """Active events of which a guest has this address, or an invitation this id. Without regard
+        to capitals.
         """
         c = t.snapshot_events.c
         value = sa.func.lower(c.payload).contains(f'"{text.lower()}"', autoescape=True)
+        query = sa.select(c.source_id, c.payload).where(c.state == "active", value)
         with self._read() as connection:
-            return list(
-                connection.scalars(
-                    sa.select(c.source_id).where(c.state == "active", value).order_by(c.source_id)
-                )
+            rows = connection.execute(query.order_by(c.source_id)).all()
+        return [  # few; a host has an address, too
+            row.source_id
+            for row in rows
+            if any(
+                text.lower() in (guest.get("email", "").lower(), guest["sourceId"].lower())
+                for guest in orjson.loads(row.payload).get("invitations", [])
             )
+        ]
 
     def settle_lost(self, *, now: datetime, run_id: str) -> int:
         """Requests of a killed run: nobody waits for their answer any more, so they are unknown.

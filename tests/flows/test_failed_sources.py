@@ -146,6 +146,7 @@ def past(hours: float, status: str, exit_code: int | None, kind: str = "sync") -
     return {
         "run_id": f"r{hours}",
         "kind": kind,
+        "plan_id": f"r{hours}",
         "started_at": NOW - timedelta(hours=hours),
         "status": status,
         "exit_code": exit_code,
@@ -173,7 +174,7 @@ def past(hours: float, status: str, exit_code: int | None, kind: str = "sync") -
 def test_check_has_an_answer_whatever_the_last_run_was(
     rows: list[dict], code: int, word: str
 ) -> None:
-    columns = ["run_id", "kind", "started_at", "status", "exit_code", "summary_json"]
+    columns = ["run_id", "kind", "plan_id", "started_at", "status", "exit_code", "summary_json"]
     runs = pd.DataFrame(rows, columns=columns).astype({"exit_code": "Int64", "summary_json": "str"})
     runs["started_at"] = pd.to_datetime(runs["started_at"], utc=True)
     assert judge_runs(runs, now=NOW, max_age=timedelta(hours=26))[:2] == (code, word)

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +18,7 @@ from schemas.frames import MAIL_COLUMNS, empty_frame
 from transforms.arrow.codes import to_codes, unite_frames
 from transforms.arrow.columns import Positions, to_arrow
 from transforms.arrow.rows import pick_rows
+from transforms.desired.payload import list_guests
 
 SENT = ("create", "update", "delete")
 CHANGE_COLUMNS = [
@@ -123,6 +126,32 @@ class Known:
     former: Callable[[str], list[dict]] = lambda source_id: []
     perhaps_deleted: Mapping[str, str] = field(default_factory=dict)
 
+    def read_people(self, ids: list[str]) -> dict[str, str]:
+        """`payloads`, for asking who the guests are: one of whom the id alone is kept, as an audit
+        has it sent again, is whom essentry confirmed under that id before.
+        """
+        found = dict(self.payloads(ids))
+        for key, text in found.items():
+            payload = orjson.loads(text or "{}")
+            guests = list_guests(payload)
+            if any(map(_is_bare, guests.values())):  # few: what an audit marked since
+                named = list(self.name_guests(key, guests).values())
+                found[key] = orjson.dumps(payload | {"invitations": named}).decode()
+        return found
+
+    def name_guests(self, source_id: str, guests: Mapping[str, dict]) -> dict[str, dict]:
+        """The guests of an event by their ids, with what was sent of those of whom the id alone is
+        kept.
+        """
+        bare = {key for key, guest in guests.items() if _is_bare(guest)}
+        sent = {
+            key: guest
+            for payload in (self.former(source_id) if bare else ())
+            for key, guest in list_guests(payload).items()
+            if key in bare and not _is_bare(guest)
+        }
+        return {**guests, **sent}
+
 
 def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
     """The diff of a night from those of its parts, the changes by start, then id; and for each
@@ -168,6 +197,11 @@ def unite_diffs(parts: list[Diff]) -> tuple[Diff, Positions]:
         uncleared,
     )
     return diff, np.repeat(np.arange(len(sizes)), sizes)[order]
+
+
+def _is_bare(guest: Mapping[str, Any]) -> bool:
+    """Whether nothing of a guest but the id is kept."""
+    return set(guest) == {"sourceId"}
 
 
 def code_mails(mails: pd.DataFrame) -> pd.DataFrame:

@@ -439,7 +439,7 @@ class Comparison:
             else:
                 self._decide_one(base["source_id"], base["source"], action, reason)
         payloads = (
-            self.known.payloads([base["source_id"] for base, _ in deletes]) if deletes else {}
+            self.known.read_people([base["source_id"] for base, _ in deletes]) if deletes else {}
         )
         for base, reason in deletes:
             body = {"sourceId": base["source_id"], "deletedAt": self.contents.deleted_at}

@@ -227,7 +227,7 @@ class Contents:
         added = [guest for key, guest in guests.items() if key not in confirmed]
         both = [(key, guest) for key, guest in guests.items() if key in confirmed]
         changed = [(key, guest) for key, guest in both if confirmed[key] != guest or key in values]
-        people = {**old, **unanswered}
+        people = {**self.known.name_guests(source_id, old), **unanswered}
         gone = [{**people.get(key, {}), "sourceId": key} for key in sorted(removed)]
         # S12: a change of the event may mail every guest of it; so may a complete list
         everyone = bool(fields) or complete or "" in values
@@ -314,7 +314,8 @@ class Contents:
         held = {key for key in known if plain_id(key) in unread}
         strange = unread - {plain_id(key) for key in known}
         held |= {key for key in known if strange and self._may_be_known_otherwise(key, strange)}
-        matched = match_known(known, wanted, held=held, frozen=doubts.guests)
+        people = self.known.name_guests(event.source_id, known)
+        matched = match_known(people, wanted, held=held, frozen=doubts.guests)
         guests = name_guests(known, wanted, matched)
         kept = (set(known) if doubts.guests or stays else held) - set(guests)
         guests |= {key: known[key] for key in kept}

@@ -109,7 +109,7 @@ def check_guards(
             f"{'follows' if len(diff.changes) == 1 else 'follow'}"
         )
         text = f"settings that decide who is invited have changed since the last run; {follow}"
-        causes = tuple(policy_changes)[:CAUSES]
+        causes = tuple(policy_changes)  # all: an approval answers what it showed (S24)
         findings.append(
             Finding("approve_policy_change", "run", len(diff.changes), 0, text, causes=causes)
         )
@@ -136,6 +136,19 @@ class _Day:
             return mails
         before = _without_deletes(self.earlier) if but_deletes else self.earlier.mails
         return unite_frames([_coded(before), _coded(mails)])
+
+    def add_resent(self, mails: pd.DataFrame) -> pd.DataFrame:
+        """This plan's mails and the earlier ones of events that were sent again though nothing had
+        changed.
+        """
+        if self.earlier is None or self.earlier.mails.empty:
+            return mails
+        changes = self.earlier.changes
+        again = changes.loc[(to_texts(changes["reason"]) == "full").to_numpy(dtype=bool)]
+        before = pick_rows(
+            self.earlier.mails, is_among(self.earlier.mails["source_id"], again["source_id"])
+        )
+        return unite_frames([_coded(before), _coded(mails)]) if len(before) else mails
 
     def tell(self, count: int) -> str:
         """How many of a number were sent already."""
@@ -362,15 +375,17 @@ def _check_people(day: _Day, guards: GuardsConfig, *, full: bool) -> list[Findin
             ],
             about_deletes=int(left.iloc[0] if len(left) else 0) <= most,
         )
-    if full:
-        text = "people may be mailed by a full re-send"
+    if full and people:
+        again = day.add_resent(now)
+        count = again["identity"].nunique()
+        text = f"people may be mailed by a full re-send{day.tell(count - people)}"
         findings += find_over(
             "max_full_resend",
             "run",
-            people,
+            count,
             guards.max_full_resend,
             text,
-            causes=lambda: count_largest(now["source"], "mail"),
+            causes=lambda: count_largest(again["source"], "mail"),
         )
     return findings
 

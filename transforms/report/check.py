@@ -28,7 +28,8 @@ def judge_runs(runs: pd.DataFrame, *, now: datetime, max_age: timedelta) -> tupl
         return EXIT_INCOMPLETE, "LATE", "no sync has run yet"
     recent = runs["started_at"] >= now - max_age
     good = runs[runs["exit_code"].isin([EXIT_DONE, EXIT_INCOMPLETE]).fillna(False) & recent]
-    last, ended = runs.iloc[-1], runs[runs["exit_code"].notna()]
+    # a run that ended before it had read anything, as a refused `apply`, says nothing of sources
+    last, ended = runs.iloc[-1], runs[runs["exit_code"].notna() & runs["plan_id"].notna()]
     text = f"the last run, {last['run_id']}, is {last['status']}"
     if len(good):
         text = f"the last good run began {good.iloc[-1]['started_at']:%Y-%m-%d %H:%M} UTC; {text}"
