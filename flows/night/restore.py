@@ -18,6 +18,7 @@ import orjson
 import pandas as pd
 
 from flows.night.journal import Missing, find_missing
+from flows.night.known import check_sources
 from flows.night.run import Run, report_folder
 from flows.state.store import State
 from schemas.config import Config
@@ -89,7 +90,11 @@ def write_restored(
 ) -> int:
     """Have what may have moved count as unknown, and the runs in between as known; returns how many
     events are unknown now.
+
+    Raises ConfigurationError for a source that was renamed since: its reports have the new name, so
+    the state must have it first.
     """
+    check_sources(config, state.read_fingerprints(), name_by(config, state.adopted()))
     # before the plan that this run makes, which is the newest
     now = run.started_at - timedelta(milliseconds=1)
     touched = evidence.touched

@@ -244,3 +244,33 @@ def test_s10_a_meeting_whose_first_key_came_back_after_the_copy_keeps_its_id(fir
         assert (result.exit_code, result.report["quarantined"]) == (0, [])
         assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
         assert firm.held() == held
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("reports", [True, False])
+def test_s15_a_source_that_was_renamed_after_the_copy_is_renamed_again(
+    firm: Firm, reports: bool
+) -> None:
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    copy = copy_state(firm)
+    firm.meetings["places"] = firm.meetings.pop("rooms")
+    firm.source_settings["places"] = {"id_prefix": "rooms", "url": "sqlite:///rooms.sqlite"}
+    rename(firm, "rooms", "places")
+    firm.book("new", "neo", source="places")
+    firm.night()
+    firm.cancel("new", source="places")
+    firm.meetings["places"]["a"]["name"] = "Other"
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    restore(firm, copy, reports=reports)
+    with pytest.raises(ConfigurationError, match="essentry-sync rename rooms NEW"):
+        firm.night() if reports else tell_restored(firm)
+    assert rename(firm, "rooms", "places") == 2
+    if not reports:
+        tell_restored(firm)
+    for _ in range(2):
+        assert firm.night().exit_code == 0
+        assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
+        assert firm.held() == held
