@@ -274,3 +274,23 @@ def test_s15_a_source_that_was_renamed_after_the_copy_is_renamed_again(
         assert firm.night().exit_code == 0
         assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
         assert firm.held() == held
+
+
+@pytest.mark.usefixtures("way")
+def test_s10_a_meeting_of_which_a_guest_is_sent_again_keeps_its_id_under_another_key(
+    firm: Firm,
+) -> None:
+    """An audit has taken the guest for missing, and of her the id alone is known until then."""
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    firm.sandbox.edit("remove_guest", event="rooms-a", guest="rooms-a-ada")
+    with open_state(firm.config) as state:
+        assert audit(firm.config, state, heal=["rooms-a-ada"]).marked == ["rooms-a-ada"]
+    firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("a")
+    firm.new_mails()
+    assert firm.night().exit_code == 0
+    assert {(kind, event, who) for kind, event, _, who in firm.new_mails()} == {
+        ("invited", "rooms-a", "ada@out.example")
+    }
+    assert (firm.night().exit_code, firm.new_mails()) == (0, [])
