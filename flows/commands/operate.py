@@ -176,7 +176,7 @@ def _print_left_over(left: list[dict[str, Any]], *, as_json: bool) -> None:
         )
     columns = ["location_id", "starts_at", "event", "guest", "invitation"]
     print_frame(
-        pd.DataFrame(left, columns=columns),
+        pd.DataFrame(left, columns=columns).astype({"location_id": "Int64"}),
         as_json=as_json,
         empty="essentry holds nothing that the state does not explain",
     )

@@ -8,6 +8,7 @@ not, the run stops, and `essentry-sync restored` has every event to come sent ag
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,24 +18,29 @@ import orjson
 import pandas as pd
 
 from flows.night.journal import Missing, find_missing
+from flows.night.known import check_sources
 from flows.night.run import Run, report_folder
 from flows.state.restore import LOST_RUNS
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import StateError
-from transforms.operations.restore import TOUCHED_COLUMNS, find_touched, mark_all
+from transforms.naming.naming import name_by
+from transforms.operations.restore import TOUCHED_COLUMNS, find_kept, find_touched, mark_all
 from transforms.words import plural
+
+_TOLD = [*TOUCHED_COLUMNS, "source_event_id"]
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What the runs in between did. `touched`: TOUCHED_COLUMNS; `unread`: runs of which no report
-    tells it.
+    tells it. `rekeyed`: built id → id of the touched events that came back under another key since.
     """
 
     missing: Missing
     touched: pd.DataFrame
     unread: list[str]
+    rekeyed: Mapping[str, str]
 
     @property
     def complete(self) -> bool:
@@ -73,10 +79,11 @@ def read_evidence(config: Config, state: State) -> Evidence:
             unread.append(entry.run_id)
         else:
             frames.append(found)
-    touched = (
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=TOUCHED_COLUMNS)
-    )
-    return Evidence(missing, find_touched(touched), unread)
+    found = pd.concat(frames or [pd.DataFrame(columns=_TOLD)], ignore_index=True)
+    touched = find_touched(found).reindex(columns=_TOLD)
+    known = state.adopted()["event"].items()
+    rekeyed = dict(find_kept(touched, name_by(config)).items() - known)
+    return Evidence(missing, touched[TOUCHED_COLUMNS], unread, rekeyed)
 
 
 def write_restored(
@@ -84,7 +91,11 @@ def write_restored(
 ) -> int:
     """Have what may have moved count as unknown, and the runs in between as known; returns how many
     events are unknown now.
+
+    Raises ConfigurationError for a source that was renamed since: its reports have the new name, so
+    the state must have it first.
     """
+    check_sources(config, state.read_fingerprints(), name_by(config, state.adopted()))
     # before the plan that this run makes, which is the newest
     now = run.started_at - timedelta(milliseconds=1)
     touched = evidence.touched
@@ -103,6 +114,9 @@ def write_restored(
         }
         for entry in evidence.missing.entries
     ]  # fmt: skip
+    sources = dict(zip(touched["source_id"], touched["source"], strict=True))
+    kept = evidence.rekeyed
+    state.keep_rekeyed(kept, {own: sources[source_id] for own, source_id in kept.items()})
     return state.mark_restored(f"{LOST_RUNS}{run.run_id}", touched, lost, now=now)
 
 
@@ -114,7 +128,7 @@ def _read_report(folder: Path) -> pd.DataFrame | None:
         report: dict[str, Any] = orjson.loads((folder / "report.json").read_bytes())
         # it ended before there was a plan, unless the state store failed while it sent
         if "counts" not in report:
-            return None if "load" in report["seconds"] else pd.DataFrame(columns=TOUCHED_COLUMNS)
+            return None if "load" in report["seconds"] else pd.DataFrame(columns=_TOLD)
         table = pd.read_parquet(folder / "changes.parquet")
         guests: dict[str, list[str]] = {}
         for change in report.get("changes", []):
@@ -123,8 +137,6 @@ def _read_report(folder: Path) -> pd.DataFrame | None:
                 str(guest["sourceId"]) for guest in pairs if guest.get("sourceId")
             )
         ids = [orjson.dumps(guests.get(source_id, [])).decode() for source_id in table["source_id"]]
-        return table.assign(guest_ids=pd.Series(ids, index=table.index, dtype="str"))[
-            TOUCHED_COLUMNS
-        ]
+        return table.assign(guest_ids=pd.Series(ids, index=table.index, dtype="str"))[_TOLD]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -197,3 +197,100 @@ def test_s28_a_nul_in_a_visitors_name_is_kept_as_a_question_mark(
             read_visits(firm.config, state, now=datetime.now(UTC))
             found = state._frame(sa.select(t.checkins.c.first_name))
     assert found["first_name"].tolist() == ["?\\"]
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_s10_a_meeting_that_came_under_another_key_after_the_copy_keeps_its_id(
+    firm: Firm, partitions: int
+) -> None:
+    """It was moved since, so nothing but the reports tells that it is the same."""
+    firm.sections["scale"] = {"partitions": partitions}
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    copy = copy_state(firm)
+    firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("a")
+    firm.night()
+    firm.meetings["rooms"]["u"]["start"] += timedelta(days=1)
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    restore(firm, copy)
+    for _ in range(2):
+        assert firm.night().exit_code == 0
+        assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
+        assert firm.held() == held
+    firm.cancel("u")
+    assert firm.night().exit_code == 0
+    assert set(firm.held()) == {"rooms-z"}
+
+
+@pytest.mark.usefixtures("way")
+def test_s10_a_meeting_whose_first_key_came_back_after_the_copy_keeps_its_id(firm: Firm) -> None:
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("a")
+    firm.night()
+    copy = copy_state(firm)
+    meeting = firm.meetings["rooms"]["a"] = firm.meetings["rooms"].pop("u")
+    firm.night()
+    meeting["start"] += timedelta(days=1)
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    restore(firm, copy)
+    for _ in range(2):
+        result = firm.night()
+        assert (result.exit_code, result.report["quarantined"]) == (0, [])
+        assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
+        assert firm.held() == held
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("reports", [True, False])
+def test_s15_a_source_that_was_renamed_after_the_copy_is_renamed_again(
+    firm: Firm, reports: bool
+) -> None:
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    copy = copy_state(firm)
+    firm.meetings["places"] = firm.meetings.pop("rooms")
+    firm.source_settings["places"] = {"id_prefix": "rooms", "url": "sqlite:///rooms.sqlite"}
+    rename(firm, "rooms", "places")
+    firm.book("new", "neo", source="places")
+    firm.night()
+    firm.cancel("new", source="places")
+    firm.meetings["places"]["a"]["name"] = "Other"
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    restore(firm, copy, reports=reports)
+    with pytest.raises(ConfigurationError, match="essentry-sync rename rooms NEW"):
+        firm.night() if reports else tell_restored(firm)
+    assert rename(firm, "rooms", "places") == 2
+    if not reports:
+        tell_restored(firm)
+    for _ in range(2):
+        assert firm.night().exit_code == 0
+        assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
+        assert firm.held() == held
+
+
+@pytest.mark.usefixtures("way")
+def test_s10_a_meeting_of_which_a_guest_is_sent_again_keeps_its_id_under_another_key(
+    firm: Firm,
+) -> None:
+    """An audit has taken the guest for missing, and of her the id alone is known until then."""
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    firm.sandbox.edit("remove_guest", event="rooms-a", guest="rooms-a-ada")
+    with open_state(firm.config) as state:
+        assert audit(firm.config, state, heal=["rooms-a-ada"]).marked == ["rooms-a-ada"]
+    firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("a")
+    firm.new_mails()
+    assert firm.night().exit_code == 0
+    assert {(kind, event, who) for kind, event, _, who in firm.new_mails()} == {
+        ("invited", "rooms-a", "ada@out.example")
+    }
+    assert (firm.night().exit_code, firm.new_mails()) == (0, [])

@@ -21,6 +21,8 @@ from transforms.desired.payload import name_person
 
 NEW_COLUMNS = ["source_id", "source", "starts_at", "location_id", "host_email", "name", "people"]
 GONE_COLUMNS = ["source_id", "source", "starts_at", "location_id"]
+_NOBODY = name_person({})
+"""The identity of a guest of whom the id alone is known."""
 
 
 class _Meeting(NamedTuple):
@@ -176,12 +178,13 @@ def find_perhaps_parted(
 
 def _are_same(guests: Sequence[str], people: Sequence[str], unread: int) -> bool:
     """Whether the guests that essentry has are those that can be read and as many more as
-    cannot.
+    cannot. One of whom the id alone is known (it is sent again) may be any of them, but not all.
     """
+    known = [guest for guest in guests if guest != _NOBODY]
     return (
-        bool(guests)
+        bool(known)
         and len(guests) == len(people) + unread
-        and not Counter(people) - Counter(guests)
+        and (Counter(people) - Counter(known)).total() <= len(guests) - len(known)
     )
 
 

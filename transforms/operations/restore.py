@@ -5,6 +5,8 @@ from __future__ import annotations
 import orjson
 import pandas as pd
 
+from transforms.naming.naming import Naming
+
 TOUCHED_COLUMNS = [
     "source_id", "source", "action", "reason", "starts_at", "ends_at", "name", "location_id",
     "guests", "state", "guest_ids",
@@ -36,6 +38,27 @@ def find_touched(changes: pd.DataFrame) -> pd.DataFrame:
         for name in ("starts_at", "ends_at")
     }
     return last.assign(guest_ids=pd.Series(ids, index=last.index, dtype="str"), **instants)
+
+
+def find_kept(touched: pd.DataFrame, naming: Naming) -> dict[str, str]:
+    """Built id → id of the events whose key is not the one that their id is built of: they came
+    back under it, which an older copy does not know.
+
+    touched: source, source_id and source_event_id, which is missing where it is not told. naming:
+    without any id taken over. What was taken over from another integration is not among them:
+    `adopt` tells that again.
+    """
+    found = {}
+    # a few nights of changes
+    rows = touched.loc[touched["source_event_id"].notna(), ["source", "source_id"]]
+    keys = touched.loc[rows.index, "source_event_id"].astype("str")
+    prefixes = rows["source"].map(naming.prefix_of).astype("str")
+    for prefix, own, source_id in zip(
+        prefixes, naming.name_events(prefixes, keys), rows["source_id"], strict=True
+    ):
+        if own != source_id and source_id.startswith(f"{prefix}-"):
+            found[str(own)] = str(source_id)
+    return found
 
 
 def mark_all(snapshot: pd.DataFrame, touched: pd.DataFrame, *, as_of: pd.Timestamp) -> pd.DataFrame:
