@@ -67,6 +67,12 @@ def recall(session: Session, plan_id: str) -> Planned:
     return session.planned
 
 
+def is_selection(session: Session, plan_id: str) -> bool:
+    """Whether a plan, by its id or the beginning of it, is that of a selection."""
+    names = session.state.list_selections()
+    return plan_id != "latest" and any(name.startswith(plan_id) for name in names)
+
+
 def load(
     session: Session, planned: Planned, *, progress: Callable[..., None] | None = None
 ) -> LoadResult | None:
@@ -151,6 +157,9 @@ def run_apply(
             if session.planned is not None and session.planned.selected is not None:
                 session.kind = PART
         except SyncError as error:
+            if session.planned is None and is_selection(session, plan_id):  # no night, either
+                session.kind = PART
+                session.state.finish_run(session.run.run_id, kind=PART)
             finish(session, error=error)
             raise
         session.begins("report")

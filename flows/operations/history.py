@@ -31,13 +31,16 @@ _FIRST = 20
 
 
 def find_run(state: State, run: str) -> dict[str, Any]:
-    """The newest run whose id begins like this, or `latest`, of all events. Raises
-    ConfigurationError when there is none.
+    """The newest run whose id begins like this, or `latest`, of all events; a run that ended before
+    it had read anything is the latest only where no other is. Raises ConfigurationError when there
+    is none.
     """
     runs = state.runs()
     some = state.list_selections() if run == "latest" else ()
     of_all = ~runs["kind"].isin([PART, "audit"]) & ~runs["plan_id"].isin(list(some))
     chosen = runs[of_all] if run == "latest" else runs[runs["run_id"].str.startswith(run)]
+    if run == "latest" and chosen["plan_id"].notna().any():
+        chosen = chosen[chosen["plan_id"].notna()]
     if chosen.empty:
         raise ConfigurationError(f"there is no run {run!r}: `essentry-sync runs` lists them")
     if run != "latest" and len(chosen) > 1 and run not in set(chosen["run_id"]):

@@ -14,12 +14,14 @@ from flows.night import steps as nightly
 from flows.night.part import approve_part
 from flows.night.session import Result, open_state
 from flows.operations.audit import audit
+from flows.operations.history import find_run
 from flows.operations.part import PartResult, run_part
-from schemas.errors import ConfigurationError, StalePlanError, SyncError
+from schemas.errors import ConfigurationError, GuardTripped, StalePlanError, SyncError
 from tests.firm import Firm, guards_of
 from transforms.guards.restriction import read_restriction
 from transforms.guards.selection import read_choice
 from transforms.report.check import judge_runs
+from transforms.report.history import list_history
 
 
 class Killed(BaseException):
@@ -343,3 +345,34 @@ def test_s24_every_changed_setting_is_shown(firm: Firm) -> None:
         *finding["causes"]
     }
     assert any("internal_domains" in cause for cause in finding["causes"])
+
+
+def test_a_refused_apply_does_not_hide_what_is_quarantined(two: Firm) -> None:
+    two.book("odd", host="nobody")
+    two.meetings["rooms"]["a"]["name"] = "Another title"
+    night = two.night()
+    with pytest.raises(StalePlanError, match="is applied"):
+        two.apply()
+    with open_state(two.config) as state:
+        latest = find_run(state, "latest")["run_id"]
+        assert latest == night.report["run"]["run_id"]
+        assert len(state.quarantine(latest)) == 1
+
+
+def test_a_selection_that_is_refused_is_no_night(two: Firm) -> None:
+    """Not for the history, nor for the figures of monitoring."""
+    file = two.folder / "sync.prom"
+    two.sections["report"] = {"directory": "runs", "metrics_file": str(file)}
+    assert two.night().exit_code == 0
+    before = file.read_text()
+    two.sections["guards"] |= {"max_deletes": 0}
+    two.cancel("b")
+    held = name_plan(send(two, "rooms-b").result)
+    for name in (held, held[:-1]):
+        with pytest.raises(GuardTripped):
+            two.apply(name)
+    with open_state(two.config) as state:
+        runs = state.runs()
+    assert runs["kind"].tolist() == ["sync", "sync", "part", "part", "part"]
+    assert [run["kind"] for run in list_history(runs)] == ["sync", "sync"]
+    assert file.read_text() == before
