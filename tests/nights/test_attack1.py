@@ -349,8 +349,9 @@ def test_s24_every_changed_setting_is_shown(firm: Firm) -> None:
 
 def test_a_refused_apply_does_not_hide_what_is_quarantined(two: Firm) -> None:
     two.book("odd", host="nobody")
+    two.meetings["rooms"]["a"]["name"] = "Another title"
     night = two.night()
-    with pytest.raises(SyncError):
+    with pytest.raises(StalePlanError, match="is applied"):
         two.apply()
     with open_state(two.config) as state:
         latest = find_run(state, "latest")["run_id"]
