@@ -129,6 +129,8 @@ def _read_report(folder: Path) -> pd.DataFrame | None:
         # it ended before there was a plan, unless the state store failed while it sent
         if "counts" not in report:
             return None if "load" in report["seconds"] else pd.DataFrame(columns=_TOLD)
+        if {"create", "update"} & set(report["listing"]["left_out"]):
+            return None  # of these no guest is told
         table = pd.read_parquet(folder / "changes.parquet")
         guests: dict[str, list[str]] = {}
         for change in report.get("changes", []):

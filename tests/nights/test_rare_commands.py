@@ -19,12 +19,13 @@ from flows.operations.forget import forget_person
 from flows.operations.leftovers import list_left_over
 from flows.operations.rename import check_rename
 from flows.state import tables as t
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, StateError
 from tests.firm import NOW, Firm
 from tests.flows.test_forget import on_postgresql
 from tests.flows.test_restored_nights import copy_state, restore, tell_restored
 from tests.flows.wire import cut_names
 from tests.sources.databases import database
+from transforms.report.changes import choose_listed
 
 HEAD = "source,source_event_id,event_id,guest,invitation_id\n"
 
@@ -294,3 +295,20 @@ def test_s10_a_meeting_of_which_a_guest_is_sent_again_keeps_its_id_under_another
         ("invited", "rooms-a", "ada@out.example")
     }
     assert (firm.night().exit_code, firm.new_mails()) == (0, [])
+
+
+def test_s08_a_report_that_lists_not_all_of_its_changes_is_no_evidence(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of whom it leaves out nobody knows whom essentry has invited since the copy."""
+    firm.book("a", "ada")
+    firm.night()
+    copy = copy_state(firm)
+    firm.meetings["rooms"]["a"]["guests"]["eve"] = "eve@out.example"
+    firm.book("b", "bob")
+    monkeypatch.setattr(choose_listed, "__kwdefaults__", {"limit": 1})
+    firm.night()
+    restore(firm, copy)
+    del firm.meetings["rooms"]["a"]["guests"]["eve"]
+    with pytest.raises(StateError, match="restored"):
+        firm.night()
