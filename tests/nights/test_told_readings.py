@@ -17,7 +17,7 @@ from tests.sources.databases import database
 
 
 @pytest.fixture
-def read_back(firm: Firm) -> Firm:
+def lobby(firm: Firm) -> Firm:
     """Yesterday one of two guests came and a neighbour walked in; of what is to come a hand
     changed a title, took a guest off a list, and a meeting of two is lost.
     """
@@ -46,10 +46,10 @@ def look(firm: Firm, *, audits: int = 2) -> None:
         read_visits(firm.config, state, now=datetime.now(UTC))
 
 
-def test_the_report_tells_the_last_audit_and_who_came(read_back: Firm, way: str) -> None:
-    look(read_back)
-    read_back.new_mails()
-    night = read_back.night()
+def test_the_report_tells_the_last_audit_and_who_came(lobby: Firm, way: str) -> None:
+    look(lobby)
+    lobby.new_mails()
+    night = lobby.night()
     assert night.exit_code == 0  # what was lost is sent; the rest is a hand's
     report = parse_report((night.folder / "report.json").read_bytes())
     told = report["audit"]
@@ -65,7 +65,7 @@ def test_the_report_tells_the_last_audit_and_who_came(read_back: Firm, way: str)
     assert place == {
         "location_id": 11, "expected": 2, "arrived": 1, "no_shows": 1, "walk_ins": 1, "others": 0,
     }  # fmt: skip
-    assert {kind for kind, event, *_ in read_back.new_mails() if event != "rooms-c"} == set()
+    assert {kind for kind, event, *_ in lobby.new_mails() if event != "rooms-c"} == set()
     page = (night.folder / "report.html").read_text()
     for words in ("Who came on", "essentry does not hold 3 things as confirmed", "rooms-b-bea"):
         assert words in page
@@ -74,9 +74,9 @@ def test_the_report_tells_the_last_audit_and_who_came(read_back: Firm, way: str)
     assert "| 11 | 2 | 1 | 1 | 1 | 0 |" in text
 
 
-def test_what_was_seen_once_is_not_told(read_back: Firm) -> None:
-    look(read_back, audits=1)
-    told = read_back.night().report["audit"]
+def test_what_was_seen_once_is_not_told(lobby: Firm) -> None:
+    look(lobby, audits=1)
+    told = lobby.night().report["audit"]
     assert (told["findings"], told["findings_total"]) == ([], 0)
 
 
@@ -104,13 +104,13 @@ def test_an_address_in_an_id_is_not_told(firm: Firm) -> None:
         assert "x@out.example" not in told
 
 
-def test_a_state_on_postgresql_tells_the_same(read_back: Firm) -> None:
+def test_a_state_on_postgresql_tells_the_same(lobby: Firm) -> None:
     """Nights, visits of all kinds and an audit, with the state on a real server."""
-    with database("postgresql", read_back.folder) as engine:
+    with database("postgresql", lobby.folder) as engine:
         url = engine.url.render_as_string(hide_password=False)
-        read_back.sections["state"] = {"url": url}
-        look(read_back, audits=0)
-        report = read_back.night().report
+        lobby.sections["state"] = {"url": url}
+        look(lobby, audits=0)
+        report = lobby.night().report
     # the state is new: what essentry holds is not ours, but who came is counted
     (place,) = report["attendance"]["locations"]
     assert (place["walk_ins"], place["others"]) == (1, 1)
