@@ -40,6 +40,10 @@ QUICK = {  # what a server does every minute, every few seconds
 }
 
 
+if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 << 30:
+    # a test's files need not outlive a power cut, and a disk's fsync is a seventh of a night
+    for name in ("TMPDIR", "PYTEST_DEBUG_TEMPROOT"):
+        os.environ.setdefault(name, "/dev/shm")
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")
 
