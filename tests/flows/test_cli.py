@@ -153,7 +153,8 @@ def test_guard_trips_and_an_approval_releases_that_plan(home, sandbox):
     assert (refused.returncode, sandbox.requests()["puts"]) == (4, puts)
     assert "waits for approval" in refused.stderr
     assert run("approve", "latest", "--reason", "read", **tight).returncode == 0
-    assert run("apply", "latest", "--as-of", night, **tight).returncode == 3
+    # its odd rows are those of the first night, which told them
+    assert run("apply", "latest", "--as-of", night, **tight).returncode == 0
     assert sandbox.requests()["puts"] > puts
     assert run("approve", "latest", **tight).returncode == 2
 
