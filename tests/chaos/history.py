@@ -132,6 +132,8 @@ class History:
         """Whether a setting was changed and changed back, which may be asked about whenever it
         shows.
         """
+        self.healed: set[str] = set()
+        """Events that an audit had sent again."""
         self.config = folder / "essentry-sync.toml"
         pick = self.rng.choice
         self.settings = {

@@ -188,6 +188,8 @@ def change_policy(turn: Turn) -> bool:
     """
     if not any(turn.company.people[n].email for event in turn.settled() for n in event.guests):
         return False
+    if any("lose guest's event" in e.bad_guests.values() for e in turn.company.events.values()):
+        return False  # a guest of nobody knows which meeting: all removals are held, and told
     typed = 'internal_domains = ["out.example"]\n'
     turn.set('events_sql = "events.sql"\n', 'events_sql = "events.sql"\n' + typed)
     code = turn.night()
@@ -347,10 +349,13 @@ def audit(turn: Turn) -> bool:
     for _ in range(2):
         done = look()
         turn.require(not done.told and not done.marked, f"told after a quiet night: {done.told}")
-    some = [event for event in turn.settled() if len(event.guests) > 1]
+    # an event that was healed before is told, and left to a person
+    healed = turn.history.healed
+    some = [event for event in turn.settled() if len(event.guests) > 1 and event.id not in healed]
     if not some:
         return True
     lost = turn.rng.choice(some)
+    healed.add(lost.id)
     sandbox.edit("lose", event=lost.id)
     for number in lost.guests:
         company.invitations[company.family(lost.id), number] += 1
