@@ -157,6 +157,11 @@ class History:
         (folder / "events.sql").write_text(f"SELECT {COLUMNS} FROM events", encoding="utf-8")
         (folder / "guests.sql").write_text("SELECT * FROM guests", encoding="utf-8")
 
+    @property
+    def per_event(self) -> bool:
+        """Whether each event has invitation ids of its own."""
+        return bool(self.settings["invitation_ids"] == "per-event")
+
     # -- nights ------------------------------------------------------------------------------------
 
     def live(self) -> None:

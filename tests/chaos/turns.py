@@ -335,11 +335,11 @@ def audit(turn: Turn) -> bool:
     """
     sandbox, company = turn.history.sandbox, turn.company
 
-    def look() -> Audited:
+    def look(heal: list[str] | None = None) -> Audited:
         before = sandbox.requests()["puts"], len(sandbox.mails())
         config = load_config(turn.history.config)
         with open_state(config) as state:
-            done = run_audit(config, state)
+            done = run_audit(config, state, heal=heal or ())
         after = sandbox.requests()["puts"], len(sandbox.mails())
         turn.require(before == after, "an audit has sent something")
         return done
@@ -352,6 +352,7 @@ def audit(turn: Turn) -> bool:
     # an event that was healed before is told, and left to a person
     healed = turn.history.healed
     some = [event for event in turn.settled() if len(event.guests) > 1 and event.id not in healed]
+    turn.rng.shuffle(some)
     if not some:
         return True
     lost = turn.rng.choice(some)
@@ -359,16 +360,56 @@ def audit(turn: Turn) -> bool:
     sandbox.edit("lose", event=lost.id)
     for number in lost.guests:
         company.invitations[company.family(lost.id), number] += 1
+    others = [event for event in some if event is not lost]
+    by_hand = _change_by_hand(turn, others) if turn.history.per_event else {}
     look()
     done = look()
     turn.require(done.marked == [lost.id], f"{lost.id} is lost, and marked are {done.marked}")
+    told = {row.item or row.source_id: row.kind for row in done.told}
+    expected = {lost.id: "missing event", **by_hand}
+    turn.require(told == expected, f"changed by hand {expected}, told {told}")
+    gone = [name for name, kind in by_hand.items() if kind == "missing invitation"]
+    if gone:
+        look(heal=gone)
+    for event in others:
+        if event.id in by_hand:
+            event.name = "Named again"
     for faults in (True, False):
         code = turn.send(faults=faults)
         turn.require(code in (0, 3, 6), f"a night after an audit ended with {code}")
-    turn.require(lost.id in sandbox.state()["events"], "a lost event is not sent again")
-    mailed = {mail["event"] for mail in turn.mails("invited", "cancelled")} - {lost.id}
+    held = sandbox.state()["events"]
+    turn.require(lost.id in held, "a lost event is not sent again")
+    there = {name for event in held.values() for name in event["guests"]}
+    turn.require(set(gone) <= there, f"a guest who was asked for is not invited again: {gone}")
+    touched = {lost.id} | {name for name, kind in by_hand.items() if kind == "different"}
+    mailed = {mail["event"] for mail in turn.mails("invited", "cancelled") if mail["request"]}
+    mailed -= touched | {
+        mail["event"] for mail in turn.mails("invited") if mail["invitation"] in gone
+    }
     turn.require(not mailed, f"an audit mailed for {sorted(mailed)}")
     return True
+
+
+def _change_by_hand(turn: Turn, some: list[Event]) -> dict[str, str]:
+    """Reception takes a guest off one list and gives another event a title; what an audit is to
+    tell of it. The source changes that title later.
+    """
+    sandbox, company = turn.history.sandbox, turn.company
+    told = {}
+    if len(some) > 0:
+        event = some[0]
+        guest = turn.rng.choice(sorted(sandbox.state()["events"][event.id]["guests"]))
+        email = sandbox.state()["events"][event.id]["guests"][guest].get("email")
+        if email:
+            number = company.read_number(email)
+            company.may_cancel.add((company.family(event.id), number))
+            company.invitations[company.family(event.id), number] += 1
+            sandbox.edit("remove_guest", event=event.id, guest=guest)
+            told[guest] = "missing invitation"
+    if len(some) > 1:
+        sandbox.edit("change", event=some[1].id, name="By hand")
+        told[some[1].id] = "different"
+    return told
 
 
 def choose_one(turn: Turn) -> bool:
