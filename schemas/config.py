@@ -39,6 +39,7 @@ from schemas.config_values import (
 )
 
 _SOURCE_NAME = r"[a-z][a-z0-9_]{0,31}"
+_TABLE_NAME = r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}"
 PREFIX = "ESSENTRY_SYNC_"
 
 
@@ -139,9 +140,18 @@ class CheckInsConfig(Section):
     )
     table: str = Field(
         "essentry_visits",
-        pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$",
         description="the table, or schema.table; it is made when it is not there",
     )
+
+    @field_validator("table")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(_TABLE_NAME, value):
+            raise ValueError(
+                f"{value!r} is no table: write a name, or schema.name, of letters, digits and _, "
+                "a letter first, at most 63 characters each"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_address(self) -> CheckInsConfig:

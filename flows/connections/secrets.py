@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.config import Config
+from flows.connections.urls import parse_url
+from schemas.config import CheckInsConfig, Config, StateConfig
 from schemas.errors import ConfigurationError
 from schemas.load_config import read_secret
 
@@ -40,6 +42,20 @@ def read_agent_token(config: Config) -> str:
     return read_secret(
         settings.agent_token_env, purpose="the agent token of the integration, a UUID"
     )
+
+
+def own_url(
+    settings: StateConfig | CheckInsConfig, *, key: str, purpose: str, root: Path
+) -> sa.URL:
+    """The URL of a database that is written to: from a block, the environment or the file. Raises
+    ConfigurationError that names the key or the variable.
+    """
+    text = settings.url or ""
+    if settings.url_block:
+        text = read_block(settings.url_block)
+    elif settings.url_env:
+        text = read_secret(settings.url_env, purpose=purpose)
+    return parse_url(text, key=key, root=root)
 
 
 def read_block(name: str) -> str:

@@ -5,6 +5,7 @@ before. Nothing of it decides what a night sends, or how it ends.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -46,17 +47,7 @@ def _tell_day(config: Config, state: State, now: datetime) -> dict[str, Any] | N
     return {
         "day": day.isoformat(),
         "read_until": read_until.isoformat(),
-        "locations": [
-            {
-                "location_id": row.location_id,
-                "expected": row.expected,
-                "arrived": row.arrived,
-                "no_shows": row.no_shows,
-                "walk_ins": row.walk_ins,
-                "others": row.others,
-            }
-            for row in rows
-        ],
+        "locations": [asdict(row) for row in rows],
     }
 
 

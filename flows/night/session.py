@@ -13,8 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from flows.connections.secrets import hash_token, read_agent_token, read_block, read_tokens
-from flows.connections.urls import parse_url
+from flows.connections.secrets import hash_token, own_url, read_agent_token, read_tokens
 from flows.night.clock import compare_clocks
 from flows.night.journal import note_run
 from flows.night.lease import Lease, hold_lease
@@ -31,7 +30,6 @@ from flows.sources.presets import complete_config
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import SyncError
-from schemas.load_config import read_secret
 
 
 @dataclass
@@ -114,12 +112,8 @@ class Result:
 
 def state_url(config: Config) -> sa.URL:
     """The URL of the state store: from a block, the environment or the file."""
-    settings, text = config.state, config.state.url
-    if settings.url_block:
-        text = read_block(settings.url_block)
-    elif settings.url_env:
-        text = read_secret(settings.url_env, purpose="the state store's URL")
-    return parse_url(text, key="state.url", root=config.root)
+    purpose = "the state store's URL"
+    return own_url(config.state, key="state.url", purpose=purpose, root=config.root)
 
 
 def open_state(config: Config, *, migrate: bool = True) -> State:

@@ -18,12 +18,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from flows.connections.secrets import hash_token, read_agent_token, read_block
-from flows.connections.urls import list_secrets, parse_url, show_url
+from flows.connections.secrets import hash_token, own_url, read_agent_token
+from flows.connections.urls import list_secrets, show_url
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import ConfigurationError
-from schemas.load_config import read_secret
 from transforms.masking import mask_words
 from transforms.operations.check_ins import VISIT_COLUMNS, mask_visit
 
@@ -98,7 +97,8 @@ def copy_visits(config: Config, state: State) -> Copied:
 
 @contextmanager
 def _open_table(config: Config, table: sa.Table) -> Iterator[sa.Engine]:
-    url = _read_url(config)
+    purpose = "the URL of the visits' table"
+    url = own_url(config.checkins, key="checkins.url", purpose=purpose, root=config.root)
     try:
         engine = sa.create_engine(
             url, connect_args=_TIMEOUTS.get(url.get_backend_name(), {}), hide_parameters=True
@@ -115,16 +115,6 @@ def _open_table(config: Config, table: sa.Table) -> Iterator[sa.Engine]:
         raise _explain(url, table, error) from None
     finally:
         engine.dispose()
-
-
-def _read_url(config: Config) -> sa.URL:
-    settings = config.checkins
-    text = settings.url or ""
-    if settings.url_block:
-        text = read_block(settings.url_block)
-    elif settings.url_env:
-        text = read_secret(settings.url_env, purpose="the URL of the visits' table")
-    return parse_url(text, key="checkins.url", root=config.root)
 
 
 def _check_ours(engine: sa.Engine, table: sa.Table) -> None:

@@ -15,10 +15,9 @@ from flows.night.part import approve_part
 from flows.night.session import Result, open_state
 from flows.operations.audit import audit
 from flows.operations.history import find_run
-from flows.operations.part import PartResult, run_part
 from schemas.errors import ConfigurationError, GuardTripped, StalePlanError, SyncError
 from tests.firm import Firm, guards_of
-from transforms.guards.restriction import read_restriction
+from tests.nights.test_one_event import send
 from transforms.guards.selection import read_choice
 from transforms.report.check import judge_runs
 from transforms.report.history import list_history
@@ -26,15 +25,6 @@ from transforms.report.history import list_history
 
 class Killed(BaseException):
     """Where a process dies."""
-
-
-def send(
-    firm: Firm, *events: str, full: bool = False, dry: bool = False, **chosen: Any
-) -> PartResult:
-    firm.write()
-    firm.now += timedelta(minutes=1)
-    only = read_restriction(events=events, **chosen)
-    return run_part(firm.config, only, as_of=firm.now, full=full, send=not dry)
 
 
 def plan(firm: Firm) -> str:
