@@ -401,6 +401,17 @@ class Report(TypedDict):
     history: Annotated[list[PastRun], Field(description="up to 30 runs, this one last")]
     visits: Annotated[list[DayVisits], Field(description="the coming 28 days")]
     listing: Listing
+    kept_ids: NotRequired[
+        Annotated[
+            dict[str, str],
+            Field(
+                description=(
+                    "id that an event's key makes → id that essentry has of it, of events that "
+                    "came back under another key: an older copy of the state learns them here"
+                )
+            ),
+        ]
+    ]
     audit: NotRequired[LastAudit]
     attendance: NotRequired[Attendance]
     explained: NotRequired[

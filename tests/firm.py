@@ -234,7 +234,9 @@ class Firm:
             raise refused[0]
         with open_state(self.config) as state:
             (last,) = (
-                row for row in state.runs().to_dict("records") if row["run_id"] not in before
+                row
+                for row in state.runs().to_dict("records")
+                if row["run_id"] not in before and row["kind"] != "lost"
             )
         folder = Path(last["report_dir"])
         return Result(

@@ -188,6 +188,7 @@ def _finish(session: Session, error: SyncError | None) -> Result:
             problems=problems,
             odd_times=planned.odd_times,
             uncleared=uncleared,
+            kept_ids=state.rekeyed(),
             **_surroundings(session),
         )
         report["plan"]["commands"] = [

@@ -34,13 +34,15 @@ _TOLD = [*TOUCHED_COLUMNS, "source_event_id"]
 @dataclass(frozen=True)
 class Evidence:
     """What the runs in between did. `touched`: TOUCHED_COLUMNS; `unread`: runs of which no report
-    tells it. `rekeyed`: built id → id of the touched events that came back under another key since.
+    tells it. `rekeyed`: built id → id of the events that came back under another key since;
+    `returned`: built ids that have given theirs back.
     """
 
     missing: Missing
     touched: pd.DataFrame
     unread: list[str]
     rekeyed: Mapping[str, str]
+    returned: frozenset[str]
 
     @property
     def complete(self) -> bool:
@@ -73,17 +75,25 @@ def read_evidence(config: Config, state: State) -> Evidence:
     """What the runs of the journal that the state does not know have done, by their reports."""
     missing = find_missing(config, state)
     frames, unread = [], []
+    told = None
     for entry in missing.entries:
         found = _read_report(report_folder(config, entry.run_id)) if entry.kind != "adopt" else None
         if found is None:
             unread.append(entry.run_id)
         else:
-            frames.append(found)
+            frames.append(found.changes)
+            told = told if found.kept is None else found.kept
     found = pd.concat(frames or [pd.DataFrame(columns=_TOLD)], ignore_index=True)
     touched = find_touched(found).reindex(columns=_TOLD)
-    known = state.adopted()["event"].items()
-    rekeyed = dict(find_kept(touched, name_by(config)).items() - known)
-    return Evidence(missing, touched[TOUCHED_COLUMNS], unread, rekeyed)
+    naming = name_by(config)
+    kept = find_kept(touched, naming) if told is None else told
+    rekeyed = {
+        own: source_id
+        for own, source_id in kept.items() - state.adopted()["event"].items()
+        if naming.find_owner(own) in config.sources
+    }
+    returned = frozenset() if told is None else frozenset(state.rekeyed()) - set(told)
+    return Evidence(missing, touched[TOUCHED_COLUMNS], unread, rekeyed, returned)
 
 
 def write_restored(
@@ -114,21 +124,30 @@ def write_restored(
         }
         for entry in evidence.missing.entries
     ]  # fmt: skip
-    sources = dict(zip(touched["source_id"], touched["source"], strict=True))
-    kept = evidence.rekeyed
-    state.keep_rekeyed(kept, {own: sources[source_id] for own, source_id in kept.items()})
+    naming = name_by(config)
+    sources = {own: naming.find_owner(own) for own in evidence.rekeyed}
+    state.keep_rekeyed(evidence.rekeyed, sources, returned=evidence.returned)
     return state.mark_restored(f"{LOST_RUNS}{run.run_id}", touched, lost, now=now)
 
 
-def _read_report(folder: Path) -> pd.DataFrame | None:
-    """The changes of a run with the ids of their guests, as its report has them; None when it does
-    not tell all that was sent.
+@dataclass(frozen=True)
+class _Told:
+    """What a report tells of its run. `changes`: with the ids of their guests; `kept`: built id →
+    id of every event that stood under another key then, None where it does not say.
     """
+
+    changes: pd.DataFrame
+    kept: Mapping[str, str] | None
+
+
+def _read_report(folder: Path) -> _Told | None:
+    """What a run did, as its report has it; None when it does not tell all that was sent."""
     try:
         report: dict[str, Any] = orjson.loads((folder / "report.json").read_bytes())
         # it ended before there was a plan, unless the state store failed while it sent
         if "counts" not in report:
-            return None if "load" in report["seconds"] else pd.DataFrame(columns=_TOLD)
+            none = pd.DataFrame(columns=_TOLD)
+            return None if "load" in report["seconds"] else _Told(none, None)
         if {"create", "update"} & set(report["listing"]["left_out"]):
             return None  # of these no guest is told
         table = pd.read_parquet(folder / "changes.parquet")
@@ -139,6 +158,8 @@ def _read_report(folder: Path) -> pd.DataFrame | None:
                 str(guest["sourceId"]) for guest in pairs if guest.get("sourceId")
             )
         ids = [orjson.dumps(guests.get(source_id, [])).decode() for source_id in table["source_id"]]
-        return table.assign(guest_ids=pd.Series(ids, index=table.index, dtype="str"))[_TOLD]
+        changes = table.assign(guest_ids=pd.Series(ids, index=table.index, dtype="str"))[_TOLD]
+        kept = report.get("kept_ids")
+        return _Told(changes, None if kept is None else dict(kept))
     except (OSError, ValueError, KeyError, TypeError):
         return None

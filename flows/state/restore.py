@@ -24,6 +24,7 @@ _WORDS = (
     "the state store was restored from an older copy: what essentry holds of this event is not "
     "known"
 )
+_DELETED = "told by the report of a run that the restored state store does not know"
 
 
 class Restores:
@@ -49,8 +50,9 @@ class Restores:
         events are unknown now.
 
         touched: TOUCHED_COLUMNS of transforms.operations.restore. An event whose last change was a
-        confirmed delete counts as deleted, any other as an unanswered request, which the next run
-        settles. lost: lines of runs that are known from now on. Plans that wait are superseded.
+        confirmed delete counts as deleted, with its reason, any other as an unanswered request,
+        which the next run settles. lost: lines of runs that are known from now on. Plans that wait
+        are superseded.
         """
         gone = (touched["action"] == "delete") & (touched["state"] == "confirmed")
         deleted, unknown = touched[gone], touched[~gone]
@@ -86,10 +88,12 @@ class Restores:
                     new.on_conflict_do_update(index_elements=["source_id"], set_=trace)
                 )
             if len(touched):
-                states = gone.map({True: "confirmed", False: "unknown"}).astype("str")
                 write_unknown(
-                    connection, plan_id, touched, code=CODE, words=_WORDS, now=now, states=states
-                )
+                    connection, plan_id, touched, now=now,
+                    code=touched["code"].astype("object").where(gone, CODE),
+                    words=gone.map({True: _DELETED, False: _WORDS}).astype("str"),
+                    states=gone.map({True: "confirmed", False: "unknown"}).astype("str"),
+                )  # fmt: skip
         return len(unknown)
 
 
@@ -98,13 +102,13 @@ def write_unknown(
     plan_id: str,
     touched: pd.DataFrame,
     *,
-    code: str,
-    words: str,
+    code: pd.Series | str,
+    words: pd.Series | str,
     now: datetime,
     states: pd.Series | str,
 ) -> None:
     """A plan that was never made, as the head of changes whose outcome is not known. touched:
-    TOUCHED_COLUMNS; states: of each change.
+    TOUCHED_COLUMNS; code, words, states: of each change, or of all.
     """
     append_rows(
         connection,
@@ -135,7 +139,7 @@ def _as_changes(touched: pd.DataFrame, plan_id: str, now: datetime) -> pd.DataFr
         for source_id, guests in zip(touched["source_id"], touched["guest_ids"], strict=True)
     ]
     stamp = pd.Timestamp(now).as_unit("us")
-    frame = touched.drop(columns=["guest_ids", "state"]).assign(
+    frame = touched.drop(columns=["guest_ids", "state", "code"]).assign(
         plan_id=plan_id, seq=range(1, len(touched) + 1),
         body=pd.Series(bodies, index=touched.index, dtype="str"),
         run_id=plan_id, ignore_missing=True, sent_at=stamp, answered_at=stamp,

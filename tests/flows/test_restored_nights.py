@@ -102,12 +102,12 @@ def test_s08_what_moved_since_the_copy_is_sent_again_when_the_reports_tell_it(
         "rooms-quiet-gquiet",
         "gquiet@out.example",
     ) not in firm.new_mails()
-    if way == "sync":
-        decided = result.report["held_by_reason"]
-        assert "rooms-m" in held or decided.get("reappeared") == 1, (
-            "never unchanged: essentry has cancelled it"
-        )
+    refused = [(problem["source_id"], problem["code"]) for problem in result.report["problems"]]
+    assert refused == [("rooms-m", "ERROR_EVENT_DELETED")], (
+        "we cancelled it ourselves, so it is made anew, and this essentry refuses that"
+    )
     puts = firm.puts()
+    firm.meetings["rooms"]["m"]["status"] = "cancelled"
     again = firm.night()
     assert again.report["counts"]["update"] == 0
     assert firm.puts() == puts

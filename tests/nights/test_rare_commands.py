@@ -248,6 +248,83 @@ def test_s10_a_meeting_whose_first_key_came_back_after_the_copy_keeps_its_id(fir
 
 
 @pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("sent", ["nothing", "another"])
+def test_s10_an_id_that_was_kept_after_the_copy_is_kept_though_nothing_was_sent(
+    firm: Firm, sent: str
+) -> None:
+    """Nothing of the meeting was sent since it came under another key, and it moves at once."""
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    copy = copy_state(firm)
+    firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("a")
+    if sent == "another":
+        firm.book("new", "neo")
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    restore(firm, copy)
+    firm.meetings["rooms"]["u"]["start"] += timedelta(days=1)
+    assert firm.night().exit_code == 0
+    assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
+    assert set(firm.held()) == set(held)
+    firm.cancel("u")
+    firm.night()
+    assert "rooms-a" not in firm.held()
+
+
+@pytest.mark.usefixtures("way")
+def test_s10_an_id_that_was_given_back_after_the_copy_is_another_meetings_now(firm: Firm) -> None:
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("a")
+    firm.night()
+    copy = copy_state(firm)
+    firm.meetings["rooms"]["a"] = firm.meetings["rooms"].pop("u")
+    firm.night()
+    firm.book("u", "una", start=NOW + timedelta(days=5))
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    assert set(held) == {"rooms-a", "rooms-u", "rooms-z"}
+    restore(firm, copy)
+    for _ in range(2):
+        assert firm.night().exit_code == 0
+        assert {kind for kind, *_ in firm.new_mails()} <= {"updated"}
+        assert firm.held() == held
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("reason", ["cancelled", "guestless", "gone"])
+def test_s19_what_we_deleted_after_the_copy_is_made_anew_as_if_the_state_knew(
+    firm: Firm, reason: str
+) -> None:
+    firm.book("a", "ada")
+    firm.book("z", "zoe")
+    firm.night()
+    copy = copy_state(firm)
+    meeting = firm.meetings["rooms"]["a"]
+    before = dict(meeting)
+    if reason == "cancelled":
+        meeting["status"] = "cancelled"
+    elif reason == "guestless":
+        meeting["guests"] = {}
+    else:
+        del firm.meetings["rooms"]["a"]
+    for _ in range(2):
+        firm.night()
+    assert set(firm.held()) == {"rooms-z"}
+    restore(firm, copy)
+    firm.night()
+    firm.new_mails()
+    firm.meetings["rooms"]["a"] = before
+    result = firm.night()
+    held = {} if reason != "gone" else {"reappeared": 1}
+    assert (result.report["held_by_reason"], result.exit_code) == (held, 3)
+    codes = [problem["code"] for problem in result.report["problems"]]
+    assert ("ERROR_EVENT_DELETED" in codes) == (reason != "gone"), "this essentry refuses it"
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("reports", [True, False])
 def test_s15_a_source_that_was_renamed_after_the_copy_is_renamed_again(
     firm: Firm, reports: bool

@@ -9,7 +9,7 @@ from transforms.naming.naming import Naming
 
 TOUCHED_COLUMNS = [
     "source_id", "source", "action", "reason", "starts_at", "ends_at", "name", "location_id",
-    "guests", "state", "guest_ids",
+    "guests", "state", "code", "guest_ids",
 ]  # fmt: skip
 APPLIED = ("confirmed", "unknown", "sending")
 """States of a change that essentry may have applied."""
@@ -70,7 +70,7 @@ def mark_all(snapshot: pd.DataFrame, touched: pd.DataFrame, *, as_of: pd.Timesta
         & ~(snapshot["ends_at"] <= as_of)
         & ~snapshot["source_id"].isin(touched["source_id"])
     ]
-    rows = rest.assign(action="update", reason=None, state="unknown", guest_ids="[]")[
+    rows = rest.assign(action="update", reason=None, state="unknown", code=None, guest_ids="[]")[
         TOUCHED_COLUMNS
     ]
     return pd.concat(

@@ -47,6 +47,7 @@ def build_report(
     visits: pd.DataFrame | None = None,
     problems: pd.DataFrame | None = None,
     uncleared: Sequence[tuple[str, str | None, str]] = (),
+    kept_ids: Mapping[str, str] | None = None,
     readings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report of one run, without its changes one by one
@@ -56,8 +57,9 @@ def build_report(
     changes, full, status, approval. mails: a row a guest and event that is mailed when all is sent.
     history: earlier runs, oldest first (`list_history`). visits: starts_at (UTC), events, guests of
     what essentry holds. problems: source_id, action, state, code, message and, where known, tries
-    and next_at of what essentry rejected or did not answer; default: those of `changes`. readings:
-    `audit` and `attendance` as the report has them, where essentry was read back.
+    and next_at of what essentry rejected or did not answer; default: those of `changes`. kept_ids:
+    built id → id in essentry of events that came back under another key. readings: `audit` and
+    `attendance` as the report has them, where essentry was read back.
     """
     wording = wording or Wording()
     sent = changes[changes["action"] != "expire"] if len(changes) else changes
@@ -117,6 +119,7 @@ def build_report(
         "odd_times": [dict(row) for row in odd_times],
         "uncleared": [_tell_uncleared(*mark) for mark in uncleared[:MAX_PROBLEMS]],
         "uncleared_total": len(uncleared),
+        "kept_ids": dict(kept_ids or {}),
         "failed_sources": dict(failed_sources),
         "load": dict(load) if load else None,
         "error": error,
