@@ -120,11 +120,22 @@ def rebuild(
         err=True,
     )
     if planned.renumbered:
+        why = (
+            "have ids whose seals rest on the lost state"
+            if planned.sealed == "salt"
+            else "have no key in their source"
+        )
         say(
-            f"{planned.renumbered:,} of these people have no key in their source. "
+            f"{planned.renumbered:,} of these people {why}. "
             "Their invitations get new ids, so essentry invites them AGAIN and keeps the old "
             "invitations beside; a backup of the state, however old, avoids that: "
             "restore one if there is any",
+            err=True,
+        )
+    if planned.sealed == "secret":
+        say(
+            "all ids are sealed: who was invited before they were, or with another secret, gets a "
+            "new one, and is invited AGAIN beside the old invitation",
             err=True,
         )
     waiting = (

@@ -2,9 +2,10 @@
 nothing, and list what may be left over.
 
 essentry knows most of what is sent by its sourceId, so for it this is an update. Guests without a
-key in their source are another matter: their ids rest on the salt of the lost state. They get new
-ids, which essentry has never seen, and are invited again; a backup of the state, however old, has
-the salt, so restoring one is better than rebuilding.
+key in their source are another matter, and so is everybody where seals have no secret of their own:
+their ids rest on the salt of the lost state. They get new ids, which essentry has never seen, and
+are invited again; a backup of the state, however old, has the salt, so restoring one is better than
+rebuilding.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _NUMBERED = re.compile(r"-~g\d+(?:~s[a-z2-7]{16})?$")
 @dataclass(frozen=True)
 class Rebuild:
     """What a rebuild would send. `renumbered`: guests whose invitations get new ids, and who are
-    invited again.
+    invited again; `sealed`: by what all ids are sealed, the state's `salt` or a `secret`, or empty.
     """
 
     plan_id: str
@@ -41,6 +42,7 @@ class Rebuild:
     invitations: int
     people: int
     renumbered: int
+    sealed: str = ""
 
 
 def plan_rebuild(config: Config) -> Rebuild:
@@ -55,22 +57,30 @@ def plan_rebuild(config: Config) -> Rebuild:
             )
         planned = nightly.plan(session, *nightly.extract(session))
         finish(session)
-        return _count(session.state, planned)
+        return _count(session.config, session.state, planned)
 
 
-def _count(state: State, planned: Planned) -> Rebuild:
+def _count(config: Config, state: State, planned: Planned) -> Rebuild:
     """What the stored plan sends; its payloads are read a page at a time."""
     renumbered: set[str] = set()
+    sealed = ""
+    if config.essentry.invitation_ids == "sealed":
+        sealed = "secret" if config.essentry.invitation_secret_env else "salt"
     for first in range(1, len(planned.diff.changes) + 1, PAGE_ROWS):
         for text in state.read_page(planned.plan_id, first, first + PAGE_ROWS - 1)["body"]:
             renumbered |= {
                 name_person(guest)
                 for key, guest in list_guests(orjson.loads(text)).items()
-                if _NUMBERED.search(key)
+                if sealed == "salt" or _NUMBERED.search(key)
             }
     mails = planned.diff.mails["identity"]
     return Rebuild(
-        planned.plan_id, len(planned.diff.changes), len(mails), mails.nunique(), len(renumbered)
+        planned.plan_id,
+        len(planned.diff.changes),
+        len(mails),
+        mails.nunique(),
+        len(renumbered),
+        sealed,
     )
 
 
