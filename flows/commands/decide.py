@@ -121,6 +121,7 @@ def retire(
 ) -> None:
     """Forget a source without a call: its events stay in essentry, and nobody is mailed."""
     from flows.commands.terminal import say
+    from flows.night.known import load_known
     from flows.night.lease import hold_lease
     from flows.night.run import new_run
     from flows.night.session import open_state
@@ -134,7 +135,7 @@ def retire(
             "or the next run creates its events again"
         )
     with open_state(settings, migrate=False) as state:
-        known = state.read_fingerprints()
+        known = load_known(state).snapshot
         united = find_united_with(known, source)
         count = int(((known["source"] == source) | known["source_id"].isin(united)).sum())
         if not count:
@@ -153,7 +154,7 @@ def retire(
             )
         _agreed(question, yes=yes, kept=f"{source} is kept")
         with hold_lease(state, new_run(), settings):  # a run at work would write its rows again
-            count = state.retire_source(source)
+            state.retire_source(source)
     say(f"{plural(count, 'event')} of {source} are forgotten here; essentry was not called")
 
 

@@ -25,7 +25,13 @@ from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import StateError
 from transforms.naming.naming import name_by
-from transforms.operations.restore import TOUCHED_COLUMNS, find_kept, find_touched, mark_all
+from transforms.operations.restore import (
+    TOUCHED_COLUMNS,
+    find_kept,
+    find_touched,
+    mark_all,
+    rename_sources,
+)
 from transforms.words import plural
 
 _TOLD = [*TOUCHED_COLUMNS, "source_event_id"]
@@ -84,8 +90,10 @@ def read_evidence(config: Config, state: State) -> Evidence:
             frames.append(found.changes)
             told = told if found.kept is None else found.kept
     found = pd.concat(frames or [pd.DataFrame(columns=_TOLD)], ignore_index=True)
-    touched = find_touched(found).reindex(columns=_TOLD)
     naming = name_by(config)
+    touched = find_touched(found).reindex(columns=_TOLD)
+    if len(touched):
+        touched = rename_sources(touched, state.read_fingerprints(), naming)
     kept = find_kept(touched, naming) if told is None else told
     rekeyed = {
         own: source_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.night.known import load_known
 from flows.state.store import State
 from schemas.config import Config
 from schemas.errors import ConfigurationError
@@ -12,7 +13,7 @@ def check_rename(config: Config, state: State, old: str, new: str) -> None:
     """Raise ConfigurationError, with the remedy, unless the ids of `old` are those that the
     configuration builds for `new`.
     """
-    known = state.read_fingerprints()
+    known = load_known(state).snapshot
     united = find_united_with(known, old)
     if not state.knows_source(old) and not united:
         raise ConfigurationError(

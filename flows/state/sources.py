@@ -51,10 +51,9 @@ class Sources:
             count = connection.execute(
                 t.snapshot_events.delete().where(t.snapshot_events.c.source == source)
             ).rowcount
-            is_open = t.plan_changes.c.state.in_(["sending", "unknown"])
             connection.execute(
                 t.plan_changes.update()
-                .where(t.plan_changes.c.source == source, is_open)
+                .where(t.plan_changes.c.source == source, t.OPEN)
                 .values(state="superseded")
             )
             connection.execute(t.rejections.delete().where(t.rejections.c.source == source))
@@ -114,15 +113,10 @@ class Sources:
 
     def rename_source(self, old: str, new: str) -> int:
         """Move the rows of a source to another name; their ids stay. Returns how many events it
-        had. Plans that wait are superseded.
+        had, unanswered ones included. Plans that wait are superseded.
         """
         with self._begin() as connection:
-            count = int(
-                connection.execute(
-                    sa.select(sa.func.count()).where(t.snapshot_events.c.source == old)
-                ).scalar()
-                or 0
-            )
+            count = len(_list_events(connection, old))
             # of a source that has nothing in essentry
             connection.execute(t.source_reads.delete().where(t.source_reads.c.source == new))
             for table in NAMED:
@@ -133,10 +127,10 @@ class Sources:
         return count
 
     def knows_source(self, source: str) -> bool:
-        """Whether any row but history names the source."""
-        tables = (t.snapshot_events, t.guest_keys, t.adopted_ids)
+        """Whether any row but history names the source; a request without an answer is none."""
+        tables = (t.guest_keys, t.adopted_ids)
         with self._read() as connection:
-            return any(
+            return bool(_list_events(connection, source)) or any(
                 connection.execute(
                     sa.select(sa.literal(1)).where(table.c.source == source).limit(1)
                 ).first()
@@ -210,3 +204,17 @@ class Sources:
             connection.execute(
                 t.plans.update().where(t.plans.c.status.in_(t.WAITING)).values(status="superseded")
             )
+
+
+def _list_events(connection: sa.Connection, source: str) -> set[str]:
+    """The events that essentry has, or may have by a request that it did not answer."""
+    return {
+        source_id
+        for table, rows in (
+            (t.snapshot_events, sa.true()),
+            (t.plan_changes, t.OPEN),
+        )
+        for source_id in connection.scalars(
+            sa.select(table.c.source_id).where(table.c.source == source, rows)
+        )
+    }

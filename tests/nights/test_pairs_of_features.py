@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.commands import decide, main
 from flows.operations.rebuild import Rebuild, apply_rebuild, plan_rebuild
 from tests.firm import Firm
+from tests.flows.test_restored_nights import copy_state, restore, tell_restored
+from tests.nights.test_rare_commands import rename
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +29,12 @@ def rebuild(firm: Firm) -> Rebuild:
     assert firm.approve(planned.plan_id)
     assert apply_rebuild(firm.config, planned.plan_id).exit_code == 0
     return planned
+
+
+def call_rooms_places(firm: Firm) -> None:
+    firm.meetings["places"] = firm.meetings.pop("rooms")
+    firm.source_settings["places"] = {"id_prefix": "rooms", "url": "sqlite:///rooms.sqlite"}
+    rename(firm, "rooms", "places")
 
 
 @pytest.mark.parametrize("secret", [True, False])
@@ -49,3 +59,72 @@ def test_a_rebuild_says_who_gets_another_seal(
     )
     assert len(invited) == (0 if secret else 3)
     assert (firm.night().exit_code, firm.new_mails()) == (0, [])
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("then", ["noticed", "told"])
+def test_s15_what_a_source_sent_under_its_old_name_since_the_copy_is_its_own(
+    firm: Firm, then: str
+) -> None:
+    """Nights after the copy, then a rename: their reports have the name of before."""
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    copy = copy_state(firm)
+    firm.book("new", "neo")
+    firm.meetings["rooms"]["a"]["name"] = "Other"
+    firm.night()
+    firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("z")
+    firm.night()
+    call_rooms_places(firm)
+    firm.cancel("new", source="places")
+    held, _ = firm.held(), firm.new_mails()
+    restore(firm, copy)
+    rename(firm, "rooms", "places")
+    if then == "told":
+        tell_restored(firm)
+    for _ in range(2):
+        assert firm.night().exit_code == 0
+        assert {(kind, event) for kind, event, *_ in firm.new_mails()} <= {
+            ("updated", "rooms-a"),
+            ("updated", "rooms-z"),
+            ("cancelled", "rooms-new"),
+        }
+    assert firm.held() == {key: held[key] for key in ("rooms-a", "rooms-z")}
+
+
+@pytest.mark.parametrize(("how", "copy"), [("retire", True), ("retire", False), ("rename", False)])
+def test_s15_a_source_of_which_nothing_but_unanswered_requests_is_known_can_leave(
+    firm: Firm, monkeypatch: pytest.MonkeyPatch, how: str, copy: bool
+) -> None:
+    """As the night says that stops because of it: after a copy, or a first night without answers.
+
+    Its events stay in essentry either way.
+    """
+    firm.sections["guards"] |= {"approve_policy_change": False}
+    firm.book("a", "ada")
+    firm.night()
+    file = copy_state(firm)
+    firm.meetings["hr"] = {}
+    firm.book("h", "hal", source="hr")
+    if not copy:
+        firm.sandbox.add_faults([{"kind": "drop_after", "times": 50}])
+    firm.night()
+    firm.sandbox.clear_faults()
+    held, _ = firm.held(), firm.new_mails()
+    meetings = firm.meetings.pop("hr")
+    if how == "rename":
+        firm.meetings["people"] = meetings
+        firm.source_settings["people"] = {"id_prefix": "hr"}
+    if copy:
+        restore(firm, file)
+    stopped = firm.night()
+    assert stopped.exit_code == 2
+    assert f"essentry-sync {how} hr" in stopped.report["verdict"]
+    monkeypatch.setattr(decide, "load_settings", lambda file: firm.config)
+    arguments = ["hr", "--yes"] if how == "retire" else ["hr", "people"]
+    done = CliRunner().invoke(main.app, [how, *arguments])
+    assert done.exit_code == 0, done.output
+    assert "1 event of hr" in done.output
+    for _ in range(2):
+        assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], held)

@@ -40,6 +40,30 @@ def find_touched(changes: pd.DataFrame) -> pd.DataFrame:
     return last.assign(guest_ids=pd.Series(ids, index=last.index, dtype="str"), **instants)
 
 
+def rename_sources(touched: pd.DataFrame, snapshot: pd.DataFrame, naming: Naming) -> pd.DataFrame:
+    """`touched` with the rows of a source that was renamed since under its name of today, which its
+    ids tell: they stayed as they were.
+
+    snapshot: source_id and source of what the state knows, which comes first: an id that was taken
+    over begins otherwise.
+    """
+    old = ~touched["source"].isin(list(naming.prefixes))
+    if not old.any():
+        return touched
+    known = dict(zip(snapshot["source_id"], snapshot["source"], strict=True))
+    rows = touched.loc[old, ["source_id", "source"]]
+    owners = [
+        next(
+            (name for name in (known.get(key), naming.find_owner(key)) if name in naming.prefixes),
+            source,
+        )
+        for key, source in rows.itertuples(index=False, name=None)
+    ]
+    names = touched["source"].astype("object").copy()
+    names[old] = owners
+    return touched.assign(source=names.astype(touched["source"].dtype))
+
+
 def find_kept(touched: pd.DataFrame, naming: Naming) -> dict[str, str]:
     """Built id → id of the events whose key is not the one that their id is built of: they came
     back under it, which an older copy does not know.
