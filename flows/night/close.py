@@ -141,6 +141,8 @@ def _finish(session: Session, error: SyncError | None) -> Result:
                     state.rejections(), planned.diff.decisions, planned.desired, planned.health
                 )
             )
+    if _may_differ_elsewhere(session) and not isinstance(error, LeaseHeld):
+        state.spread_contacts(run.run_id)
     uncleared = list_uncleared(state.read_uncleared(), clearing=session.config.essentry.clearing)
     problems = list_problems(
         changes if planned is not None else empty,
@@ -217,6 +219,11 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     if unwritten is not None or told is not None:
         raise unwritten or told  # type: ignore[misc]  # one of them is an error
     return Result(report, folder, exit_code)
+
+
+def _may_differ_elsewhere(session: Session) -> bool:
+    """Whether what was sent of one event may have changed guests of others."""
+    return session.load is not None and session.config.essentry.invitation_ids == "shared"
 
 
 def _is_part(session: Session) -> bool:

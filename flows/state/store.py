@@ -36,6 +36,7 @@ from flows.state.audits import Audits
 from flows.state.bulk import append_rows, read_rows
 from flows.state.check_ins import CheckIns, prune_check_ins
 from flows.state.clock import Clocks
+from flows.state.contacts import Contacts
 from flows.state.engine import READS, explain, open_engine
 from flows.state.ledger import LedgerWrites
 from flows.state.people import PersonalData
@@ -57,7 +58,16 @@ _TAKEN_OVER = (
 
 
 class State(
-    Approvals, Audits, CheckIns, Clocks, LedgerWrites, PersonalData, ReportReads, Restores, Sources
+    Approvals,
+    Audits,
+    CheckIns,
+    Clocks,
+    Contacts,
+    LedgerWrites,
+    PersonalData,
+    ReportReads,
+    Restores,
+    Sources,
 ):
     """An open state store; use as a context manager. Every method raises StateError, with the
     remedy, when the store fails.

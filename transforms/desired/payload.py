@@ -32,6 +32,8 @@ from transforms.arrow.rows import pick_rows
 from transforms.arrow.threads import on_two_threads
 
 FINGERPRINT_VERSION = 1
+OTHER_CONTENT = 9999
+"""The version of a fingerprint whose event has other content since: contents are compared."""
 CHUNK = 20_000
 
 
