@@ -24,7 +24,7 @@ from flows.sources.contents import find_contents
 from flows.sources.presets import complete_config
 from flows.state.store import State
 from schemas.config import Config
-from schemas.errors import StateError
+from schemas.errors import SourceError, StateError
 from transforms.desired.payload import list_guests, name_person
 from transforms.guards.policy import digest_policy
 
@@ -47,7 +47,8 @@ class Rebuild:
 
 def plan_rebuild(config: Config) -> Rebuild:
     """Make and store the plan; it waits for an approval. Raises StateError when the snapshot is not
-    lost.
+    lost, SourceError when a source cannot be read: which meetings it has in common with others, and
+    by which ids they go, nothing else tells.
     """
     with open_session(additive(config), kind="plan") as session:
         if len(session.state.read_fingerprints()):
@@ -55,7 +56,14 @@ def plan_rebuild(config: Config) -> Rebuild:
                 f"the state store {session.state.label} still knows events: "
                 "there is nothing to rebuild; `essentry-sync sync --full` sends all again"
             )
-        planned = nightly.plan(session, *nightly.extract(session))
+        extracted, failed = nightly.extract(session)
+        if failed:
+            raise SourceError(
+                f"{'; '.join(failed.values())}: nothing is rebuilt without a look at every source, "
+                "for a meeting that two of them have in common could be invited again under "
+                "another id; mend the source and run `essentry-sync rebuild` again"
+            )
+        planned = nightly.plan(session, extracted, failed)
         finish(session)
         return _count(session.config, session.state, planned)
 

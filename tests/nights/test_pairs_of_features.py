@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from flows.commands import decide, main
 from flows.operations.rebuild import Rebuild, apply_rebuild, plan_rebuild
+from schemas.errors import SourceError
 from tests.firm import Firm
 from tests.flows.test_restored_nights import copy_state, restore, tell_restored
 from tests.nights.test_rare_commands import rename
@@ -59,6 +60,24 @@ def test_a_rebuild_says_who_gets_another_seal(
     )
     assert len(invited) == (0 if secret else 3)
     assert (firm.night().exit_code, firm.new_mails()) == (0, [])
+
+
+def test_s21_nothing_is_rebuilt_without_a_look_at_every_source(firm: Firm) -> None:
+    """A meeting goes by the id of the record that could not be read."""
+    firm.meetings["hr"] = {}
+    firm.sections["on_source_failure"] = "others"
+    start = firm.book("a", "ada", "bob")["start"]
+    firm.book("h", "hal", source="hr", start=start, linked_source="rooms", linked_event_id="a")
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    assert set(held) == {"hr-h"}
+    lose_state(firm)
+    firm.broken = {"hr"}
+    with pytest.raises(SourceError, match=r"hr.* without a look at every source"):
+        rebuild(firm)
+    firm.broken = set()
+    rebuild(firm)
+    assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], held)
 
 
 @pytest.mark.usefixtures("way")
