@@ -31,6 +31,7 @@ from schemas.errors import (
     SyncError,
 )
 from schemas.frames import REJECT_COLUMNS, empty_frame
+from transforms.arrow.codes import to_texts
 from transforms.desired.payload import FINGERPRINT_VERSION
 from transforms.diff.clearing import list_uncleared
 from transforms.report.changes import choose_listed
@@ -141,8 +142,8 @@ def _finish(session: Session, error: SyncError | None) -> Result:
                     state.rejections(), planned.diff.decisions, planned.desired, planned.health
                 )
             )
-    if _may_differ_elsewhere(session) and not isinstance(error, LeaseHeld):
-        state.spread_contacts(run.run_id)
+    if not isinstance(error, LeaseHeld):
+        _spread_contacts(session)
     uncleared = list_uncleared(state.read_uncleared(), clearing=session.config.essentry.clearing)
     problems = list_problems(
         changes if planned is not None else empty,
@@ -221,9 +222,16 @@ def _finish(session: Session, error: SyncError | None) -> Result:
     return Result(report, folder, exit_code)
 
 
-def _may_differ_elsewhere(session: Session) -> bool:
-    """Whether what was sent of one event may have changed guests of others."""
-    return session.load is not None and session.config.essentry.invitation_ids == "shared"
+def _spread_contacts(session: Session) -> None:
+    """What was sent of a shared contact in one event is known of the others that have it."""
+    planned = session.planned
+    shared = session.config.essentry.invitation_ids == "shared"
+    if not shared or session.load is None or planned is None:
+        return
+    decisions = planned.diff.decisions
+    unchanged = (to_texts(decisions["action"]) == "unchanged").to_numpy(dtype=bool)
+    settled = set(to_texts(decisions.loc[unchanged, "source_id"]))
+    session.state.spread_contacts(session.run.run_id, settled=settled)
 
 
 def _is_part(session: Session) -> bool:

@@ -4,6 +4,7 @@ is what essentry has of it in all.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -45,15 +46,19 @@ class Contacts:
 
         def _check_lease(self, connection: sa.Connection) -> None: ...
 
-    def spread_contacts(self, run_id: str) -> int:
+    def spread_contacts(self, run_id: str, *, settled: Collection[str]) -> int:
         """How many events have other contacts in essentry by what the run sent of other events;
         the next run compares their contents.
 
-        A plan that waits is stale where it would say otherwise; where not, it goes as it is.
+        settled: events that the sources want as they are. Neither they nor what the run confirmed
+        is written anew: sources that differ about a contact would take turns. A plan that waits is
+        stale where it would say otherwise; where not, it goes as it is.
         """
         event = t.snapshot_events.c
         held = sa.select(event.source_id, event.payload).where(
-            event.state == "active", event.payload.is_not(None)
+            event.state == "active",
+            event.payload.is_not(None),
+            event.confirmed_run.is_distinct_from(run_id),
         )
         with self._begin() as connection:
             self._check_lease(connection)
@@ -63,7 +68,8 @@ class Contacts:
             renewed = {
                 source_id: text
                 for source_id, payload in connection.execute(held)
-                if (text := renew_contacts(payload, contacts)) is not None
+                if source_id not in settled
+                and (text := renew_contacts(payload, contacts)) is not None
             }
             if not renewed:
                 return 0

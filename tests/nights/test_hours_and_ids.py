@@ -128,3 +128,31 @@ def test_s26_the_rest_of_a_plan_goes_where_a_shared_contact_is_the_same(shared: 
     assert shared.sandbox.state()["events"]["rooms-b"]["name"] == "Another title"
     shared.new_mails()
     assert (shared.night().report["outcomes"], shared.new_mails()) == ({}, [])
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.every_way
+def test_s26_two_sources_that_differ_about_a_shared_contact_do_not_take_turns(
+    firm: Firm,
+) -> None:
+    """United with a record of another source a meeting keeps its invitations' ids, and the words of
+    that source.
+    """
+    firm.sections["essentry"] = {"invitation_ids": "shared"}
+    firm.meetings["hr"] = {}
+
+    def ann(language: str) -> dict:
+        return {"email": "ann@out.example", "last_name": "Ng", "language": language}
+
+    firm.book("zh", "zhu", source="hr")
+    start = firm.book("b", guests={"ann": ann("en")})["start"]
+    firm.book("c", guests={"ann": ann("en")})
+    firm.night()
+    firm.book("h", guests={"ann": ann("de")}, source="hr", start=start)
+    firm.meetings["rooms"]["b"] |= {"linked_source": "hr", "linked_event_id": "h"}
+    for _ in range(2):
+        firm.night()
+    firm.new_mails()
+    for _ in range(2):
+        night = firm.night()
+        assert (night.exit_code, night.report["outcomes"], firm.new_mails()) == (0, {}, [])
