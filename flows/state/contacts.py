@@ -32,6 +32,7 @@ _WAITING = (
     .join(t.plans, t.plans.c.plan_id == _CHANGE.plan_id)
     .where(t.plans.c.status.in_(t.WAITING), _CHANGE.state == "planned", _CHANGE.after.is_not(None))
 )
+_BY_PAGES = {"yield_per": 1_000}
 _MINE = t.snapshot_events.update().where(_EVENT.source_id == sa.bindparam("b_id"))
 _RENEW = _MINE.values(payload=sa.bindparam("b_payload"), fingerprint_version=OTHER_CONTENT)
 _MOVE = _MINE.values(fingerprint=sa.bindparam("b_print"))
@@ -62,12 +63,15 @@ class Contacts:
         )
         with self._begin() as connection:
             self._check_lease(connection)
-            contacts = list_contacts(connection.execute(_SENT, {"b_run": run_id}).tuples())
+            if connection.execute(held.limit(1)).first() is None:
+                return 0  # a first load is large
+            sent = connection.execute(_SENT, {"b_run": run_id}, execution_options=_BY_PAGES)
+            contacts = list_contacts(sent.tuples())
             if not contacts:
                 return 0
             renewed = {
                 source_id: text
-                for source_id, payload in connection.execute(held)
+                for source_id, payload in connection.execute(held, execution_options=_BY_PAGES)
                 if source_id not in settled
                 and (text := renew_contacts(payload, contacts)) is not None
             }
