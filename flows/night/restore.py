@@ -35,6 +35,8 @@ from transforms.operations.restore import (
 from transforms.words import plural
 
 _TOLD = [*TOUCHED_COLUMNS, "source_event_id"]
+_WHO = ("sourceId", "email", "firstName", "lastName")
+"""What tells who a guest is: one who moves is invited there before being cancelled here (S21)."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,9 @@ def write_restored(
 
 @dataclass(frozen=True)
 class _Told:
-    """What a report tells of its run. `changes`: with the ids of their guests; `kept`: built id →
-    id of every event that stood under another key then, None where it does not say.
+    """What a report tells of its run. `changes`: with their guests, of a masked one by their ids
+    alone; `kept`: built id → id of every event that stood under another key then, None where it
+    does not say.
     """
 
     changes: pd.DataFrame
@@ -159,14 +162,17 @@ def _read_report(folder: Path) -> _Told | None:
         if {"create", "update"} & set(report["listing"]["left_out"]):
             return None  # of these no guest is told
         table = pd.read_parquet(folder / "changes.parquet")
-        guests: dict[str, list[str]] = {}
+        told = ("sourceId",) if report.get("masked") else _WHO
+        guests: dict[str, list[dict[str, str]]] = {}
         for change in report.get("changes", []):
             pairs = [*change["added"], *(pair["after"] for pair in change["changed"])]
             guests.setdefault(change["source_id"], []).extend(
-                str(guest["sourceId"]) for guest in pairs if guest.get("sourceId")
+                {name: str(guest[name]) for name in told if guest.get(name)}
+                for guest in pairs
+                if guest.get("sourceId")
             )
-        ids = [orjson.dumps(guests.get(source_id, [])).decode() for source_id in table["source_id"]]
-        changes = table.assign(guest_ids=pd.Series(ids, index=table.index, dtype="str"))[_TOLD]
+        texts = [orjson.dumps(guests.get(key, [])).decode() for key in table["source_id"]]
+        changes = table.assign(invitations=pd.Series(texts, index=table.index, dtype="str"))[_TOLD]
         kept = report.get("kept_ids")
         return _Told(changes, None if kept is None else dict(kept))
     except (OSError, ValueError, KeyError, TypeError):

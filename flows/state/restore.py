@@ -130,16 +130,11 @@ def write_unknown(
 
 def _as_changes(touched: pd.DataFrame, plan_id: str, now: datetime) -> pd.DataFrame:
     bodies = [
-        orjson.dumps(
-            {
-                "sourceId": source_id,
-                "invitations": [{"sourceId": guest} for guest in orjson.loads(guests)],
-            }
-        ).decode()
-        for source_id, guests in zip(touched["source_id"], touched["guest_ids"], strict=True)
+        orjson.dumps({"sourceId": source_id, "invitations": orjson.loads(guests)}).decode()
+        for source_id, guests in zip(touched["source_id"], touched["invitations"], strict=True)
     ]
     stamp = pd.Timestamp(now).as_unit("us")
-    frame = touched.drop(columns=["guest_ids", "state", "code"]).assign(
+    frame = touched.drop(columns=["invitations", "state", "code"]).assign(
         plan_id=plan_id, seq=range(1, len(touched) + 1),
         body=pd.Series(bodies, index=touched.index, dtype="str"),
         run_id=plan_id, ignore_missing=True, sent_at=stamp, answered_at=stamp,

@@ -147,3 +147,31 @@ def test_s15_a_source_of_which_nothing_but_unanswered_requests_is_known_can_leav
     assert "1 event of hr" in done.output
     for _ in range(2):
         assert (firm.night().exit_code, firm.new_mails(), firm.held()) == (0, [], held)
+
+
+@pytest.mark.usefixtures("way")
+def test_s21_a_guest_who_came_after_the_copy_and_moves_is_invited_there_first(firm: Firm) -> None:
+    """The new meeting is outside the pilot, so its guest stays where a report says that she is."""
+    firm.sections["guards"] |= {"approve_policy_change": False}
+    firm.meetings["hr"] = {}
+    firm.book("a", "ada", "bob")
+    firm.book("h", "hal", source="hr")
+    firm.night()
+    copy = copy_state(firm)
+    firm.meetings["rooms"]["a"]["guests"]["eve"] = "eve@out.example"
+    firm.night()
+    held, _ = firm.held(), firm.new_mails()
+    restore(firm, copy)
+    firm.sections["pilot"] = {"sources": ["rooms"]}
+    eve = firm.meetings["rooms"]["a"]["guests"].pop("eve")
+    firm.meetings["hr"]["h"]["guests"]["eve"] = eve
+    firm.night()
+    assert "cancelled" not in {kind for kind, *_ in firm.new_mails()}
+    assert firm.held() == held
+    del firm.sections["pilot"]
+    for _ in range(2):
+        firm.night()
+    assert firm.held() == {
+        "rooms-a": {"rooms-a-ada", "rooms-a-bob"},
+        "hr-h": {"hr-h-hal", "hr-h-eve"},
+    }

@@ -9,35 +9,39 @@ from transforms.naming.naming import Naming
 
 TOUCHED_COLUMNS = [
     "source_id", "source", "action", "reason", "starts_at", "ends_at", "name", "location_id",
-    "guests", "state", "code", "guest_ids",
+    "guests", "state", "code", "invitations",
 ]  # fmt: skip
 APPLIED = ("confirmed", "unknown", "sending")
 """States of a change that essentry may have applied."""
 
 
 def find_touched(changes: pd.DataFrame) -> pd.DataFrame:
-    """The last change of each event that essentry may have applied, with the ids of all guests that
-    any of them may have brought.
+    """The last change of each event that essentry may have applied, with all guests that any of
+    them may have brought.
 
     changes: TOUCHED_COLUMNS of runs one after the other; starts_at and ends_at in any zone,
-    `guest_ids` a JSON list.
+    `invitations` a JSON list of guests: the id, and who it is where that is known.
     """
     rows = changes[changes["state"].isin(APPLIED) & (changes["action"] != "expire")].reset_index(
         drop=True
     )
     if rows.empty:
         return pd.DataFrame(columns=TOUCHED_COLUMNS)
-    guests: dict[str, set[str]] = {}
+    guests: dict[str, dict[str, dict[str, str]]] = {}
     # a few nights of changes
-    for source_id, text in zip(rows["source_id"], rows["guest_ids"], strict=True):
-        guests.setdefault(source_id, set()).update(orjson.loads(text))
+    for source_id, text in zip(rows["source_id"], rows["invitations"], strict=True):
+        mine = guests.setdefault(source_id, {})
+        mine.update({guest["sourceId"]: guest for guest in orjson.loads(text)})
     last = rows.drop_duplicates("source_id", keep="last").reset_index(drop=True)
-    ids = [orjson.dumps(sorted(guests[source_id])).decode() for source_id in last["source_id"]]
+    texts = [
+        orjson.dumps([guest for _, guest in sorted(guests[source_id].items())]).decode()
+        for source_id in last["source_id"]
+    ]
     instants = {
         name: pd.to_datetime(last[name], utc=True).astype("datetime64[us, UTC]")
         for name in ("starts_at", "ends_at")
     }
-    return last.assign(guest_ids=pd.Series(ids, index=last.index, dtype="str"), **instants)
+    return last.assign(invitations=pd.Series(texts, index=last.index, dtype="str"), **instants)
 
 
 def rename_sources(touched: pd.DataFrame, snapshot: pd.DataFrame, naming: Naming) -> pd.DataFrame:
@@ -94,7 +98,7 @@ def mark_all(snapshot: pd.DataFrame, touched: pd.DataFrame, *, as_of: pd.Timesta
         & ~(snapshot["ends_at"] <= as_of)
         & ~snapshot["source_id"].isin(touched["source_id"])
     ]
-    rows = rest.assign(action="update", reason=None, state="unknown", code=None, guest_ids="[]")[
+    rows = rest.assign(action="update", reason=None, state="unknown", code=None, invitations="[]")[
         TOUCHED_COLUMNS
     ]
     return pd.concat(
