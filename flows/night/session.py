@@ -154,12 +154,24 @@ def open_session(config: Config, *, kind: str, as_of: datetime | None = None) ->
             if kind != "plan":
                 note_run(config, state, run, kind)
             try:
+                if config.essentry.invitation_ids == "shared":
+                    _spread_lost(state, run)
                 session.lost_requests = state.settle_lost(now=datetime.now(UTC), run_id=run.run_id)
                 session.brought_back = state.revive_expired(run.as_of)
                 yield session
             finally:
                 with suppress(SyncError):
                     state.abandon_run(run.run_id, now=datetime.now(UTC))
+
+
+def _spread_lost(state: State, run: Run) -> None:
+    """What killed runs sent of a shared contact in one event is known of the others that have it;
+    call it before their requests are settled.
+    """
+    runs = state.runs()
+    dead = runs.loc[(runs["status"] == "running") & (runs["run_id"] != run.run_id), "run_id"]
+    for run_id in dead:
+        state.spread_contacts(run_id, settled=())
 
 
 def _last_clock(state: State) -> datetime | None:

@@ -5,10 +5,13 @@ the sources say, whatever became of one of the meetings.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from flows.night.part import REST
+from flows.night.session import open_state
+from flows.state.store import State
 from schemas.errors import StalePlanError
 from tests.firm import START, Firm
 from tests.nights.test_one_event import send
@@ -92,6 +95,34 @@ def test_s26_a_shared_contact_is_mended_where_one_of_two_was_refused_or_had_no_a
     shared.sandbox.clear_faults()
     assert address(shared) == "other@out.example"
     write_to(shared, "new@out.example")
+    shared.cancel("a")
+    assert shared.night().exit_code == 0
+    assert address(shared) == "new@out.example"
+
+
+def test_s26_a_shared_contact_is_mended_after_a_run_that_was_killed(
+    shared: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had told essentry of the contact in one of two meetings, and wrote down nothing else."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    write_to(shared, "other@out.example")
+    with monkeypatch.context() as killed:
+        killed.setattr("flows.night.close._finish", die)
+        killed.setattr(State, "abandon_run", lambda *_, **__: None)
+        shared.meetings["rooms"]["b"]["status"] = "pending"
+        with pytest.raises(Killed):
+            shared.night()
+    with open_state(shared.config) as state:
+        assert "running" in set(state.runs()["status"])
+    assert address(shared) == "other@out.example"
+    write_to(shared, "new@out.example")
+    shared.meetings["rooms"]["b"]["status"] = "confirmed"
     shared.cancel("a")
     assert shared.night().exit_code == 0
     assert address(shared) == "new@out.example"
