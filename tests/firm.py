@@ -125,9 +125,10 @@ class Firm:
     def write(self) -> None:
         """The sources as the night finds them."""
         for source, meetings in self.meetings.items():
-            path = self.folder / self.source_settings.get(source, {}).get(
-                "url", f"sqlite:///{source}.sqlite"
-            ).removeprefix("sqlite:///")
+            url = self.source_settings.get(source, {}).get("url", f"sqlite:///{source}.sqlite")
+            if url is None:
+                continue  # a database that is not the firm's
+            path = self.folder / url.removeprefix("sqlite:///")
             path.unlink(missing_ok=True)
             if source in self.broken:
                 path.write_text("this is no database " * 100)

@@ -241,3 +241,76 @@ def test_s28_two_addresses_in_one_field_are_none_and_neither_is_told(firm: Firm)
     for file in result.folder.iterdir():
         text = file.read_bytes()
         assert [name for name in (b"ada@", b"bob@") if name in text] == [], file.name
+
+
+@pytest.mark.parametrize("forgotten", ["ada@one.example", "bob@two.example"])
+def test_s18_either_of_two_addresses_in_one_field_is_forgotten(firm: Firm, forgotten: str) -> None:
+    firm.book("g", guests={"x": "ada@one.example; bob@two.example"})
+    firm.book("h", host="Ada <ada@one.example> Bob <bob@two.example>")
+    firm.night()
+    with open_state(firm.config) as state:
+        forget_person(firm.config, state, forgotten)
+    with sqlite3.connect(firm.folder / "state.sqlite") as connection:
+        tables = connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table'"
+        ).fetchall()
+        cells = str(
+            [connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in tables]
+        )
+    connection.close()
+    assert forgotten not in cells
+    assert all(
+        forgotten.encode() not in file.read_bytes() for file in firm.folder.rglob("report.*")
+    )
+
+
+BITS = [
+    ("mariadb", "bit(1)", "b'1'", "b'0'"),
+    ("mariadb", "tinyint(1)", "1", "0"),
+    ("mariadb", "enum('no','yes')", "'yes'", "'no'"),
+    ("postgresql", "boolean", "true", "false"),
+    ("sqlite", "boolean", "1", "0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "yes", "no"), BITS, ids=[f"{b[0]}-{b[1]}" for b in BITS]
+)
+def test_s25_a_flag_of_a_database_s_own_type_is_read_as_what_it_is(
+    firm: Firm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    column: str,
+    yes: str,
+    no: str,
+) -> None:
+    """A secret title is not sent, an employee is no guest, and a host who has left is told."""
+    with database(kind, tmp_path) as engine:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                f"CREATE TABLE e (k varchar(9), secret {column}, gone {column})"
+            )
+            rows = (("s", yes, no), ("o", no, no), ("l", no, yes))
+            for key, secret, gone in rows:
+                connection.exec_driver_sql(f"INSERT INTO e VALUES ('{key}', {secret}, {gone})")
+        (firm.folder / "bits.sql").write_text(
+            f"SELECT k AS source_event_id, 'Title' AS name, '{WALL}' AS starts_at, "
+            "'1' AS site_key, 'host@corp.example' AS host_email, secret AS private, "
+            f"CASE WHEN gone = {yes} THEN 'no' ELSE 'yes' END AS host_active FROM e"
+        )
+        (firm.folder / "people.sql").write_text(
+            "SELECT k AS source_event_id, 'g' AS guest_id, 'g@out.example' AS email, "
+            "gone AS internal FROM e"
+        )
+        monkeypatch.setenv("BITS_URL", engine.url.render_as_string(hide_password=False))
+        firm.source_settings["rooms"] = {
+            "url": None,
+            "url_env": "BITS_URL",
+            "events_sql": "bits.sql",
+            "guests_sql": "people.sql",
+        }
+        result = firm.night()
+    assert {row["check"]: row["rows"] for row in result.report["quarantined"]} == {"host_active": 1}
+    told = {key: event["name"] for key, event in firm.sandbox.state()["events"].items()}
+    assert told == {"rooms-s": "Private meeting", "rooms-o": "Title"}

@@ -73,8 +73,8 @@ def create_tables(
     the types they have for them.
 
     `{c}` in a text stands for the column's charset and collation, which systems write on every
-    column. keys: further keys and foreign keys of a table, MariaDB only; `insert_rows` writes
-    orphans in spite of them, as old installations have some.
+    column. keys: further keys and foreign keys of a table, on MariaDB and PostgreSQL; `insert_rows`
+    writes orphans in spite of them, as old installations have some.
     """
     kind = engine.dialect.name
     words = f"CHARACTER SET {charset} COLLATE {collation}" if collation else ""
@@ -86,12 +86,19 @@ def create_tables(
                 columns = re.sub(
                     r" CHARACTER SET \w+( COLLATE \w+)?| ON UPDATE CURRENT_TIMESTAMP", "", columns
                 )
-            elif keys and table in keys:
-                columns += ", " + keys[table]
+            if keys and table in keys and kind != "sqlite":
+                columns += ", " + (keys[table] if kind == "mysql" else _say_keys(keys[table]))
             if kind == "postgresql":
                 for old, new in _POSTGRESQL:
                     columns = columns.replace(old, new)
             connection.exec_driver_sql(f"CREATE TABLE {_quoted(engine, table)} ({columns}){suffix}")
+
+
+def _say_keys(keys: str) -> str:
+    """MariaDB's keys of a table in PostgreSQL's words; its plain indexes are no part of a table."""
+    every = re.split(r", (?=UNIQUE KEY|KEY|FOREIGN KEY)", keys)
+    kept = [key for key in every if not key.startswith("KEY")]
+    return ", ".join(re.sub(r"^UNIQUE KEY (\w+)", r"CONSTRAINT \1 UNIQUE", key) for key in kept)
 
 
 def insert_rows(engine: Engine, tables: Tables, *, charset: str = "utf8mb4") -> None:
@@ -107,6 +114,8 @@ def insert_rows(engine: Engine, tables: Tables, *, charset: str = "utf8mb4") -> 
             # zero dates, as old installations have them
             connection.exec_driver_sql("SET SESSION sql_mode = ''")
             connection.exec_driver_sql("SET SESSION foreign_key_checks = 0")
+        elif engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         for table, rows in tables.items():
             connection.exec_driver_sql(f"DELETE FROM {_quoted(engine, table)}")
             if rows:
