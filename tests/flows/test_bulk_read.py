@@ -62,6 +62,39 @@ def test_both_ways_give_the_same_cells(kind, sql, tmp_path):
     assert bulk.num_rows == 3
 
 
+@pytest.mark.parametrize(
+    "literal",
+    [
+        "B'1'", "B'101'::bit varying(9)", "'5'::money", "'10.0.0.1'::inet", "'10.0.0.0/8'::cidr",
+        "'08:00:2b:01:02:03'::macaddr", "'[1,5)'::int4range", "'12:00+02'::timetz",
+        "'(1,2)'::point", "'a b'::tsvector", "'<a/>'::xml", "'{1,2}'::int[]", "'1 day'::interval",
+        "'6f1f8c1e-0000-4000-8000-000000000001'::uuid", "5::oid", "'x'::name", "'abc'::char(5)",
+        "'Ab'::citext",
+    ],
+)  # fmt: skip
+def test_a_column_of_any_type_is_read_as_its_text(tmp_path: Path, literal: str) -> None:
+    """In bulk, or by rows where the bulk way has bytes alone."""
+    with database("postgresql", tmp_path) as engine:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE EXTENSION citext")
+        query = _query(
+            "SELECT 'k' AS source_event_id, 'x' AS starts_at, 'h' AS host_email, "
+            f"'1' AS site_key, {literal} AS custom_a"
+        )
+        (tmp_path / "e.sql").write_text(query.sql)
+        (tmp_path / "g.sql").write_text("SELECT 'k' AS source_event_id")
+        source = SourceConfig(
+            url=engine.url.render_as_string(hide_password=False),
+            events_sql=Path("e.sql"), guests_sql=Path("g.sql"), times="utc",
+        )  # fmt: skip
+        texts = read_source("s", source, root=tmp_path).events["custom_a"].tolist()
+        with open_snapshot("s", engine.url) as connection:
+            (_, rows) = read_by_rows(connection, "s", query)
+    assert texts == rows["custom_a"].to_pylist()
+    assert texts[0].isprintable()
+    assert "\ufffd" not in texts[0]
+
+
 MANY = {
     "postgresql": (
         "SELECT n AS source_event_id, repeat('x', 100) || n AS name FROM generate_series(1, "

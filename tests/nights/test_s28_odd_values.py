@@ -268,6 +268,7 @@ BITS = [
     ("mariadb", "bit(1)", "b'1'", "b'0'"),
     ("mariadb", "tinyint(1)", "1", "0"),
     ("mariadb", "enum('no','yes')", "'yes'", "'no'"),
+    ("postgresql", "bit(1)", "B'1'", "B'0'"),
     ("postgresql", "boolean", "true", "false"),
     ("sqlite", "boolean", "1", "0"),
 ]
