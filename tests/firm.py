@@ -17,6 +17,7 @@ from unittest.mock import patch
 import orjson
 
 from flows.night import steps as nightly
+from flows.night.apply import CHANGED_SINCE
 from flows.night.close import finish
 from flows.night.session import Result, Session, open_session, open_state
 from flows.sandbox.server import SandboxServer
@@ -199,7 +200,10 @@ class Firm:
         try:
             planned = nightly.run_plan(self.config, as_of=self.now, full=full)
             try:
-                return self.apply(planned.report["plan"]["plan_id"])
+                applied = self.apply(planned.report["plan"]["plan_id"])
+                codes = {problem["code"] for problem in applied.report["problems"]}
+                assert CHANGED_SINCE not in codes, "nothing has changed since"
+                return applied
             except GuardTripped as error:
                 verdict = {"verdict": f"stopped: {error}; nothing was sent"}
                 return replace(planned, exit_code=error.exit_code, report=planned.report | verdict)

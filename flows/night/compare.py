@@ -45,7 +45,7 @@ from transforms.desired.payload import Payloads
 from transforms.diff.balance import count_rows
 from transforms.diff.changes import Diff, Known, SourceHealth, unite_diffs
 from transforms.diff.comparison import Comparison
-from transforms.diff.moves import find_moves, rewrite_pages
+from transforms.diff.moves import find_moves, renew_changes, rewrite_pages
 from transforms.diff.pilot import limit_to_pilot
 from transforms.diff.rekeyed import join_places
 from transforms.diff.unions import keep_dispositions, list_followed
@@ -260,6 +260,8 @@ def _diff_parts(
     if moves.kept or moves.dropped:
         order = order[~is_among(whole, list(moves.dropped))]
         pages = [rewrite_pages(run, moves) for run in pages]
+    if moves.kept:
+        diff = replace(diff, changes=renew_changes(diff.changes, pages, moves.kept))
     release_memory()
     candidates = pd.concat([frame for frame in near if len(frame)] or near[:1], ignore_index=True)
     return Compared(

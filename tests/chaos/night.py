@@ -71,7 +71,10 @@ def run_night(config: Path, as_of: datetime, *, seed: str = "", way: str = "sync
             if way == "apply":
                 planned = nightly.run_plan(load_config(config), as_of=as_of)
                 plan_id = planned.report["plan"]["plan_id"]
-                return nightly.run_apply(load_config(config), plan_id, as_of=as_of).exit_code
+                applied = nightly.run_apply(load_config(config), plan_id, as_of=as_of)
+                codes = {problem["code"] for problem in applied.report["problems"]}
+                assert apply.CHANGED_SINCE not in codes, "nothing has changed since the plan"
+                return applied.exit_code
             with open_session(load_config(config), kind="sync", as_of=as_of) as session:
                 try:
                     nightly.load(session, nightly.plan(session, *nightly.extract(session)))

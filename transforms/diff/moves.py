@@ -9,14 +9,14 @@ another: such a removal goes in a later run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import orjson
 import pandas as pd
 
 from transforms.arrow.codes import to_plain, to_texts
-from transforms.arrow.columns import is_among
+from transforms.arrow.columns import find_positions, is_among
 from transforms.arrow.rows import pick_rows
 from transforms.desired.payload import fingerprint, list_guests, name_person
 from transforms.diff.body import dump_payload
@@ -207,6 +207,33 @@ def rewrite_pages(
                 yield rest
 
     return rewritten
+
+
+def renew_changes(
+    changes: pd.DataFrame,
+    pages: Iterable[Callable[[], Iterable[pd.DataFrame]]],
+    kept: Collection[str],
+) -> pd.DataFrame:
+    """The changes with the content that they lead to by the rewritten pages, which a plan stores:
+    what is compared with a plan must be what the plan would have. kept: events of `Moves.kept`.
+    """
+    ids, prints, guests = [], [], []
+    for run in pages:
+        for page in run():
+            for row in to_plain(
+                pick_rows(page, is_among(page["source_id"], list(kept)))
+            ).itertuples():
+                ids.append(row.source_id)
+                prints.append(row.fingerprint)
+                guests.append(row.guests)
+    place = find_positions(changes["source_id"], pd.Series(ids, dtype="str"))
+    mine = place >= 0
+    renewed = {}
+    for name, values in (("fingerprint", prints), ("guests", guests)):
+        column = changes[name].astype("object").copy()
+        column[mine] = [values[at] for at in place[mine]]
+        renewed[name] = column.astype(changes[name].dtype)
+    return changes.assign(**renewed)
 
 
 def keep_guests(change: Mapping[str, object], people: set[str]) -> dict[str, object]:
