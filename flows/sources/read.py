@@ -135,7 +135,7 @@ def _read_queries(
             _log.debug(
                 "source %s is read by rows, the bulk way does not work: %s",
                 name,
-                type(error.__cause__ or error).__name__,
+                type(error.__cause__).__name__,
             )
     with open_snapshot(name, url, own_zone=any(query.own for query in queries)) as connection:
         return [
@@ -178,8 +178,6 @@ def read_in_bulk(reader: BulkReader, query: Query) -> Iterator[pa.RecordBatch]:
             1,
         )
     with reader.stream(text, query.params) as batches:
-        if unread := [field.name for field in batches.schema if not _is_readable(field)]:
-            raise BulkReadError(f"columns in the database's own bytes: {', '.join(unread)}")
         yield _to_batch(list(batches.schema.names), [])
         for batch in take_ahead(batches):
             try:
@@ -187,20 +185,6 @@ def read_in_bulk(reader: BulkReader, query: Query) -> Iterator[pa.RecordBatch]:
             except pa.ArrowException as error:
                 raise BulkReadError(str(error)) from error
             skipped = 0
-
-
-def _is_readable(field: pa.Field) -> bool:
-    """Whether a column comes as its value: PostgreSQL sends bits, network addresses, ranges, points
-    and times with a zone in bytes of its own, and money as a number of cents.
-    """
-    kind = field.type
-    money = (field.metadata or {}).get(b"POSTGRESQL:type") == b"money"
-    own_bytes = (
-        isinstance(kind, pa.OpaqueType)
-        and pa.types.is_binary(kind.storage_type)
-        and kind.type_name not in ("citext", "xml")  # their bytes are the text
-    )
-    return not money and not own_bytes
 
 
 def read_by_rows(connection: sa.Connection, name: str, query: Query) -> Iterator[pa.RecordBatch]:

@@ -58,6 +58,8 @@ def to_text_column(column: pa.Array) -> pa.Array:
             if numeric
             else column.cast(TEXT)
         )
+    if isinstance(kind, pa.OpaqueType) and kind.type_name in ("bit", "varbit"):
+        return pa.array([_to_bits(value) for value in column.storage.to_pylist()], type=TEXT)
     if (
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
@@ -73,6 +75,15 @@ def to_text_column(column: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(kind):
         return _without_zero_fraction(column.cast(pa.timestamp("us")).cast(TEXT))
     return pa.array([to_text(value) for value in column.to_pylist()], type=TEXT)
+
+
+def _to_bits(value: bytes | None) -> str | None:
+    """PostgreSQL's bits, which come as their count in four bytes and then eight a byte, as it
+    writes them: `101`.
+    """
+    if value is None:
+        return None
+    return "".join(f"{byte:08b}" for byte in value[4:])[: int.from_bytes(value[:4])]
 
 
 def _without_zero_fraction(texts: pa.Array) -> pa.Array:
