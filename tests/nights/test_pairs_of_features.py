@@ -10,7 +10,7 @@ from flows.operations.rebuild import Rebuild, apply_rebuild, plan_rebuild
 from schemas.errors import SourceError
 from tests.firm import Firm
 from tests.flows.test_restored_nights import copy_state, restore, tell_restored
-from tests.nights.test_rare_commands import rename
+from tests.nights.test_rare_commands import begin_with_a_copy, call_rooms_places, rename
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +30,6 @@ def rebuild(firm: Firm) -> Rebuild:
     assert firm.approve(planned.plan_id)
     assert apply_rebuild(firm.config, planned.plan_id).exit_code == 0
     return planned
-
-
-def call_rooms_places(firm: Firm) -> None:
-    firm.meetings["places"] = firm.meetings.pop("rooms")
-    firm.source_settings["places"] = {"id_prefix": "rooms", "url": "sqlite:///rooms.sqlite"}
-    rename(firm, "rooms", "places")
 
 
 @pytest.mark.parametrize("secret", [True, False])
@@ -86,10 +80,7 @@ def test_s15_what_a_source_sent_under_its_old_name_since_the_copy_is_its_own(
     firm: Firm, then: str
 ) -> None:
     """Nights after the copy, then a rename: their reports have the name of before."""
-    firm.book("a", "ada", "bob")
-    firm.book("z", "zoe")
-    firm.night()
-    copy = copy_state(firm)
+    copy = begin_with_a_copy(firm)
     firm.book("new", "neo")
     firm.meetings["rooms"]["a"]["name"] = "Other"
     firm.night()

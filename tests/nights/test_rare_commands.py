@@ -35,6 +35,14 @@ def _few_meetings(firm: Firm) -> None:
     firm.sections["guards"] |= {"max_deletes": 100, "max_delete_share": 1.0}
 
 
+def begin_with_a_copy(firm: Firm) -> Path:
+    """Two meetings in step, and the copy of the state that is restored later."""
+    firm.book("a", "ada", "bob")
+    firm.book("z", "zoe")
+    firm.night()
+    return copy_state(firm)
+
+
 def adopt(firm: Firm, lines: str) -> list[str]:
     firm.write()
     path = firm.folder / "ids.csv"
@@ -46,6 +54,13 @@ def rename(firm: Firm, old: str, new: str) -> int:
     with open_state(firm.config) as state:
         check_rename(firm.config, state, old, new)
         return state.rename_source(old, new)
+
+
+def call_rooms_places(firm: Firm) -> None:
+    """A source with another name and its ids."""
+    firm.meetings["places"] = firm.meetings.pop("rooms")
+    firm.source_settings["places"] = {"id_prefix": "rooms", "url": "sqlite:///rooms.sqlite"}
+    rename(firm, "rooms", "places")
 
 
 def test_s18_a_guest_of_an_event_whose_end_is_not_known_is_forgotten_later(firm: Firm) -> None:
@@ -207,10 +222,7 @@ def test_s10_a_meeting_that_came_under_another_key_after_the_copy_keeps_its_id(
 ) -> None:
     """It was moved since, so nothing but the reports tells that it is the same."""
     firm.sections["scale"] = {"partitions": partitions}
-    firm.book("a", "ada", "bob")
-    firm.book("z", "zoe")
-    firm.night()
-    copy = copy_state(firm)
+    copy = begin_with_a_copy(firm)
     firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("a")
     firm.night()
     firm.meetings["rooms"]["u"]["start"] += timedelta(days=1)
@@ -253,10 +265,7 @@ def test_s10_an_id_that_was_kept_after_the_copy_is_kept_though_nothing_was_sent(
     firm: Firm, sent: str
 ) -> None:
     """Nothing of the meeting was sent since it came under another key, and it moves at once."""
-    firm.book("a", "ada", "bob")
-    firm.book("z", "zoe")
-    firm.night()
-    copy = copy_state(firm)
+    copy = begin_with_a_copy(firm)
     firm.meetings["rooms"]["u"] = firm.meetings["rooms"].pop("a")
     if sent == "another":
         firm.book("new", "neo")
@@ -329,13 +338,8 @@ def test_s19_what_we_deleted_after_the_copy_is_made_anew_as_if_the_state_knew(
 def test_s15_a_source_that_was_renamed_after_the_copy_is_renamed_again(
     firm: Firm, reports: bool
 ) -> None:
-    firm.book("a", "ada", "bob")
-    firm.book("z", "zoe")
-    firm.night()
-    copy = copy_state(firm)
-    firm.meetings["places"] = firm.meetings.pop("rooms")
-    firm.source_settings["places"] = {"id_prefix": "rooms", "url": "sqlite:///rooms.sqlite"}
-    rename(firm, "rooms", "places")
+    copy = begin_with_a_copy(firm)
+    call_rooms_places(firm)
     firm.book("new", "neo", source="places")
     firm.night()
     firm.cancel("new", source="places")

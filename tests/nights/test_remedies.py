@@ -6,7 +6,7 @@ Of a remedy that offers a choice each way is tried. A reason or check without a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,15 @@ class Life(NamedTuple):
 
     cause: Step
     ends: tuple[Step, ...]
+
+
+def each(lives: Mapping[str, Life]) -> list[Any]:
+    """What is told, its cause and an end of it, once for every end."""
+    return [
+        pytest.param(told, life.cause, end, id=f"{told}-{number}")
+        for told, life in lives.items()
+        for number, end in enumerate(life.ends)
+    ]
 
 
 @pytest.fixture
@@ -204,11 +213,6 @@ CHECKS: dict[str, Life] = {
 }
 IMPOSSIBLE = {"required"}
 """No row brings it about: the sources' own checks come before it."""
-EACH_CHECK = [
-    pytest.param(check, life.cause, end, id=f"{check}-{number}")
-    for check, life in CHECKS.items()
-    for number, end in enumerate(life.ends)
-]
 
 
 def test_every_check_has_a_life() -> None:
@@ -217,7 +221,7 @@ def test_every_check_has_a_life() -> None:
 
 @pytest.mark.share(2)
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize(("check", "cause", "end"), EACH_CHECK)
+@pytest.mark.parametrize(("check", "cause", "end"), each(CHECKS))
 def test_a_quarantined_row_comes_when_its_remedy_is_followed(
     company: Firm, check: str, cause: Step, end: Step
 ) -> None:
@@ -451,20 +455,13 @@ LIVES: dict[str, Life] = {
 }
 
 
-EACH_HOLD = [
-    pytest.param(reason, life.cause, end, id=f"{reason}-{number}")
-    for reason, life in LIVES.items()
-    for number, end in enumerate(life.ends)
-]
-
-
 def test_every_hold_has_a_life() -> None:
     assert set(LIVES) == set(HOLDS)
 
 
 @pytest.mark.share(2)
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize(("reason", "cause", "end"), EACH_HOLD)
+@pytest.mark.parametrize(("reason", "cause", "end"), each(LIVES))
 def test_a_hold_ends_when_its_remedy_is_followed(
     company: Firm, reason: str, cause: Step, end: Step
 ) -> None:
