@@ -47,12 +47,19 @@ def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
 def load_frames(folder: Path, night: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A night's rows as extraction gives them: text."""
     text = pd.StringDtype(na_value=float("nan"))
-    frames = []
-    for part in ("events", "guests"):
-        table = pq.read_table(folder / f"{part}{night}.parquet").combine_chunks()
-        batch = to_text_batch(table.to_batches()[0])
-        frames.append(batch.to_pandas(types_mapper=lambda _: text))
-    return frames[0], frames[1]
+    events, guests = (
+        table.to_pandas(types_mapper=lambda _: text) for table in read_text(folder, night)
+    )
+    return events, guests
+
+
+def read_text(folder: Path, night: int) -> tuple[pa.Table, pa.Table]:
+    """The same as Arrow tables."""
+    events, guests = (
+        pa.Table.from_batches([to_text_batch(table.combine_chunks().to_batches()[0])])
+        for table in read_night(folder, night)
+    )
+    return events, guests
 
 
 def write_config(folder: Path, url: str, essentry: str) -> Path:
@@ -236,6 +243,27 @@ def run_naive(rows: int, folder: Path, url: str, *, night: int) -> dict[str, Any
     return {"seconds": seconds, "counts": counts}
 
 
+def run_engine(rows: int, folder: Path, url: str, *, night: int) -> dict[str, Any]:
+    """DuckDB's whole night; its state of night 1 is in engine.duckdb."""
+    from tests.bench.engine import run_night
+
+    seconds: dict[str, float] = {}
+    state = folder / "engine.duckdb"
+    if night == 1:
+        state.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        if night == 2:
+            state = Path(shutil.copy(state, work))
+        counts = run_night(
+            *read_text(folder, night),
+            state,
+            url,
+            as_of=f"{company.AS_OF:%Y-%m-%dT%H:%M:%SZ}",
+            seconds=seconds,
+        )
+    return {"seconds": seconds, "counts": counts}
+
+
 def run_diff(rows: int, folder: Path, url: str, *, engine: str) -> dict[str, Any]:
     """Both nights' source rows compared by an engine: which events were touched. Loading the files
     is not counted.
@@ -415,6 +443,30 @@ def run_extract(rows: int, folder: Path, url: str, *, kind: str, way: str) -> di
     return {"seconds": seconds, "counts": {"events": sizes[0], "guests": sizes[1]}}
 
 
+DLT = [
+    "dlt[parquet,filesystem,sql_database]==1.31.0",
+    "connectorx==0.4.6",
+    "psycopg2-binary==2.9.*",
+]
+
+
+def run_dlt(rows: int, folder: Path, url: str) -> dict[str, Any]:
+    """Both tables of night 1 into Parquet files by dlt, in an environment of its own."""
+    source = sa.make_url(database_url("postgresql", rows, folder)).set(drivername="postgresql")
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        command = [
+            "uv",
+            "run",
+            "--no-project",
+            *(part for name in DLT for part in ("--with", name)),
+        ]
+        command += ["python", str(Path(__file__).with_name("with_dlt.py"))]
+        command += [source.render_as_string(hide_password=False), work]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    return {"seconds": {"extract": told["seconds"]}, "counts": told["counts"]}
+
+
 def run_client(rows: int, folder: Path, url: str) -> dict[str, Any]:
     """The client alone: payloads of night 1 in batches of 100, four requests at once, no ledger."""
     import asyncio
@@ -462,6 +514,9 @@ CONTENDERS: dict[str, Callable[..., dict[str, Any]]] = {
     "naive night 1": lambda *a: run_naive(*a, night=1),
     "naive night 2": lambda *a: run_naive(*a, night=2),
     "naive prepared": prepare_naive,
+    "engine night 1": lambda *a: run_engine(*a, night=1),
+    "engine night 2": lambda *a: run_engine(*a, night=2),
+    "extract postgresql dlt": run_dlt,
     "client": run_client,
     **{
         f"diff {engine}": (lambda *a, e=engine: run_diff(*a, engine=e))
@@ -479,5 +534,8 @@ CONTENDERS: dict[str, Callable[..., dict[str, Any]]] = {
 if __name__ == "__main__":
     name, rows, folder, essentry = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
     told = CONTENDERS[name](rows, folder, essentry)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000_000
+    peak = max(
+        resource.getrusage(who).ru_maxrss / 1_000_000
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     sys.stdout.write("\n" + json.dumps({**told, "peak_gb": round(peak, 2)}) + "\n")
