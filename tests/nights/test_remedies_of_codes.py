@@ -235,6 +235,7 @@ def test_every_code_has_a_life() -> None:
     assert set(LIVES) - UNNAMED == set(CODES) - set(ELSEWHERE)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("code", "end"),
     [
