@@ -23,7 +23,13 @@ from typing import Any
 from urllib.request import urlopen
 
 from tests.bench.company import W, save_nights
-from tests.bench.contenders import MARIADB, POSTGRESQL, database_url, fill_database, read_night
+from tests.bench.databases import (
+    MARIADB,
+    POSTGRESQL,
+    database_url,
+    fill_database,
+    read_night,
+)
 
 PORT = 9417
 STEPS = (

@@ -15,9 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from flows.connections.bulk import connect
 from flows.night.close import finish
 from flows.night.session import open_session
 from flows.sources.text import to_text_batch
 from tests.bench import company
-
-POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432")
-MARIADB = os.environ.get("TEST_MARIADB_URL", "mysql+pymysql://root@127.0.0.1:3306")
-
-
-@contextmanager
-def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    """Count a step."""
-    start = time.perf_counter()
-    yield
-    seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - start
+from tests.bench.databases import database_url, read_night, write_config
+from tests.bench.extracts import run_dlt, run_extract
+from tests.bench.timing import timed
 
 
 def load_frames(folder: Path, night: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -60,20 +49,6 @@ def read_text(folder: Path, night: int) -> tuple[pa.Table, pa.Table]:
         for table in read_night(folder, night)
     )
     return events, guests
-
-
-def write_config(folder: Path, url: str, essentry: str) -> Path:
-    """The configuration of the company."""
-    sites = "".join(
-        f'"{site}" = {{ location_id = {100 + site} }}\n' for site in range(1, company.SITES + 1)
-    )
-    (folder / "events.sql").write_text(company.SELECT_EVENTS)
-    (folder / "guests.sql").write_text(company.SELECT_GUESTS)
-    path = folder / "essentry-sync.toml"
-    path.write_text(
-        company.CONFIG.format(url=url, essentry=essentry) + "[sources.rooms.sites]\n" + sites
-    )
-    return path
 
 
 def run_divided(rows: int, folder: Path, url: str, *, night: int) -> dict[str, Any]:
@@ -99,7 +74,7 @@ def fill_night(rows: int, folder: Path, *, night: int) -> str:
     """
     url = database_url("postgresql", rows, folder, night=night)
     program = (
-        "import sys; from pathlib import Path; from tests.bench.contenders import fill_database; "
+        "import sys; from pathlib import Path; from tests.bench.databases import fill_database; "
         "from tests.bench.company import build_night\n"
     )
     program += (
@@ -327,144 +302,6 @@ def run_diff(rows: int, folder: Path, url: str, *, engine: str) -> dict[str, Any
                 + len(comparison.df2_unq_rows)
             }
     return {"seconds": seconds, "counts": counts}
-
-
-def fill_database(url: str, rows: int, read: Callable[[], tuple[pa.Table, pa.Table]]) -> None:
-    """Tables of a night with types of their own, once. read: gives its events and guests."""
-    engine = sa.create_engine(url)
-    name = f"{rows}"
-    with engine.connect() as connection:
-        if (
-            sa.inspect(connection).has_table("filled")
-            and connection.execute(sa.text("SELECT size FROM filled")).scalar() == name
-        ):
-            return
-    for part, table in zip(("events", "guests"), read(), strict=True):
-        if engine.dialect.name == "mysql":
-            _fill_by_rows(engine, part, table)
-        else:
-            with closing(connect(engine.url, timeout_seconds=60)) as adbc:
-                with adbc.cursor() as cursor:
-                    cursor.adbc_ingest(part, table, mode="replace")
-                adbc.commit()
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE IF EXISTS filled")
-        connection.exec_driver_sql("CREATE TABLE filled (size VARCHAR(20))")
-        connection.execute(sa.text("INSERT INTO filled VALUES (:size)"), {"size": name})
-
-
-def read_night(folder: Path, night: int) -> tuple[pa.Table, pa.Table]:
-    """The events and guests of a saved night."""
-    return pq.read_table(folder / f"events{night}.parquet"), pq.read_table(
-        folder / f"guests{night}.parquet"
-    )
-
-
-def _fill_by_rows(engine: sa.Engine, part: str, table: pa.Table) -> None:
-    instants = {name: sa.DateTime() for name in ("starts_at", "ends_at", "updated_at")}
-    texts = {
-        name: sa.String(300)
-        for name in table.column_names
-        if name not in instants and name != "guest_id"
-    }
-    for start in range(0, table.num_rows, 200_000):
-        frame = table.slice(start, 200_000).to_pandas()
-        frame = frame.assign(**{c: frame[c].dt.tz_localize(None) for c in instants if c in frame})
-        types = {name: kind for name, kind in {**instants, **texts}.items() if name in frame}
-        frame.to_sql(
-            part,
-            engine,
-            index=False,
-            if_exists="replace" if start == 0 else "append",
-            chunksize=20_000,
-            dtype=types,
-        )
-
-
-def database_url(kind: str, rows: int, folder: Path, *, night: int = 1) -> str:
-    """The URL of the benchmark's own database of that size and night; made when it is not there."""
-    if kind == "sqlite":
-        return f"sqlite:///{folder / 'source.sqlite'}"
-    server = POSTGRESQL if kind == "postgresql" else MARIADB
-    name = f"essentry_bench_{rows}" + ("" if night == 1 else f"_{night}")
-    engine = sa.create_engine(
-        f"{server}/postgres" if kind == "postgresql" else f"{server}/", isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        there = sa.inspect(engine).get_schema_names() if kind == "mariadb" else None
-        if kind == "mariadb" and name not in (there or []):
-            connection.exec_driver_sql(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-        if (
-            kind == "postgresql"
-            and not connection.execute(
-                sa.text("SELECT 1 FROM pg_database WHERE datname = :n"), {"n": name}
-            ).scalar()
-        ):
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    return f"{server}/{name}" + ("?charset=utf8mb4" if kind == "mariadb" else "")
-
-
-def run_extract(rows: int, folder: Path, url: str, *, kind: str, way: str) -> dict[str, Any]:
-    """Both SELECTs of night 1: `ours`, `adbc` (to Arrow and pandas, nothing else) or `naive`
-    (`pd.read_sql`).
-    """
-    seconds: dict[str, float] = {}
-    source = database_url(kind, rows, folder)
-    if way == "ours":
-        from flows.sources.read import read_source
-        from schemas.config_source import SourceConfig
-
-        write_config(folder, source, url)
-        config = SourceConfig(
-            url=source, events_sql="events.sql", guests_sql="guests.sql", times="utc"
-        )  # type: ignore[arg-type]
-        with timed(seconds, "extract"):
-            read = read_source("rooms", config, root=folder)
-        sizes = len(read.events), len(read.guests)
-    else:
-        if way == "adbc":
-            import adbc_driver_postgresql.dbapi
-            import adbc_driver_sqlite.dbapi
-
-            plain = sa.make_url(source)
-            if kind == "postgresql":
-                connection: Any = adbc_driver_postgresql.dbapi.connect(
-                    plain.set(drivername="postgresql").render_as_string(hide_password=False)
-                )
-            else:
-                connection = adbc_driver_sqlite.dbapi.connect(f"file:{plain.database}")
-        else:
-            connection = sa.create_engine(source)
-        with timed(seconds, "extract"):
-            sizes = (
-                len(pd.read_sql(company.SELECT_EVENTS, connection)),
-                len(pd.read_sql(company.SELECT_GUESTS, connection)),
-            )
-    return {"seconds": seconds, "counts": {"events": sizes[0], "guests": sizes[1]}}
-
-
-DLT = [
-    "dlt[parquet,filesystem,sql_database]==1.31.0",
-    "connectorx==0.4.6",
-    "psycopg2-binary==2.9.*",
-]
-
-
-def run_dlt(rows: int, folder: Path, url: str) -> dict[str, Any]:
-    """Both tables of night 1 into Parquet files by dlt, in an environment of its own."""
-    source = sa.make_url(database_url("postgresql", rows, folder)).set(drivername="postgresql")
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        command = [
-            "uv",
-            "run",
-            "--no-project",
-            *(part for name in DLT for part in ("--with", name)),
-        ]
-        command += ["python", str(Path(__file__).with_name("with_dlt.py"))]
-        command += [source.render_as_string(hide_password=False), work]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    told = json.loads(done.stdout.strip().splitlines()[-1])
-    return {"seconds": {"extract": told["seconds"]}, "counts": told["counts"]}
 
 
 def run_client(rows: int, folder: Path, url: str) -> dict[str, Any]:

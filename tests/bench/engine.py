@@ -9,15 +9,14 @@ measure of what those cost.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import httpx
 import orjson
 import pyarrow as pa
+
+from tests.bench.timing import timed
 
 AT_ONCE = 4
 BATCH = 100
@@ -109,13 +108,6 @@ CREATE TABLE IF NOT EXISTS state.guests AS FROM guests LIMIT 0;
 """
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - start
-
-
 def run_night(
     events: pa.Table,
     guests: pa.Table,
@@ -134,21 +126,21 @@ def run_night(
         connection.execute(f"ATTACH '{state}' AS state")
         connection.register("raw_events", events)
         connection.register("raw_guests", guests)
-        with _timed(seconds, "transform"):
+        with timed(seconds, "transform"):
             connection.execute(_TRANSFORM)
-        with _timed(seconds, "diff"):
+        with timed(seconds, "diff"):
             connection.execute(_FIRST)
             connection.execute(_DIFF)
-        with _timed(seconds, "payload"):
+        with timed(seconds, "payload"):
             found = connection.execute(_PAYLOAD, {"as_of": as_of}).to_arrow_table()
             bodies = [body.encode() for body in found["body"].to_pylist()]
-        with _timed(seconds, "load"):
+        with timed(seconds, "load"):
             asyncio.run(_send(bodies, base_url))
         counts = connection.execute(
             "SELECT (SELECT count(*) FROM changes WHERE is_new), "
             "(SELECT count(*) FROM changes WHERE NOT is_new), (SELECT count(*) FROM deletes)"
         ).fetchone()
-        with _timed(seconds, "snapshot"):
+        with timed(seconds, "snapshot"):
             connection.execute(_SNAPSHOT)
     assert counts is not None
     return dict(zip(("create", "update", "delete"), counts, strict=True))

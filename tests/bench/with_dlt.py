@@ -1,10 +1,12 @@
-"""Both tables of a source by dlt into Parquet files: `python with_dlt.py URL FOLDER` prints the
-seconds. It runs in an environment of its own (see `contenders.py`), and imports nothing of ours.
+"""Both tables of a source by dlt into Parquet files: `python with_dlt.py FOLDER` prints the
+seconds; the URL is in BENCH_SOURCE_URL. It runs in an environment of its own (see `extracts.py`),
+and imports nothing of ours.
 
 Its fastest settings: connectorx, both tables at once, files as they come (nothing is normalised).
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,7 +18,7 @@ from dlt.sources.sql_database import sql_database
 
 def main() -> None:
     """Extract, tell."""
-    url, folder = sys.argv[1:]
+    url, folder = os.environ["BENCH_SOURCE_URL"], sys.argv[1]
     pipeline = dlt.pipeline(
         "bench",
         pipelines_dir=f"{folder}/pipelines",

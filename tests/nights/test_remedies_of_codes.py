@@ -18,10 +18,10 @@ from flows.operations.audit import audit
 from schemas.essentry import STATUS_CANNOT_HOST
 from tests.firm import START, Firm
 from tests.flows.test_restored_nights import copy_state, restore, tell_restored
+from tests.nights.test_remedies import Step, meeting, settings
 from transforms.report.words import CODES, explain_code
 
 AT = START + timedelta(hours=2)
-Step = Callable[[Firm], object]
 
 
 class Life(NamedTuple):
@@ -42,23 +42,12 @@ def approve(firm: Firm) -> None:
     assert firm.approve()
 
 
-def meeting(firm: Firm, key: str = "a") -> dict[str, Any]:
-    return firm.meetings["rooms"][key]
-
-
 def change(key: str = "a", **columns: Any) -> Step:
     return lambda firm: meeting(firm, key).update(columns)
 
 
-def settings(section: str, **values: Any) -> Step:
-    def write(firm: Firm) -> None:
-        firm.sections[section] = firm.sections.get(section, {}) | values
-
-    return write
-
-
 def begin(firm: Firm) -> None:
-    """Six meetings in essentry; more are in the source of people."""
+    """Five meetings of the rooms and one of the people, all in essentry."""
     firm.meetings["hr"] = {}
     firm.book("a", "ada", start=AT)
     firm.book_many(4)
@@ -98,7 +87,7 @@ def lost_and_refused(firm: Firm) -> Result:
 
 
 def gone_in_essentry(firm: Firm) -> Result:
-    """An event that only essentry has lost, found by an audit; its update is in vain."""
+    """An event that only essentry has lost, found by an audit and marked to be sent again."""
     begin(firm)
     firm.sandbox.edit("lose", event="rooms-a")
     firm.sections["audit"] = {"seen": 1}
@@ -160,20 +149,17 @@ def changed_since(firm: Firm) -> Result:
     return firm.apply(plan)
 
 
-def between(step: Step) -> Callable[[Firm], Result]:
-    """A meeting is gone, and `step` happens before the second look at the source."""
-
-    def life(firm: Firm) -> Result:
-        begin(firm)
-        firm.cancel("m001")
-        meeting(firm)["name"] = "Another title"
-        return firm.night(between=lambda: (step(firm), firm.write()))
-
-    return life
-
-
 def look_fails(firm: Firm) -> Result:
-    return between(lambda firm: firm.broken.add("rooms"))(firm)
+    """A meeting is gone, and its source cannot be asked a second time."""
+    begin(firm)
+    firm.cancel("m001")
+    meeting(firm)["name"] = "Another title"
+
+    def go_down() -> None:
+        firm.broken = {"rooms"}
+        firm.write()
+
+    return firm.night(between=go_down)
 
 
 def record_is_back(firm: Firm) -> Result:

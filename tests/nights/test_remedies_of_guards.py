@@ -7,7 +7,6 @@ A guard without a life here fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -15,8 +14,7 @@ import pytest
 
 from schemas.config_guards import GuardsConfig
 from tests.firm import START, Firm, guards_of
-
-Step = Callable[[Firm], object]
+from tests.nights.test_remedies import Step
 
 
 class Life(NamedTuple):
@@ -59,7 +57,7 @@ def cancel(firm: Firm) -> None:
     firm.cancel("m000", "m001", "m002")
 
 
-def rename(firm: Firm) -> None:
+def move_all(firm: Firm) -> None:
     for meeting in rooms(firm).values():
         meeting["start"] += timedelta(hours=3)
 
@@ -125,7 +123,7 @@ def nothing(_: Firm) -> None:
 LIVES: dict[str, Life] = {
     "max_deletes": Life(cancel, {"max_deletes": 2}, {"max_deletes": 3}),
     "max_delete_share": Life(cancel, {"max_delete_share": 0.1}, {"max_delete_share": 0.9}),
-    "max_update_share": Life(rename, {"max_update_share": 0.5}, {"max_update_share": 1.0}),
+    "max_update_share": Life(move_all, {"max_update_share": 0.5}, {"max_update_share": 1.0}),
     "max_guest_removals": Life(remove_guests, {"max_guest_removals": 1}, {"max_guest_removals": 2}),
     "max_new_invitations": Life(invite, {"max_new_invitations": 2}, {"max_new_invitations": 99}),
     "max_people_mailed": Life(invite, {"max_people_mailed": 2}, {"max_people_mailed": 99}),
